@@ -1,0 +1,91 @@
+/*
+ * core/mempool: valid transactions that no block has yet.
+ *
+ * Admission (asynchronous: coins are fetched and scripts checked through the chain's jobs), policy, order by
+ * fee, limits and eviction, and taking back what a reorganisation returned. Not here: relay (core/p2p) and
+ * block building (core/mining). Thread: the loop thread.
+ */
+#ifndef QUARRY_CORE_MEMPOOL_H
+#define QUARRY_CORE_MEMPOOL_H
+
+#include "core/chain/chain.h"
+
+struct mempool_entry { /* read-only outside */
+    struct tx *tx;     /* the pool's reference */
+    struct amount fee;
+    uint32_t vsize, weight, sigop_cost;
+    int64_t added_unix_s;
+    uint32_t added_height;
+    /* Packages, kept up to date: this entry with all its unconfirmed ancestors / descendants in the pool. */
+    uint32_t ancestor_count, descendant_count;
+    uint64_t ancestor_vsize, descendant_vsize;
+    int64_t ancestor_fee_sat, descendant_fee_sat;
+    void *mempool_private;
+};
+
+struct mempool_events {
+    void *context;
+    /* The answer to mempool_submit, exactly once each: error NULL = admitted (or was already in:
+     * ERROR_DUPLICATE). ERROR_MISSING "bad-txns-inputs-missingorspent"/"missing-inputs": an input is unknown.
+     */
+    void (*result)(void *context, struct tx *tx, uint64_t source, const struct error *error);
+    void (*added)(void *context, const struct mempool_entry *entry);
+    void (*removed)(void *context, const struct tx *tx,
+                    const char *reason); /* "block", "conflict", "expiry", "size", "reorg" */
+};
+
+struct mempool_config {
+    size_t bytes_max;                        /* memory bound, default 300 MB less under a small cgroup */
+    int64_t min_fee_per_kvb_sat;             /* relay floor, default 1000 */
+    int64_t expiry_s;                        /* default 14 days */
+    uint32_t ancestors_max, descendants_max; /* 25 */
+    uint32_t pending_max;                    /* admissions under way at once */
+    bool require_standard;                   /* false on regtest and cluster: only consensus and size rules */
+    struct rng *rng;
+};
+
+struct mempool;
+/* submit: where JOB_CHECK_SCRIPTS goes (the same function as the chain's). */
+struct mempool *mempool_new(const struct mempool_config *config, struct chain *chain,
+                            void (*submit)(void *context, struct job *job), void *submit_context,
+                            const struct mempool_events *events);
+void mempool_free(struct mempool *pool);
+bool mempool_idle(const struct mempool *pool);
+
+/* Takes its own reference to tx. The result event follows, possibly from inside this call. A transaction
+ * waiting for an admission that is under way (its parent or a conflict) is queued behind it. source is handed
+ * back. */
+void mempool_submit(struct mempool *pool, struct tx *tx, uint64_t source, struct moment now);
+/* To be called from the chain's events, in order. Disconnected transactions come back after mempool_settled.
+ */
+void mempool_block_connected(struct mempool *pool, const struct block_entry *entry,
+                             const struct block *block);
+void mempool_block_disconnected(struct mempool *pool, const struct block_entry *entry,
+                                const struct block *block);
+/* The chain has settled on a new tip: re-admit what reorganised blocks returned, drop what is no longer final
+ * or spends lost coins. */
+void mempool_settled(struct mempool *pool, struct moment now);
+void mempool_expire(struct mempool *pool, struct moment now);
+
+const struct mempool_entry *mempool_find(const struct mempool *pool, const struct hash256 *txid);
+const struct mempool_entry *mempool_find_wtxid(const struct mempool *pool, const struct hash256 *wtxid);
+/* The pool transaction that spends an outpoint, or NULL. */
+const struct mempool_entry *mempool_spender(const struct mempool *pool, const struct outpoint *outpoint);
+size_t mempool_count(const struct mempool *pool);
+/* Iterates in no particular order; start with *position = 0; false at the end. */
+bool mempool_next(const struct mempool *pool, size_t *position, const struct mempool_entry **entry);
+/* Best ancestor fee rate first, parents before children, within weight and sigop room: what a block should
+ * hold. Returns the number written to out (borrowed entries). Entries not final at height/time are left out.
+ */
+size_t mempool_select(const struct mempool *pool, const struct mempool_entry **out, size_t max,
+                      uint32_t weight_max, uint32_t sigop_cost_max, uint32_t height, int64_t median_time);
+
+struct mempool_info {
+    size_t count, bytes_used, bytes_max, pending;
+    uint64_t vsize_total;
+    int64_t fee_total_sat, min_fee_per_kvb_sat;
+    uint64_t sequence; /* counts additions and removals */
+};
+void mempool_info(const struct mempool *pool, struct mempool_info *out);
+
+#endif

@@ -1,0 +1,105 @@
+/*
+ * core/p2p: Bitcoin's peer protocol (version 70016, BIPs 31, 35, 111, 130, 133, 144, 155, 339) as a state
+ * machine.
+ *
+ * Bytes of a peer go in, bytes for peers come out through events; blocks and transactions go to core/chain
+ * and core/mempool. Handshake, keep-alive, headers-first synchronisation from several peers, relay,
+ * misbehaviour, the list of peers to stay connected to. Not here: sockets, name resolution, clocks. Thread:
+ * the loop thread.
+ */
+#ifndef QUARRY_CORE_P2P_H
+#define QUARRY_CORE_P2P_H
+
+#include "core/mempool/mempool.h"
+
+#define P2P_VERSION           70016
+#define P2P_MESSAGE_BYTES_MAX 4000000u /* payload; per command smaller bounds hold */
+#define P2P_SEND_QUEUE_MAX                                                                                   \
+    (16u << 20) /* per peer: beyond it no more is served until it has read; far beyond it it is cut off */
+
+typedef uint32_t peer_id; /* chosen by the host for inbound, by p2p for outbound; never reused in one run */
+
+struct p2p_events {
+    void *context;
+    void (*send)(void *context, peer_id peer,
+                 struct buf *bytes); /* takes over the bytes (buf is left empty) */
+    void (*close)(
+        void *context,
+        peer_id peer); /* after what was sent has drained, or at once when it does not drain in 1 s */
+    void (*dial)(void *context, peer_id peer, const char *host,
+                 uint16_t port); /* resolve afresh, connect; answered by p2p_opened or p2p_dial_failed */
+    void (*print)(void *context,
+                  const char *line); /* the lines promised on standard output: waiting for / connected to */
+    void (*tx_result_of_peer)(void *context); /* unused by hosts: may be NULL */
+};
+
+struct p2p_config {
+    const char *user_agent;   /* "/Quarry:0.1.0/" */
+    const char *program_line; /* what GET / answers first: "Quarry 0.1.0" */
+    uint32_t inbound_max;     /* default 117 */
+    bool seed;                /* told 'local': may mine on an empty chain */
+    struct rng *rng;
+};
+
+struct p2p;
+struct p2p *p2p_new(const struct p2p_config *config, struct chain *chain, struct mempool *pool,
+                    const struct p2p_events *events);
+void p2p_free(struct p2p *p2p);
+
+/* A peer to stay connected to for ever ("host:port", names allowed; port defaults to the chain's). The log
+ * and standard output say "waiting for HOST:PORT (attempt N)" with back-off 0.2 s .. 10 s and "connected to
+ * HOST:PORT". */
+bool p2p_add_node(struct p2p *p2p, const char *host_port, struct moment now, struct error *error) MUST_USE;
+bool p2p_remove_node(struct p2p *p2p, const char *host_port);
+bool p2p_try_once(struct p2p *p2p, const char *host_port, struct moment now,
+                  struct error *error) MUST_USE; /* addnode onetry */
+
+/* From the host. address is "ip:port" text of the other side. */
+void p2p_accepted(struct p2p *p2p, peer_id peer, const char *address, struct moment now);
+void p2p_opened(struct p2p *p2p, peer_id peer, const char *address,
+                struct moment now); /* an outbound dial succeeded */
+void p2p_dial_failed(struct p2p *p2p, peer_id peer, const char *why, struct moment now);
+void p2p_bytes(struct p2p *p2p, peer_id peer, const uint8_t *data, size_t len, struct moment now);
+/* The send queue of this peer, in bytes, after something drained. */
+void p2p_drained(struct p2p *p2p, peer_id peer, size_t queued_bytes, struct moment now);
+void p2p_closed(struct p2p *p2p, peer_id peer, const char *why, struct moment now);
+/* Time-outs, pings, retries, block requests that stalled. Call at or after the returned moment (mono_us). */
+int64_t p2p_tick(struct p2p *p2p, struct moment now);
+
+/* To be called from the events of chain and mempool. */
+void p2p_header_accepted(struct p2p *p2p, const struct block_entry *entry);
+void p2p_tip_changed(struct p2p *p2p, const struct block_entry *old_tip, const struct block_entry *tip,
+                     struct moment now); /* announces */
+void p2p_block_result(struct p2p *p2p, const struct hash256 *hash, peer_id source, const struct error *error,
+                      struct moment now);
+void p2p_tx_added(struct p2p *p2p, const struct mempool_entry *entry);
+void p2p_tx_result(struct p2p *p2p, struct tx *tx, peer_id source, const struct error *error,
+                   struct moment now);
+/* chain/mempool `source` values below 2^32 are peers; hosts use higher ones for their own. */
+
+/* No connected peer has offered more work than our tip has, nothing is being fetched. */
+bool p2p_synced(const struct p2p *p2p);
+/* Core's initial-block-download flag by that rule (never by tip age). */
+
+struct p2p_peer_info {
+    peer_id id;
+    char address[80], node[80]; /* node: the configured name when it is one of ours to keep, else empty */
+    bool inbound, handshake_done, wants_headers, wants_wtxid;
+    uint64_t services;
+    int32_t version, start_height, synced_headers, synced_blocks;
+    char user_agent[264];
+    int64_t connected_unix_s, last_send_unix_s, last_receive_unix_s;
+    int64_t ping_us, min_ping_us; /* -1 unknown */
+    uint64_t bytes_sent, bytes_received;
+    uint32_t blocks_in_flight;
+    int64_t fee_filter_sat;
+};
+size_t p2p_peers(const struct p2p *p2p, struct p2p_peer_info *out, size_t max);
+bool p2p_disconnect(struct p2p *p2p, const char *address_or_empty,
+                    peer_id id); /* disconnectnode; false: no such peer */
+size_t p2p_peer_count(const struct p2p *p2p, size_t *outbound);
+size_t p2p_memory_bytes(const struct p2p *p2p); /* receive buffers, queues kept here, requests */
+/* Upper bound that p2p_memory_bytes can reach with inbound_max peers: for the printed budget. */
+size_t p2p_memory_bytes_max(const struct p2p *p2p);
+
+#endif

@@ -1,0 +1,56 @@
+/*
+ * core/wallet, first version: addresses and single keys (P2WPKH), as text and bytes; signing of what one key
+ * owns. Randomness for keys is handed in (32 bytes from the operating system). Files are io's. Any thread; no
+ * state but a libsecp256k1 context of its own, randomised by wallet_init.
+ */
+#ifndef QUARRY_CORE_WALLET_H
+#define QUARRY_CORE_WALLET_H
+
+#include "core/consensus/consensus.h"
+
+#define ADDRESS_TEXT 128
+/* Output script of an address of this chain: base58check (P2PKH, P2SH), bech32 (BIP173), bech32m (BIP350).
+ * ERROR_PARSE with a precise sentence ("Invalid or unsupported Segwit (Bech32) or Base58 encoding." and so
+ * on). */
+bool address_to_script(struct buf *script, const char *address, const struct chain_params *params,
+                       struct error *error) MUST_USE;
+/* The address that an output script pays to; false when there is none. */
+bool address_from_script(char out[ADDRESS_TEXT], struct span script,
+                         const struct chain_params *params) MUST_USE;
+
+bool base58check_decode(struct buf *out, const char *text, size_t max_bytes) MUST_USE;
+void base58check_encode(struct buf *out_text, const void *data, size_t len);
+
+void wallet_init(const uint8_t seed32[32]); /* call once before signing */
+
+struct key {
+    uint8_t secret[32];
+    uint8_t public_key[33];
+};
+bool key_from_secret(struct key *out, const uint8_t secret[32]) MUST_USE; /* false: not a valid secret */
+void key_wipe(struct key *key);
+bool key_from_wif(struct key *out, bool *compressed, const char *wif,
+                  const struct chain_params *params) MUST_USE;
+void key_to_wif(char out[64], const struct key *key, const struct chain_params *params);
+void key_script(struct buf *script, const struct key *key); /* P2WPKH */
+void key_address(char out[ADDRESS_TEXT], const struct key *key, const struct chain_params *params);
+
+/* The wallet file's text: one key per line with creation time and label; the format's version in the first
+ * line. */
+struct key_file_entry {
+    struct key key;
+    int64_t created_unix_s;
+    char label[64];
+};
+void key_file_append(struct buf *text, const struct key_file_entry *entry, const struct chain_params *params);
+size_t key_file_parse(struct key_file_entry *out, size_t max, struct span text,
+                      const struct chain_params *params, struct error *error);
+
+/* Signs every input that spends an output of key (P2WPKH, P2PKH, P2PK) in a new transaction: inputs and
+ * outputs are given, the result is a stand-alone transaction. NULL and *error when an input is not the key's.
+ */
+struct tx *wallet_sign(const struct key *key, const struct outpoint *inputs, const struct coin *spent,
+                       size_t input_count, const struct tx_output *outputs, size_t output_count,
+                       uint32_t locktime, struct error *error) MUST_USE;
+
+#endif
