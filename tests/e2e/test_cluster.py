@@ -1,0 +1,73 @@
+"""Several nodes on one fast cluster network: they agree, go on agreeing, and relay."""
+
+import os
+import tempfile
+
+from quarry import Node, wait_until
+
+NETWORK = """
+name = e2e-fast
+spacing = 1
+window = 30
+first-target-bits = 240
+maturity = 2
+halving = 210000
+future-limit = 60
+"""
+
+
+class Network:
+    def __enter__(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = os.path.join(self.folder.name, "fast.conf")
+        with open(self.path, "w", encoding="ascii") as file:
+            file.write(NETWORK)
+        return f"--network={self.path}"
+
+    def __exit__(self, *_):
+        self.folder.cleanup()
+
+
+def one_tip(nodes):
+    tips = {node.rpc("getbestblockhash") for node in nodes}
+    return tips.pop() if len(tips) == 1 else None
+
+
+def chain_of_three(network):
+    first = Node(network, "--mine=yes", "--threads=1", "--connect=local", chain="cluster")
+    second = Node(network, "--mine=yes", "--threads=1", f"--connect=127.0.0.1:{first.wait_port()}", chain="cluster")
+    third = Node(network, "--mine=no", f"--connect=127.0.0.1:{second.wait_port()}", chain="cluster")
+    return [first, second, third]
+
+
+def test_three_agree_and_go_on():
+    with Network() as network:
+        nodes = chain_of_three(network)
+        for height in (3, 6, 10):
+            wait_until(lambda h=height: nodes[2].rpc("getblockcount") >= h, what=f"height {height}\n" + nodes[2].log()[-2000:])
+            wait_until(lambda: one_tip(nodes), what="one tip")
+        assert any("connected to" in line for line in nodes[2].lines)
+        for node in nodes:
+            node.stop()
+
+
+def test_waiting_for_is_said():
+    with Network() as network:
+        follower = Node(network, "--mine=no", "--connect=127.0.0.1:1", chain="cluster")
+        wait_until(lambda: any("waiting for 127.0.0.1:1" in line for line in follower.lines), what="the promised line")
+        follower.stop()
+
+
+def test_restart_of_the_middle():
+    with Network() as network:
+        nodes = chain_of_three(network)
+        wait_until(lambda: nodes[2].rpc("getblockcount") >= 3, what="height 3")
+        port = nodes[1].port
+        nodes[1].kill()
+        nodes[1].flags = [f for f in nodes[1].flags if not f.startswith("--listen")] + [f"--listen=127.0.0.1:{port}"]
+        nodes[1].start()
+        height = nodes[0].rpc("getblockcount")
+        wait_until(lambda: nodes[2].rpc("getblockcount") >= height + 2, what="the far node goes on\n" + nodes[2].log()[-2000:])
+        wait_until(lambda: one_tip(nodes), what="one tip")
+        for node in nodes:
+            node.stop()

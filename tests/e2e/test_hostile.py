@@ -1,0 +1,156 @@
+"""Peers that stop, never read, or send garbage: memory stays within the printed budget, others keep synchronising,
+the log says what happened."""
+
+import os
+import re
+import signal
+import socket
+import struct
+
+import quarry
+from quarry import MAGIC, Node, RawPeer, wait_until
+
+ADDRESS = "bcrt1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqdku202"
+
+
+def measured(*flags, **options):
+    """A node of the plain build where there is one (the sanitizers' own memory says nothing about ours)."""
+    return Node(*flags, binary=quarry.RELEASE_BIN, **options)
+
+
+def budget_bytes(node):
+    found = re.search(r"memory budget.*?total (\d+) MB", node.log())
+    assert found, node.log()
+    return int(found.group(1)) * 1000 * 1000
+
+
+def within_budget(node):
+    if quarry.RELEASE_BIN:
+        assert node.peak_bytes() <= budget_bytes(node), (node.peak_bytes(), budget_bytes(node))
+
+
+def still_synchronises(node):
+    """An honest node can still fetch the whole chain from this one."""
+    honest = Node("--mine=no", f"--connect=127.0.0.1:{node.port}")
+    wait_until(lambda: honest.rpc("getbestblockhash") == node.rpc("getbestblockhash"), what="an honest node to synchronise")
+    honest.stop()
+
+
+def serving_node():
+    node = measured("--mine=no")
+    node.wait_port()
+    node.rpc("generatetoaddress", 50, ADDRESS)
+    return node
+
+
+def test_http_on_the_p2p_port():
+    node = serving_node()
+    with socket.create_connection(("127.0.0.1", node.port), timeout=60) as s:
+        s.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = b""
+        while more := s.recv(4096):
+            answer += more
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200"), answer
+    assert b"regtest" in body and b"50" in body and body.count(b"\n") <= 1, answer
+    node.stop()
+
+
+def test_bip324_dial_is_closed_quietly():
+    node = serving_node()
+    peer = RawPeer(node.port, MAGIC["regtest"])
+    peer.sock.sendall(bytes((i * 37 + 11) & 0xFF for i in range(64)))
+    assert peer.closed_by_node()
+    again = RawPeer(node.port, MAGIC["regtest"]).handshake()
+    again.close()
+    assert not re.search(r"misbehav", node.log()), node.log()
+    node.stop()
+
+
+def test_spoiled_messages():
+    node = serving_node()
+    magic = MAGIC["regtest"]
+    peer = RawPeer(node.port, magic).handshake()
+    peer.send("ping", b"12345678", checksum=b"\0\0\0\0")
+    assert peer.closed_by_node()
+    wait_until(lambda: re.search(r"checksum", node.log()), what="the log to say checksum")
+    peer = RawPeer(node.port, magic).handshake()
+    peer.send("block", b"", length=0x7FFFFFFF)
+    assert peer.closed_by_node()
+    wait_until(lambda: re.search(r"oversized|too large|length", node.log()), what="the log to say oversized")
+    peer = RawPeer(node.port, magic).handshake()
+    peer.sock.sendall(peer.message("headers", b"\0" * 1000)[:500])  # half a message, then gone
+    peer.close()
+    wait_until(lambda: node.rpc("getconnectioncount") == 0, what="the half message's peer to be gone")
+    peer = RawPeer(node.port, magic).handshake()
+    peer.sock.sendall(b"\xff" * 100)
+    assert peer.closed_by_node()
+    still_synchronises(node)
+    within_budget(node)
+    node.stop()
+
+
+def test_a_gigabyte_of_garbage():
+    node = serving_node()
+    peer = RawPeer(node.port, MAGIC["regtest"]).handshake()
+    message = peer.message("nonsense", os.urandom(1 << 20) * 3)
+    sent, reader = 0, b""
+    peer.sock.settimeout(120)
+    try:
+        while sent < 1 << 30:
+            peer.sock.sendall(message)
+            sent += len(message)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # closing on such a peer is right as well
+    still_synchronises(node)
+    within_budget(node)
+    peer.close()
+    del reader
+    # The same without any framing, over fresh connections, each as long as the node lets it.
+    for _ in range(50):
+        with socket.create_connection(("127.0.0.1", node.port), timeout=60) as s:
+            try:
+                for _ in range(16):
+                    s.sendall(message)
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+    still_synchronises(node)
+    within_budget(node)
+    node.stop()
+
+
+def test_a_peer_that_never_reads():
+    node = serving_node()
+    best = bytes.fromhex(node.rpc("getbestblockhash"))[::-1]
+    peer = RawPeer(node.port, MAGIC["regtest"])
+    peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    peer.handshake()
+    request = b"\xfd" + struct.pack("<H", 500) + (struct.pack("<I", 0x40000002) + best) * 500
+    message = peer.message("getdata", request)
+    peer.sock.settimeout(5)
+    try:
+        for _ in range(2000):
+            peer.sock.sendall(message)
+    except (socket.timeout, BrokenPipeError, ConnectionResetError):
+        pass
+    still_synchronises(node)
+    within_budget(node)
+    peer.close()
+    node.stop()
+
+
+def test_a_stopped_peer():
+    source = serving_node()
+    stopped = Node("--mine=no", f"--connect=127.0.0.1:{source.port}")
+    stopped.wait_port()
+    wait_until(lambda: stopped.rpc("getblockcount") == 50, what="the second source to synchronise")
+    stopped.process.send_signal(signal.SIGSTOP)
+    # One source answers, the other is frozen: the newcomer must finish from the one that answers.
+    late = Node("--mine=no", f"--connect=127.0.0.1:{stopped.port}", f"--connect=127.0.0.1:{source.port}")
+    wait_until(lambda: late.rpc("getblockcount") == 50, what="synchronising beside a frozen peer")
+    source.rpc("generatetoaddress", 5, ADDRESS)
+    wait_until(lambda: late.rpc("getblockcount") == 55, what="going on beside a frozen peer")
+    stopped.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: stopped.rpc("getblockcount") == 55, what="the frozen peer to catch up")
+    for node in (late, stopped, source):
+        node.stop()
