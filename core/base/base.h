@@ -50,7 +50,7 @@ enum error_kind {
 
 struct error {
     enum error_kind kind;
-    char word[64];  /* stable machine word, e.g. "bad-txnmrklroot", "high-hash"; may be empty */
+    char word[128]; /* stable machine word, e.g. "bad-txnmrklroot", "high-hash"; may be empty */
     char text[256]; /* one sentence for people; may be empty */
 };
 

@@ -48,7 +48,7 @@ enum job_kind {
     JOB_WRITE,         /* bytes to a block or undo file, not yet synced; creates the file */
     JOB_COMMIT, /* sync every file written so far, THEN apply the batch atomically; durable when done if sync
                    is set */
-    JOB_SCAN,   /* every row of a column family over one snapshot, on a thread of its own */
+    JOB_SCAN,   /* every row of a column family as it is at submit, on a thread of its own */
     JOB_IMPORT_READ, /* bytes of a file that a person named (--loadblock) */
 };
 
@@ -154,7 +154,6 @@ struct block_entry { /* one header; lives as long as the chain; read-only outsid
     uint32_t file;     /* position of the block (length prefix excluded) and of its undo record */
     uint64_t data_offset, undo_offset;
     uint32_t data_len, undo_len;
-    void *chain_private;
 };
 
 struct block_entry *block_ancestor(const struct block_entry *entry, uint32_t height);
@@ -248,10 +247,6 @@ bool chain_accept_header(struct chain *chain, const struct block_header *header,
  * many blocks wait in memory. */
 bool chain_accept_block(struct chain *chain, struct block *block, struct moment now, bool force,
                         uint64_t source, struct error *error) MUST_USE;
-/* Every rule except proof of work against the settled tip, nothing stored (getblocktemplate proposals and our
- * own templates): context-free and contextual checks only, no scripts. */
-bool chain_check_template(struct chain *chain, const struct block *block, struct moment now,
-                          struct error *error) MUST_USE;
 /* invalidateblock / reconsiderblock: mark, then activate what is now best. */
 bool chain_invalidate(struct chain *chain, const struct hash256 *hash, struct error *error) MUST_USE;
 bool chain_reconsider(struct chain *chain, const struct hash256 *hash, struct error *error) MUST_USE;

@@ -185,14 +185,13 @@ struct chain_params {
     uint32_t maturity, halving_blocks;
     struct amount first_subsidy;
     uint32_t future_limit_s;
-    bool time_may_equal_parent_only; /* cluster: nTime >= parent's besides > median time past */
+    bool time_not_before_parent; /* cluster: nTime >= parent's, besides > median time past */
     /* First height at which each rule holds; UINT32_MAX: never. */
-    uint32_t bip34_height, bip65_height, bip66_height, csv_height, segwit_height, taproot_height;
+    uint32_t bip34_height, bip65_height, bip66_height, csv_height, segwit_height;
     struct hash256 bip34_hash; /* zero where unknown: BIP30 is then checked for every block */
-    struct u256 minimum_chain_work;
     struct block_header genesis;
     struct hash256 genesis_hash;
-    const char *genesis_message, *bech32_hrp;
+    const char *bech32_hrp;
     uint8_t p2pkh_prefix, p2sh_prefix, wif_prefix;
     uint8_t *genesis_raw; /* the whole block, owned by the params */
     size_t genesis_raw_len;
@@ -263,15 +262,13 @@ enum script_flags { /* Bitcoin Core's verification flags, separately switchable 
      SCRIPT_DISCOURAGE_UPGRADABLE_TAPROOT | SCRIPT_DISCOURAGE_OP_SUCCESS |                                   \
      SCRIPT_DISCOURAGE_UPGRADABLE_PUBKEY)
 
-/* The parts of signature hashes that the inputs of one transaction share (BIP143, BIP341). Read-only after
- * sighash_prepare, so that check workers may share it. */
+/* The parts of signature hashes that the inputs of one transaction share (BIP143; double SHA-256). Read-only
+ * after sighash_prepare, so that check workers may share it. */
 struct sighash_cache {
-    bool ready_v0, ready_v1;
-    struct hash256 prevouts, sequences, outputs;                        /* double SHA-256, BIP143 */
-    struct hash256 prevouts1, sequences1, outputs1, amounts1, scripts1; /* single SHA-256, BIP341 */
+    bool ready;
+    struct hash256 prevouts, sequences, outputs;
 };
-/* spent: one coin per input, in order. */
-void sighash_prepare(struct sighash_cache *cache, const struct tx *tx, const struct coin *spent);
+void sighash_prepare(struct sighash_cache *cache, const struct tx *tx);
 
 /* Verifies input `index` of tx, which spends spent[index]. False with ERROR_INVALID (word:
  * "mandatory-script-verify-flag-failed (...)" as Core gives it), or ERROR_UNJUDGED for a script of a kind
@@ -283,6 +280,9 @@ bool script_verify_input(const struct tx *tx, uint32_t index, const struct coin 
 bool script_unspendable(struct span script);
 /* Signature operations: legacy count of one script (BIP16's accurate count for P2SH redeem scripts). */
 uint32_t script_sigops(struct span script, bool accurate);
+/* Bytes of the operation at an offset, data included; what a truncated push reaches is the rest of the
+ * script. */
+size_t script_op_len(struct span script, size_t at);
 
 enum output_kind {
     OUTPUT_OTHER,

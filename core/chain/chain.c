@@ -1,0 +1,485 @@
+/* Opening and closing a chain, taking in headers and blocks, and the small questions. */
+#include "core/chain/chain_private.h"
+
+#include <stdlib.h>
+
+#define WAITING_WRITES_MAX 2048u
+
+/* ---- Opening
+ * ------------------------------------------------------------------------------------------------ */
+
+struct loading {
+    struct chain *chain;
+    struct block_entry *rows; /* as stored */
+    size_t count, capacity;
+    bool damaged;
+};
+
+static bool load_row(void *context, struct span key, struct span value)
+{
+    struct loading *loading = context;
+    if (loading->count == loading->capacity) {
+        loading->capacity = MAX(loading->capacity * 2, 1024u);
+        loading->rows = mem_realloc(loading->rows, loading->capacity * sizeof *loading->rows);
+    }
+    struct block_entry *row = &loading->rows[loading->count];
+    *row = (struct block_entry){0};
+    if (key.len != 33 || !entry_decode(row, value)) {
+        loading->damaged = true;
+        return false;
+    }
+    memcpy(row->hash.b, key.data + 1, 32);
+    loading->count++;
+    return true;
+}
+
+static int by_height(const void *a, const void *b)
+{
+    const struct block_entry *x = a, *y = b;
+    return x->height < y->height ? -1 : x->height > y->height;
+}
+
+static bool load_index(struct chain *chain, const struct store_reader *reader, struct error *error)
+{
+    struct loading loading = {.chain = chain};
+    reader->each(reader->context, CF_INDEX, span_of("b", 1), load_row, &loading);
+    if (loading.count) {
+        qsort(loading.rows, loading.count, sizeof *loading.rows, by_height);
+    }
+    for (size_t i = 0; i < loading.count && !loading.damaged; i++) {
+        const struct block_entry *row = &loading.rows[i];
+        struct entry *prev = index_find(chain, &row->header.prev_hash);
+        if (!prev || prev->e.height + 1 != row->height) {
+            loading.damaged = true;
+            break;
+        }
+        struct entry *entry = index_add(chain, &row->header, &row->hash, prev);
+        struct block_entry *e = &entry->e;
+        e->status = row->status | (e->status & BLOCK_FAILED_PARENT);
+        e->tx_count = row->tx_count;
+        e->file = row->file;
+        e->data_offset = row->data_offset;
+        e->data_len = row->data_len;
+        e->undo_offset = row->undo_offset;
+        e->undo_len = row->undo_len;
+        e->sequence = row->sequence;
+        chain->next_sequence = MAX(chain->next_sequence, row->sequence + 1);
+        if (e->status & BLOCK_HAVE_DATA && prev->e.chain_tx) {
+            e->chain_tx = prev->e.chain_tx + e->tx_count;
+        }
+        if (e->status & BLOCK_HAVE_DATA && e->file >= chain->block_file) {
+            chain->block_file_end =
+                MAX(e->file > chain->block_file ? 0 : chain->block_file_end, e->data_offset + e->data_len);
+            chain->block_file = e->file;
+        }
+        if (e->status & BLOCK_HAVE_UNDO) {
+            if (e->file >= chain->undo_files) {
+                chain->undo_file_end = mem_realloc(chain->undo_file_end, (e->file + 1) * sizeof(uint64_t));
+                for (; chain->undo_files <= e->file; chain->undo_files++) {
+                    chain->undo_file_end[chain->undo_files] = 0;
+                }
+            }
+            chain->undo_file_end[e->file] = MAX(chain->undo_file_end[e->file], e->undo_offset + e->undo_len);
+        }
+    }
+    mem_free(loading.rows);
+    if (loading.damaged) {
+        return error_set(error, ERROR_IO, NULL,
+                         "the block index is damaged: delete the data directory's chain and load again");
+    }
+    return true;
+}
+
+static bool load_best(struct chain *chain, const struct store_reader *reader, struct error *error)
+{
+    struct buf value = {0};
+    bool stored = reader->get(reader->context, CF_META, span_of("best", 4), &value), ok = true;
+    if (stored) {
+        struct hash256 hash = {{0}};
+        memcpy(hash.b, value.data, MIN(value.len, 32u));
+        struct entry *best = value.len == 32 ? index_find(chain, &hash) : NULL;
+        if (best && best->e.chain_tx) {
+            chain->applied = best;
+        } else {
+            ok = error_set(error, ERROR_IO, NULL,
+                           "the best block that the store names is not in its index: delete the data "
+                           "directory's chain and load again");
+        }
+    }
+    buf_free(&value);
+    chain->tip = chain->durable = chain->applied;
+    return ok;
+}
+
+/* Adds a block whose bytes are in a file already (roll-forward) or are about to be. */
+static void take_position(struct chain *chain, struct entry *entry, const struct block *block, uint32_t file,
+                          uint64_t offset)
+{
+    entry->e.tx_count = block->tx_count;
+    entry->e.file = file;
+    entry->e.data_offset = offset;
+    entry->e.data_len = (uint32_t)block->raw.len;
+    entry->e.status |= BLOCK_HAVE_DATA;
+    entry->e.sequence = chain->next_sequence++;
+    index_dirty(chain, entry);
+    index_link(chain, entry);
+}
+
+static bool check_and_mark(struct chain *chain, struct entry *entry, const struct block *block,
+                           struct error *error)
+{
+    if (block_check(block, chain->params, error) &&
+        block_check_context(block, entry->e.height, block_median_time(entry->e.prev), chain->params, error)) {
+        return true;
+    }
+    if (error->kind == ERROR_INVALID) {
+        index_mark_bad(chain, entry, BLOCK_FAILED);
+    }
+    return false;
+}
+
+static bool roll_block(struct chain *chain, struct block *block, uint32_t file, uint64_t offset)
+{
+    struct error error = {0};
+    struct entry *entry = index_find(chain, &block->hash),
+                 *prev = index_find(chain, &block->header.prev_hash);
+    if (!entry) {
+        if (!prev || !index_check_header(chain, &block->header, &block->hash, prev, INT64_MAX, &error)) {
+            return false;
+        }
+        entry = index_add(chain, &block->header, &block->hash, prev);
+    }
+    if (entry->e.status & (BLOCK_HAVE_DATA | BLOCK_BAD) || !entry->e.prev ||
+        !check_and_mark(chain, entry, block, &error)) {
+        return false;
+    }
+    take_position(chain, entry, block, file, offset);
+    return true;
+}
+
+/* Reads on behind the last block that the index knows: bytes that were written before a crash, but not their
+ * batch. */
+static void roll_forward(struct chain *chain, const struct store_reader *reader)
+{
+    uint32_t file = chain->block_file, found = 0;
+    uint64_t at = chain->block_file_end;
+    for (;;) {
+        uint64_t size = reader->file_size(reader->context, FILE_BLOCKS, file);
+        uint8_t head[8];
+        if (size < at + 8) {
+            if (reader->file_size(reader->context, FILE_BLOCKS, file + 1) == 0) {
+                break;
+            }
+            file++;
+            at = 0;
+            continue;
+        }
+        if (!reader->file_read(reader->context, FILE_BLOCKS, file, at, head, 8) ||
+            memcmp(head, chain->params->magic, 4) != 0) {
+            break;
+        }
+        uint32_t len = load_le32(head + 4);
+        if (len < HEADER_BYTES || len > BLOCK_SERIALIZED_MAX || size - at - 8 < len) {
+            break; /* torn: to be overwritten */
+        }
+        uint8_t *raw = mem_alloc(len);
+        bool read = reader->file_read(reader->context, FILE_BLOCKS, file, at + 8, raw, len);
+        struct block *block = read ? block_parse(raw, len, NULL) : (mem_free(raw), NULL);
+        if (!block) {
+            break;
+        }
+        found += roll_block(chain, block, file, at + 8);
+        block_unref(block);
+        at += 8 + len;
+        chain->block_file = file;
+        chain->block_file_end = at;
+    }
+    if (found) {
+        log_info(LOG_CHAIN,
+                 "rolling forward: %u blocks were written before the last stop and not yet entered", found);
+    }
+}
+
+static void add_genesis(struct chain *chain)
+{
+    struct entry *genesis = index_add(chain, &chain->params->genesis, &chain->params->genesis_hash, NULL);
+    genesis->e.status = BLOCK_HAVE_DATA | BLOCK_VALID;
+    genesis->e.tx_count = 1;
+    genesis->e.chain_tx = 1;
+    chain->genesis = chain->applied = chain->tip = chain->durable = genesis;
+    chain->next_sequence = 1;
+}
+
+struct chain *chain_open(const struct chain_config *config, const struct chain_events *events,
+                         const struct store_reader *reader, struct error *error)
+{
+    struct chain *chain = mem_alloc(sizeof *chain);
+    chain->config = *config;
+    chain->params = config->params;
+    chain->events = *events;
+    chain->loading = true;
+    map_init(&chain->index, sizeof(struct hash256), sizeof(struct entry *), config->rng);
+    map_init(&chain->recent, sizeof(struct hash256), sizeof(struct recent *), config->rng);
+    list_init(&chain->recent_lru);
+    list_init(&chain->writes);
+    list_init(&chain->results);
+    list_init(&chain->scans);
+    coins_init(&chain->coins, config->coins_cache_bytes, config->rng);
+    add_genesis(chain);
+    if (!load_index(chain, reader, error) || !load_best(chain, reader, error)) {
+        chain_free(chain);
+        return NULL;
+    }
+    void *value;
+    for (size_t at = 0; map_next(&chain->index, &at, NULL, &value);) {
+        index_add_candidate(chain, *(struct entry **)value);
+    }
+    roll_forward(chain, reader);
+    return chain;
+}
+
+void chain_start(struct chain *chain, struct moment now)
+{
+    (void)now;
+    chain->started = true;
+    chain_activate(chain);
+}
+
+void chain_stop(struct chain *chain)
+{
+    chain->stopping = true;
+    chain_activate(chain);
+}
+
+bool chain_idle(const struct chain *chain)
+{
+    return chain->jobs_out == 0 && chain->step == STEP_IDLE &&
+           (chain->dead || !chain->started || (!chain->commit && !(chain->stopping && chain_dirty(chain))));
+}
+
+void chain_free(struct chain *chain)
+{
+    if (!chain) {
+        return;
+    }
+    void *value;
+    if (chain->commit && !chain->commit_out) {
+        job_free(chain->commit);
+    }
+    block_unref(chain->now.block);
+    arena_free(&chain->now.arena);
+    recent_free_all(chain);
+    query_free_all(chain);
+    for (size_t at = 0; map_next(&chain->index, &at, NULL, &value);) {
+        mem_free(*(struct entry **)value);
+    }
+    LIST_EACH_SAFE(at, following, &chain->writes)
+    {
+        mem_free(CONTAINER_OF(at, struct pending_write, link));
+    }
+    map_free(&chain->index);
+    coins_free(&chain->coins);
+    mem_free(chain->candidates);
+    mem_free(chain->undo_file_end);
+    buf_free(&chain->tx_rows.bytes);
+    buf_free(&chain->dirty_entries);
+    mem_free(chain);
+}
+
+/* ---- Headers and blocks
+ * --------------------------------------------------------------------------------------- */
+
+static struct entry *accept_header(struct chain *chain, const struct block_header *header, struct moment now,
+                                   bool *is_new, struct error *error)
+{
+    struct hash256 hash;
+    header_hash(&hash, header);
+    struct entry *entry = index_find(chain, &hash);
+    *is_new = false;
+    if (entry) {
+        if (entry->e.status & (BLOCK_BAD & ~BLOCK_UNJUDGED)) {
+            error_set(error, ERROR_INVALID, "duplicate-invalid", "block is marked invalid");
+            return NULL;
+        }
+        return entry;
+    }
+    struct entry *prev = index_find(chain, &header->prev_hash);
+    if (!prev) {
+        error_set(error, ERROR_MISSING, "prev-blk-not-found", "the block before this one is not known");
+        return NULL;
+    }
+    if (prev->e.status & (BLOCK_BAD & ~BLOCK_UNJUDGED)) {
+        error_set(error, ERROR_INVALID, "bad-prevblk", "the block before this one is invalid");
+        return NULL;
+    }
+    if (!index_check_header(chain, header, &hash, prev, moment_unix_s(now), error)) {
+        return NULL;
+    }
+    entry = index_add(chain, header, &hash, prev);
+    if (prev->e.status & BLOCK_UNJUDGED) {
+        entry->e.status = BLOCK_UNJUDGED;
+    }
+    *is_new = true;
+    chain->events.header(chain->events.context, &entry->e);
+    return entry;
+}
+
+bool chain_accept_header(struct chain *chain, const struct block_header *header, struct moment now,
+                         const struct block_entry **entry, bool *is_new, struct error *error)
+{
+    bool fresh;
+    struct entry *found = accept_header(chain, header, now, &fresh, error);
+    if (entry) {
+        *entry = found ? &found->e : NULL;
+    }
+    if (is_new) {
+        *is_new = fresh;
+    }
+    return found != NULL;
+}
+
+static void store_block(struct chain *chain, struct entry *entry, struct block *block)
+{
+    if (chain->block_file_end + 8 + block->raw.len > BLOCK_FILE_BYTES_MAX) {
+        chain->block_file++;
+        chain->block_file_end = 0;
+    }
+    struct buf record = {0};
+    buf_reserve(&record, 8 + block->raw.len);
+    blockfile_record(&record, chain->params->magic, block->raw);
+    uint64_t offset = chain->block_file_end;
+    chain->block_file_end += record.len;
+    recent_put(chain, block);
+    chain_write(chain, FILE_BLOCKS, chain->block_file, offset, &record, &block->hash);
+    take_position(chain, entry, block, chain->block_file, offset + 8);
+}
+
+bool chain_accept_block(struct chain *chain, struct block *block, struct moment now, bool force,
+                        uint64_t source, struct error *error)
+{
+    bool is_new;
+    size_t waiting = 0;
+    if (chain->stopping || chain->dead) {
+        return error_set(error, ERROR_BUSY, "stopping", "the node is stopping");
+    }
+    LIST_EACH(at, &chain->writes)
+    {
+        waiting++;
+    }
+    if (waiting > WAITING_WRITES_MAX) {
+        return error_set(error, ERROR_BUSY, "busy", "too many blocks wait to be written");
+    }
+    struct entry *entry = accept_header(chain, &block->header, now, &is_new, error);
+    if (!entry) {
+        return false;
+    }
+    if (entry->e.status & BLOCK_HAVE_DATA) {
+        return error_set(error, ERROR_DUPLICATE, "duplicate", "already have block");
+    }
+    if (!force && u256_compare(entry->e.work, chain->tip->e.work) <= 0) {
+        return error_set(error, ERROR_DUPLICATE, "inconclusive",
+                         "not requested, and not more work than the tip");
+    }
+    if (!check_and_mark(chain, entry, block, error)) {
+        return false;
+    }
+    store_block(chain, entry, block);
+    entry->awaits_result = true;
+    entry->source = source;
+    list_append(&chain->results, &entry->pending);
+    chain_activate(chain);
+    return true;
+}
+
+bool chain_invalidate(struct chain *chain, const struct hash256 *hash, struct error *error)
+{
+    struct entry *entry = index_find(chain, hash);
+    if (!entry || entry == chain->genesis) {
+        return error_set(error, ERROR_MISSING, NULL, "Block not found");
+    }
+    if (chain->step != STEP_IDLE) {
+        return error_set(error, ERROR_BUSY, NULL, "blocks are being connected: try again");
+    }
+    bool active = chain_contains(chain, &entry->e);
+    index_mark_bad(chain, entry, BLOCK_INVALIDATED);
+    if (active) {
+        /* Its parent and every block with at least that work is a candidate again. */
+        chain->tip = entry_of(entry->e.prev);
+        struct entry *applied = chain->applied;
+        chain->applied = chain->genesis;
+        void *value;
+        for (size_t at = 0; map_next(&chain->index, &at, NULL, &value);) {
+            struct entry *other = *(struct entry **)value;
+            if (u256_compare(other->e.work, entry->e.prev->work) >= 0) {
+                index_add_candidate(chain, other);
+            }
+        }
+        chain->applied = applied;
+        chain->moved = true;
+    }
+    chain_activate(chain);
+    return true;
+}
+
+bool chain_reconsider(struct chain *chain, const struct hash256 *hash, struct error *error)
+{
+    struct entry *entry = index_find(chain, hash);
+    if (!entry) {
+        return error_set(error, ERROR_MISSING, NULL, "Block not found");
+    }
+    if (chain->step != STEP_IDLE) {
+        return error_set(error, ERROR_BUSY, NULL, "blocks are being connected: try again");
+    }
+    index_forget_bad(chain, entry, BLOCK_BAD);
+    chain_activate(chain);
+    return true;
+}
+
+/* ---- Small questions
+ * -------------------------------------------------------------------------------------------- */
+
+bool chain_loading(const struct chain *chain)
+{
+    return chain->loading;
+}
+
+const struct chain_params *chain_parameters(const struct chain *chain)
+{
+    return chain->params;
+}
+
+const struct block_entry *chain_tip(const struct chain *chain)
+{
+    return &chain->tip->e;
+}
+
+const struct block_entry *chain_best_header(const struct chain *chain)
+{
+    return &chain->best_header->e;
+}
+
+const struct block_entry *chain_at(const struct chain *chain, uint32_t height)
+{
+    return block_ancestor(&chain->tip->e, height);
+}
+
+bool chain_contains(const struct chain *chain, const struct block_entry *entry)
+{
+    return chain_at(chain, entry->height) == entry;
+}
+
+bool chain_busy(const struct chain *chain)
+{
+    return chain->step != STEP_IDLE;
+}
+
+void chain_metrics(const struct chain *chain, struct chain_metrics *out)
+{
+    *out = chain->metrics;
+    out->index_bytes = map_bytes(&chain->index) + chain->index.count * sizeof(struct entry);
+    out->coins_cache_bytes = coins_bytes(&chain->coins);
+    out->coins_cached = chain->coins.map.count;
+    out->recent_bytes = chain->recent_bytes;
+    out->coins_read = chain->coins.read_count;
+    out->coins_hit = chain->coins.hit_count;
+}

@@ -1,0 +1,190 @@
+/* Private to core/chain: the whole state of a chain, and the seams between its files. */
+#ifndef QUARRY_CORE_CHAIN_PRIVATE_H
+#define QUARRY_CORE_CHAIN_PRIVATE_H
+
+#include "core/chain/chain.h"
+
+/* A block_entry with what only the chain needs. The public part stands first, so that pointers convert. */
+struct entry {
+    struct block_entry e;
+    struct entry *first_child, *next_sibling;
+    bool dirty;         /* to be stored with the next batch */
+    bool awaits_result; /* somebody is to be told its fate through events.block_result */
+    uint64_t source;
+    struct list pending; /* in chain->results while awaits_result */
+};
+static inline struct entry *entry_of(const struct block_entry *e)
+{
+    return (struct entry *)(uintptr_t)e;
+}
+
+/* ---- Coins cache (coins.c) ------------------------------------------------------------------------------
+ */
+
+enum coin_flags { COIN_UNSPENT = 1, COIN_DIRTY = 2, COIN_FRESH = 4, COIN_IN_FLIGHT = 8 };
+struct cached_coin {
+    struct amount value;
+    uint8_t *script; /* owned */
+    uint32_t script_len;
+    uint32_t height;
+    bool coinbase;
+    uint8_t flags; /* without COIN_UNSPENT: a tombstone, known to be spent */
+};
+struct coins_cache {
+    struct map map;       /* outpoint -> cached_coin */
+    struct buf dirty;     /* outpoints that became dirty since the last batch */
+    struct buf in_flight; /* outpoints of the batch under way */
+    size_t script_bytes, bytes_max, dirty_bytes;
+    uint64_t epoch; /* counts forgettings: a read from before one may be stale */
+    uint64_t read_count, hit_count;
+};
+void coins_init(struct coins_cache *cache, size_t bytes_max, struct rng *rng);
+void coins_free(struct coins_cache *cache);
+size_t coins_bytes(const struct coins_cache *cache);
+/* NULL: not known here; a tombstone is returned as such. */
+struct cached_coin *coins_find(struct coins_cache *cache, const struct outpoint *outpoint);
+void coins_add(struct coins_cache *cache, const struct outpoint *outpoint, const struct coin *coin,
+               bool fresh);
+void coins_spend(struct coins_cache *cache, const struct outpoint *outpoint);
+/* What the store answered; nothing when something is known meanwhile. False: the bytes are no coin. */
+bool coins_learn(struct coins_cache *cache, const struct outpoint *outpoint, struct span stored);
+struct coin coin_view(const struct cached_coin *cached);
+/* Appends every dirty coin to the batch; they stay known as in flight until coins_committed. */
+void coins_flush(struct coins_cache *cache, struct kv_batch *batch);
+void coins_committed(struct coins_cache *cache); /* and forgets clean coins above the bound */
+
+/* ---- Records (record.c)
+ * ------------------------------------------------------------------------------------ */
+
+#define COIN_KEY_BYTES 36
+void coin_key(uint8_t out[COIN_KEY_BYTES],
+              const struct outpoint *outpoint); /* index big-endian: rows sort by it */
+void coin_encode(struct buf *out, const struct coin *coin);
+bool coin_decode(struct coin *out, struct span bytes); /* borrows */
+/* Undo of one block: the spent coins in order of inputs, behind a length, before a checksum bound to the
+ * block. */
+void undo_encode(struct buf *out, const struct coin *spent, size_t count, const struct hash256 *block_hash);
+bool undo_decode(struct coin *out, size_t count, struct span bytes, const struct hash256 *block_hash);
+void entry_encode(struct buf *out, const struct block_entry *e);
+bool entry_decode(struct block_entry *out, struct span value);
+
+/* ---- The chain
+ * ----------------------------------------------------------------------------------------------- */
+
+#define BLOCK_FILE_BYTES_MAX (128u << 20)
+
+struct recent { /* a block in memory, and its undo once it is connected */
+    struct block *block;
+    struct buf undo;
+    struct list lru;
+    uint32_t pins; /* writes under way: not to be forgotten */
+};
+
+struct pending_write { /* a JOB_WRITE that is out, in order of issue */
+    struct list link;
+    struct chain *chain;
+    struct hash256 hash;
+    uint64_t number;
+};
+
+struct fetch; /* query.c: somebody waiting for coins */
+
+enum step { STEP_IDLE, STEP_READ_BLOCK, STEP_READ_COINS, STEP_CHECK, STEP_READ_UNDO };
+
+struct connecting { /* the one block in flight (connect.c) */
+    struct entry *entry;
+    struct block *block;
+    struct coin *spent; /* of every input of every transaction but the coinbase, in order */
+    size_t spent_count;
+    struct sighash_cache *caches; /* per transaction */
+    struct check_item {
+        uint32_t tx, input;
+        const struct coin *coins;
+    } * items;
+    size_t item_count;
+    uint32_t flags;
+    struct amount fees;
+    struct arena arena;
+};
+
+struct chain {
+    struct chain_config config;
+    const struct chain_params *params;
+    struct chain_events events;
+    struct map index; /* hash -> struct entry * */
+    struct entry *genesis, *best_header;
+    struct entry *applied; /* the coins stand after this block */
+    struct entry *tip;     /* settled: what everybody is told */
+    struct entry *durable; /* on disk */
+    bool moved;            /* connected or disconnected since the last tip event */
+    uint64_t next_sequence;
+    struct entry **candidates; /* linked, not bad, at least the work of `applied` */
+    size_t candidate_count, candidate_capacity;
+    struct coins_cache coins;
+    struct map recent;      /* hash -> struct recent * */
+    struct list recent_lru; /* least recently used first */
+    size_t recent_bytes;
+
+    uint32_t block_file;
+    uint64_t block_file_end;
+    uint64_t *undo_file_end; /* per file number */
+    uint32_t undo_files;
+    struct list writes; /* struct pending_write, oldest first */
+    uint64_t next_write;
+
+    enum step step;
+    struct connecting now;
+    struct kv_batch tx_rows; /* changes of the tx index since the last batch */
+    struct job *commit;      /* built, waiting for writes, or out */
+    bool commit_out;
+    uint64_t commit_needs_write; /* writes below this number must be done */
+    struct entry *commit_tip;
+    struct buf dirty_entries; /* struct entry * */
+    struct list results;
+    struct list scans; /* utxo statistics waiting for a commit (query.c) */
+    size_t jobs_out;
+    bool started, stopping, dead, loading;
+    bool activating, activate_again;
+    struct chain_metrics metrics;
+};
+
+/* index.c */
+struct entry *index_find(const struct chain *chain, const struct hash256 *hash);
+struct entry *index_add(struct chain *chain, const struct block_header *header, const struct hash256 *hash,
+                        struct entry *prev);
+bool index_check_header(const struct chain *chain, const struct block_header *header,
+                        const struct hash256 *hash, const struct entry *prev,
+                        int64_t now_s /* INT64_MAX: no future limit */, struct error *error);
+void index_link(struct chain *chain,
+                struct entry *entry); /* its block is here: it and its descendants may become candidates */
+void index_mark_bad(struct chain *chain, struct entry *entry, uint32_t status); /* with its descendants */
+void index_forget_bad(struct chain *chain, struct entry *entry, uint32_t bits); /* reconsider */
+void index_dirty(struct chain *chain, struct entry *entry);
+struct entry *index_best_candidate(struct chain *chain);
+void index_prune_candidates(struct chain *chain);
+void index_add_candidate(struct chain *chain, struct entry *entry);
+
+/* connect.c */
+void chain_activate(struct chain *chain);
+void chain_commit_when_ready(struct chain *chain);
+bool chain_dirty(const struct chain *chain);
+
+/* store.c: jobs out, writes, the recent blocks, commits */
+void chain_submit(struct chain *chain, struct job *job);
+bool chain_finished(struct chain *chain,
+                    struct job *job); /* bookkeeping of an answer; false: it failed and the chain is dead */
+void chain_die(struct chain *chain, const struct error *error);
+void chain_write(struct chain *chain, enum file_kind file, uint32_t number, uint64_t offset,
+                 struct buf *bytes, const struct hash256 *hash);
+void recent_put(struct chain *chain, struct block *block);
+struct recent *recent_find(struct chain *chain, const struct hash256 *hash);
+void recent_free_all(struct chain *chain);
+void result_tell(struct chain *chain, struct entry *entry, bool connected, const struct error *error);
+
+/* query.c: coins that are not cached, then a call; also used by connect.c */
+void fetch_coins(struct chain *chain, const struct outpoint *outpoints, size_t count,
+                 void (*done)(void *context, bool ok), void *context);
+void query_after_commit(struct chain *chain);
+void query_free_all(struct chain *chain);
+
+#endif

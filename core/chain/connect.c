@@ -1,0 +1,646 @@
+/*
+ * From headers and bytes to money: one block at a time is connected to, or taken off, the UTXO set.
+ *
+ *   chain_activate   picks the best candidate and the next step towards it
+ *     connect:       [read the block] -> coins -> rules -> scripts -> apply -> undo bytes written
+ *     disconnect:    [read block and undo] -> apply backwards
+ *   chain_commit_when_ready   puts what changed into one atomic batch, when the bytes it refers to are
+ * written
+ *
+ * The settled tip moves when the applied block has more work than it: during a reorganisation everybody is
+ * told the old tip until the new branch is ahead.
+ */
+#include "core/chain/chain_private.h"
+
+#define FLUSH_BYTES (8u << 20) /* dirty coins that make a batch during initial download */
+#define BIP34_LIMIT 1983702u   /* from here on, old coinbases could repeat a BIP34 height (main only) */
+
+static void step_connect(struct chain *chain);
+static void step_disconnect(struct chain *chain);
+
+static void tell_tip(struct chain *chain)
+{
+    struct entry *old = chain->tip;
+    chain->tip = chain->applied;
+    chain->moved = false;
+    chain->events.tip(chain->events.context, &old->e, &chain->tip->e);
+}
+
+/* Nothing better is left to connect. */
+static void settle(struct chain *chain)
+{
+    index_prune_candidates(chain);
+    chain->loading = false;
+    if (chain->moved || chain->tip != chain->applied) {
+        tell_tip(chain);
+    }
+    LIST_EACH_SAFE(at, following, &chain->results)
+    {
+        struct entry *entry = CONTAINER_OF(at, struct entry, pending);
+        struct error error = {0};
+        bool bad = entry->e.status & BLOCK_BAD;
+        if (bad) {
+            error_set(&error, entry->e.status & BLOCK_UNJUDGED ? ERROR_UNJUDGED : ERROR_INVALID,
+                      "bad-prevblk", "a block that it builds on is not valid");
+        }
+        result_tell(chain, entry, !bad && chain_contains(chain, &entry->e), bad ? &error : NULL);
+    }
+    chain_commit_when_ready(chain);
+}
+
+static void next_step(struct chain *chain)
+{
+    if (!chain->started || chain->dead || chain->step != STEP_IDLE) {
+        return;
+    }
+    if (chain->stopping) {
+        chain_commit_when_ready(chain);
+        return;
+    }
+    struct entry *best = index_best_candidate(chain);
+    if (!best || best == chain->applied) {
+        settle(chain);
+        return;
+    }
+    const struct block_entry *fork = block_fork(&chain->applied->e, &best->e);
+    if (fork != &chain->applied->e) {
+        step_disconnect(chain);
+        return;
+    }
+    chain->now.entry = entry_of(block_ancestor(&best->e, fork->height + 1));
+    step_connect(chain);
+}
+
+/* Steps that need no waiting end inside their own call and ask for the next one: a loop here, not a
+ * recursion. */
+void chain_activate(struct chain *chain)
+{
+    chain->activate_again = true;
+    if (chain->activating) {
+        return;
+    }
+    chain->activating = true;
+    while (chain->activate_again) {
+        chain->activate_again = false;
+        next_step(chain);
+    }
+    chain->activating = false;
+}
+
+static void end_step(struct chain *chain)
+{
+    block_unref(chain->now.block);
+    arena_free(&chain->now.arena);
+    chain->now = (struct connecting){0};
+    chain->step = STEP_IDLE;
+}
+
+/* ---- Connecting -------------------------------------------------------------------------------------------
+ */
+
+static void refuse_block(struct chain *chain, const struct error *error)
+{
+    struct entry *entry = chain->now.entry;
+    char text[HASH256_TEXT];
+    hash256_text(text, &entry->e.hash);
+    if (error->kind == ERROR_UNJUDGED) {
+        index_mark_bad(chain, entry, BLOCK_UNJUDGED);
+        chain->events.unjudged(chain->events.context, &entry->e, error);
+    } else {
+        log_warn(LOG_CHAIN, "block %s at height %u is not valid: %s (%s)", text, entry->e.height, error->word,
+                 error->text);
+        index_mark_bad(chain, entry, BLOCK_FAILED);
+    }
+    result_tell(chain, entry, false, error);
+    end_step(chain);
+    chain_activate(chain);
+}
+
+static bool needs_bip30(const struct chain *chain, const struct block_entry *e)
+{
+    if (chain->params->kind == CHAIN_MAIN && (e->height == 91842 || e->height == 91880)) {
+        return false; /* the two blocks that repeated a coinbase before the rule */
+    }
+    return e->height < chain->params->bip34_height || e->height >= BIP34_LIMIT;
+}
+
+/* Every outpoint the block looks at: what it spends, and under BIP30 what it creates. */
+static struct outpoint *outpoints_of(const struct chain *chain, const struct block *block, size_t *count)
+{
+    size_t inputs = 0, outputs = 0;
+    bool bip30 = needs_bip30(chain, &chain->now.entry->e);
+    for (uint32_t t = 0; t < block->tx_count; t++) {
+        inputs += t ? block->txs[t].input_count : 0;
+        outputs += bip30 ? block->txs[t].output_count : 0;
+    }
+    struct outpoint *out = mem_alloc((inputs + outputs) * sizeof *out);
+    size_t n = 0;
+    for (uint32_t t = 0; t < block->tx_count; t++) {
+        for (uint32_t i = 0; t && i < block->txs[t].input_count; i++) {
+            out[n++] = block->txs[t].inputs[i].prevout;
+        }
+        for (uint32_t i = 0; bip30 && i < block->txs[t].output_count; i++) {
+            out[n++] = (struct outpoint){block->txs[t].txid, i};
+        }
+    }
+    *count = n;
+    return out;
+}
+
+static int64_t median_before(void *context, uint32_t height)
+{
+    const struct block_entry *parent = context;
+    return block_median_time(block_ancestor(parent, height ? height - 1 : 0));
+}
+
+struct created { /* an output of an earlier transaction of the same block */
+    uint32_t tx;
+};
+
+/* The coin of one input: from the block itself or from the set; each at most once. */
+static bool find_coin(struct chain *chain, struct coin *out, struct map *in_block, struct map *spent,
+                      const struct outpoint *outpoint)
+{
+    bool is_new;
+    map_put(spent, outpoint, &is_new);
+    const struct created *created = map_get(in_block, &outpoint->txid);
+    if (!is_new) {
+        return false;
+    }
+    if (created) {
+        const struct tx *tx = &chain->now.block->txs[created->tx];
+        if (outpoint->index >= tx->output_count || script_unspendable(tx->outputs[outpoint->index].script)) {
+            return false;
+        }
+        *out = (struct coin){tx->outputs[outpoint->index].value, tx->outputs[outpoint->index].script,
+                             chain->now.entry->e.height, created->tx == 0};
+        return true;
+    }
+    const struct cached_coin *cached = coins_find(&chain->coins, outpoint);
+    if (!cached || !(cached->flags & COIN_UNSPENT)) {
+        return false;
+    }
+    *out = coin_view(cached);
+    uint8_t *script = arena_alloc(&chain->now.arena, out->script.len); /* the cache may move meanwhile */
+    memcpy(script, out->script.data, out->script.len);
+    out->script.data = script;
+    return true;
+}
+
+static bool check_tx(struct chain *chain, uint32_t t, struct coin *spent, uint64_t *sigop_cost,
+                     struct error *error)
+{
+    struct connecting *now = &chain->now;
+    const struct block_entry *e = &now->entry->e;
+    const struct tx *tx = &now->block->txs[t];
+    struct amount fee;
+    if (t > 0) {
+        if (!tx_check_inputs(tx, spent, e->height, chain->params, &fee, error)) {
+            return false;
+        }
+        if (!amount_add(&now->fees, now->fees, fee)) {
+            return error_set(error, ERROR_INVALID, "bad-txns-accumulated-fee-outofrange",
+                             "fees above 21 million in all");
+        }
+        if (e->height >= chain->params->csv_height &&
+            !tx_sequence_locks(tx, spent, e->height, block_median_time(e->prev), median_before, e->prev)) {
+            return error_set(error, ERROR_INVALID, "bad-txns-nonfinal",
+                             "contains a non-BIP68-final transaction");
+        }
+    }
+    *sigop_cost += tx_sigop_cost(tx, spent, now->flags);
+    if (*sigop_cost > BLOCK_SIGOPS_COST_MAX) {
+        return error_set(error, ERROR_INVALID, "bad-blk-sigops", "too many sigops");
+    }
+    return true;
+}
+
+static bool check_bip30(struct chain *chain, struct error *error)
+{
+    const struct block *block = chain->now.block;
+    for (uint32_t t = 0; needs_bip30(chain, &chain->now.entry->e) && t < block->tx_count; t++) {
+        for (uint32_t i = 0; i < block->txs[t].output_count; i++) {
+            const struct outpoint outpoint = {block->txs[t].txid, i};
+            const struct cached_coin *cached = coins_find(&chain->coins, &outpoint);
+            if (cached && cached->flags & COIN_UNSPENT) {
+                return error_set(error, ERROR_INVALID, "bad-txns-BIP30", "tried to overwrite transaction");
+            }
+        }
+    }
+    return true;
+}
+
+/* All rules but the scripts; fills now->spent and now->items. */
+static bool check_rules(struct chain *chain, struct error *error)
+{
+    struct connecting *now = &chain->now;
+    const struct block *block = now->block;
+    const struct block_entry *e = &now->entry->e;
+    struct map in_block, spent;
+    map_init(&in_block, sizeof(struct hash256), sizeof(struct created), chain->config.rng);
+    map_init(&spent, sizeof(struct outpoint), 0, chain->config.rng);
+    uint64_t sigop_cost = 0;
+    bool ok = check_bip30(chain, error);
+    for (uint32_t t = 0; ok && t < block->tx_count; t++) {
+        const struct tx *tx = &block->txs[t];
+        struct coin *coins = now->spent + now->spent_count;
+        for (uint32_t i = 0; t && ok && i < tx->input_count; i++) {
+            if (!find_coin(chain, &coins[i], &in_block, &spent, &tx->inputs[i].prevout)) {
+                ok = error_set(error, ERROR_INVALID, "bad-txns-inputs-missingorspent",
+                               "inputs missing or spent");
+                break;
+            }
+            now->items[now->item_count++] = (struct check_item){t, i, coins};
+        }
+        now->spent_count += t ? tx->input_count : 0;
+        ok = ok && check_tx(chain, t, coins, &sigop_cost, error);
+        ((struct created *)map_put(&in_block, &tx->txid, NULL))->tx = t;
+        if (ok && t && tx->has_witness) {
+            sighash_prepare(&now->caches[t], tx);
+        }
+    }
+    map_free(&in_block);
+    map_free(&spent);
+    if (!ok) {
+        return false;
+    }
+    int64_t paid = 0;
+    for (uint32_t i = 0; i < block->txs[0].output_count; i++) {
+        paid += block->txs[0].outputs[i].value.sat; /* in range: tx_check has seen the sum */
+    }
+    int64_t limit = block_subsidy(e->height, chain->params).sat + now->fees.sat;
+    if (paid > limit) {
+        return error_set(error, ERROR_INVALID, "bad-cb-amount",
+                         "coinbase pays too much (actual=%lld vs limit=%lld)", (long long)paid,
+                         (long long)limit);
+    }
+    return true;
+}
+
+/* On a check worker. */
+static bool check_script(void *batch, size_t index)
+{
+    const struct connecting *now = batch;
+    const struct check_item *item = &now->items[index];
+    return script_verify_input(&now->block->txs[item->tx], item->input, item->coins, &now->caches[item->tx],
+                               now->flags, NULL);
+}
+
+static void apply(struct chain *chain)
+{
+    struct connecting *now = &chain->now;
+    const struct block *block = now->block;
+    uint32_t height = now->entry->e.height;
+    for (uint32_t t = 0; t < block->tx_count; t++) {
+        const struct tx *tx = &block->txs[t];
+        for (uint32_t i = 0; t && i < tx->input_count; i++) {
+            coins_spend(&chain->coins, &tx->inputs[i].prevout);
+        }
+        for (uint32_t i = 0; i < tx->output_count; i++) {
+            if (!script_unspendable(tx->outputs[i].script)) {
+                const struct outpoint outpoint = {tx->txid, i};
+                const struct coin coin = {tx->outputs[i].value, tx->outputs[i].script, height, t == 0};
+                coins_add(&chain->coins, &outpoint, &coin, !needs_bip30(chain, &now->entry->e));
+            }
+        }
+    }
+}
+
+static void write_undo(struct chain *chain)
+{
+    struct connecting *now = &chain->now;
+    struct block_entry *e = &now->entry->e;
+    struct recent *recent = recent_find(chain, &e->hash);
+    if (e->status & BLOCK_HAVE_UNDO) {
+        return; /* connected before, on the same parent: the same undo */
+    }
+    struct buf undo = {0};
+    undo_encode(&undo, now->spent, now->spent_count, &e->hash);
+    if (recent) {
+        buf_clear(&recent->undo);
+        buf_bytes(&recent->undo, undo.data, undo.len);
+        chain->recent_bytes += undo.len;
+    }
+    if (e->file >= chain->undo_files) {
+        chain->undo_file_end = mem_realloc(chain->undo_file_end, (e->file + 1) * sizeof(uint64_t));
+        for (; chain->undo_files <= e->file; chain->undo_files++) {
+            chain->undo_file_end[chain->undo_files] = 0;
+        }
+    }
+    e->undo_offset = chain->undo_file_end[e->file];
+    e->undo_len = (uint32_t)undo.len;
+    e->status |= BLOCK_HAVE_UNDO;
+    chain->undo_file_end[e->file] += undo.len;
+    chain_write(chain, FILE_UNDO, e->file, e->undo_offset, &undo, &e->hash);
+}
+
+/* The tx index: where inside the block file a transaction lies, and at which height its block is. */
+static void index_txs(struct chain *chain, const struct block_entry *e, const struct block *block, bool add)
+{
+    struct buf value = {0};
+    for (uint32_t t = 0; chain->config.tx_index && t < block->tx_count; t++) {
+        const struct tx *tx = &block->txs[t];
+        if (add) {
+            buf_clear(&value);
+            buf_u32(&value, e->height);
+            buf_u32(&value, (uint32_t)(tx->raw.data - block->raw.data));
+            buf_u32(&value, (uint32_t)tx->raw.len);
+            kv_put(&chain->tx_rows, CF_TX, span_of(tx->txid.b, 32), buf_span(&value));
+        } else {
+            kv_delete(&chain->tx_rows, CF_TX, span_of(tx->txid.b, 32));
+        }
+    }
+    buf_free(&value);
+}
+
+static void finish_connect(struct chain *chain)
+{
+    struct connecting *now = &chain->now;
+    struct entry *entry = now->entry;
+    struct block *block = block_ref(now->block);
+    apply(chain);
+    write_undo(chain);
+    index_txs(chain, &entry->e, block, true);
+    entry->e.status |= BLOCK_VALID;
+    index_dirty(chain, entry);
+    chain->applied = entry;
+    chain->moved = true;
+    chain->metrics.blocks_connected++;
+    end_step(chain);
+    chain->events.connected(chain->events.context, &entry->e, block);
+    block_unref(block);
+    if (u256_compare(entry->e.work, chain->tip->e.work) > 0) {
+        tell_tip(chain);
+        result_tell(chain, entry, true, NULL);
+    }
+    chain_commit_when_ready(chain);
+    chain_activate(chain);
+}
+
+static void scripts_checked(void *context, struct job *job)
+{
+    struct chain *chain = context;
+    struct connecting *now = &chain->now;
+    size_t failed = job->check.failed_index;
+    bool alive = chain_finished(chain, job);
+    job_free(job);
+    if (!alive) {
+        end_step(chain);
+        return;
+    }
+    if (failed == SIZE_MAX) {
+        finish_connect(chain);
+        return;
+    }
+    /* Once more here, for the reason. */
+    struct error error = {0};
+    const struct check_item *item = &now->items[failed];
+    bool ok = script_verify_input(&now->block->txs[item->tx], item->input, item->coins,
+                                  &now->caches[item->tx], now->flags, &error);
+    CHECK(!ok);
+    refuse_block(chain, &error);
+}
+
+static void coins_are_here(void *context, bool fetched)
+{
+    struct chain *chain = context;
+    struct connecting *now = &chain->now;
+    if (!fetched || chain->dead) {
+        end_step(chain);
+        return;
+    }
+    struct error error = {0};
+    size_t inputs = 0;
+    for (uint32_t t = 1; t < now->block->tx_count; t++) {
+        inputs += now->block->txs[t].input_count;
+    }
+    now->flags = block_script_flags(now->entry->e.height, &now->entry->e.hash, chain->params);
+    now->spent = arena_alloc(&now->arena, inputs * sizeof *now->spent);
+    now->items = arena_alloc(&now->arena, inputs * sizeof *now->items);
+    now->caches = arena_alloc(&now->arena, now->block->tx_count * sizeof *now->caches);
+    if (!check_rules(chain, &error)) {
+        refuse_block(chain, &error);
+        return;
+    }
+    if (!now->item_count) {
+        finish_connect(chain);
+        return;
+    }
+    chain->step = STEP_CHECK;
+    struct job *job = job_new(JOB_CHECK_SCRIPTS, scripts_checked, chain);
+    job->check.check = check_script;
+    job->check.batch = now;
+    job->check.count = now->item_count;
+    job->check.failed_index = SIZE_MAX;
+    chain_submit(chain, job);
+}
+
+static void block_is_here(void *context, struct block *block)
+{
+    struct chain *chain = context;
+    if (!block || chain->dead) {
+        struct error error = {0};
+        error_set(&error, ERROR_IO, NULL, "cannot read block %u back from its file",
+                  chain->now.entry->e.height);
+        block_unref(block);
+        end_step(chain);
+        chain_die(chain, &error);
+        return;
+    }
+    chain->now.block = block;
+    chain->step = STEP_READ_COINS;
+    size_t count;
+    struct outpoint *outpoints = outpoints_of(chain, block, &count);
+    fetch_coins(chain, outpoints, count, coins_are_here, chain);
+    mem_free(outpoints);
+}
+
+static void step_connect(struct chain *chain)
+{
+    chain->step = STEP_READ_BLOCK;
+    chain_read_block(chain, &chain->now.entry->e, block_is_here, chain);
+}
+
+/* ---- Disconnecting
+ * ------------------------------------------------------------------------------------------- */
+
+static void finish_disconnect(struct chain *chain, struct span undo)
+{
+    struct entry *entry = chain->applied;
+    struct block *block = chain->now.block;
+    size_t inputs = 0;
+    for (uint32_t t = 1; t < block->tx_count; t++) {
+        inputs += block->txs[t].input_count;
+    }
+    struct coin *spent = arena_alloc(&chain->now.arena, inputs * sizeof *spent);
+    if (!undo_decode(spent, inputs, undo, &entry->e.hash)) {
+        struct error error = {0};
+        error_set(&error, ERROR_IO, NULL,
+                  "the undo data of block %u are damaged: delete the data directory's chain and load again",
+                  entry->e.height);
+        end_step(chain);
+        chain_die(chain, &error);
+        return;
+    }
+    for (uint32_t t = block->tx_count; t-- > 0;) {
+        const struct tx *tx = &block->txs[t];
+        for (uint32_t i = 0; i < tx->output_count; i++) {
+            if (!script_unspendable(tx->outputs[i].script)) {
+                coins_spend(&chain->coins, &(struct outpoint){tx->txid, i});
+            }
+        }
+        for (uint32_t i = tx->input_count; t && i-- > 0;) {
+            coins_add(&chain->coins, &tx->inputs[i].prevout, &spent[--inputs], false);
+        }
+    }
+    index_txs(chain, &entry->e, block, false);
+    chain->now.block = NULL;
+    chain->applied = entry_of(entry->e.prev);
+    chain->moved = true;
+    chain->metrics.blocks_disconnected++;
+    end_step(chain);
+    chain->events.disconnected(chain->events.context, &entry->e, block);
+    block_unref(block);
+    chain_activate(chain);
+}
+
+static void undo_read(void *context, struct job *job)
+{
+    struct chain *chain = context;
+    if (chain_finished(chain, job)) {
+        finish_disconnect(chain, span_of(job->io.data, job->io.len));
+    } else {
+        end_step(chain);
+    }
+    job_free(job);
+}
+
+static void old_block_is_here(void *context, struct block *block)
+{
+    struct chain *chain = context;
+    struct entry *entry = chain->applied;
+    if (!block || chain->dead) {
+        block_is_here(context, block); /* the same end */
+        return;
+    }
+    chain->now.block = block;
+    struct recent *recent = recent_find(chain, &entry->e.hash);
+    if (recent && recent->undo.len) {
+        finish_disconnect(chain, buf_span(&recent->undo));
+        return;
+    }
+    chain->step = STEP_READ_UNDO;
+    struct job *job = job_new(JOB_READ, undo_read, chain);
+    job->io.file = FILE_UNDO;
+    job->io.number = entry->e.file;
+    job->io.offset = entry->e.undo_offset;
+    job->io.len = entry->e.undo_len;
+    chain_submit(chain, job);
+}
+
+static void step_disconnect(struct chain *chain)
+{
+    chain->step = STEP_READ_BLOCK;
+    chain->now.entry = chain->applied;
+    chain_read_block(chain, &chain->applied->e, old_block_is_here, chain);
+}
+
+/* ---- Commits
+ * --------------------------------------------------------------------------------------------------- */
+
+bool chain_dirty(const struct chain *chain)
+{
+    return chain->coins.dirty.len || chain->dirty_entries.len || chain->durable != chain->applied;
+}
+
+static void put_entries(struct chain *chain, struct kv_batch *batch)
+{
+    struct buf value = {0};
+    for (size_t at = 0; at < chain->dirty_entries.len; at += sizeof(struct entry *)) {
+        struct entry *entry;
+        memcpy(&entry, chain->dirty_entries.data + at, sizeof entry);
+        uint8_t key[33] = {'b'};
+        memcpy(key + 1, entry->e.hash.b, 32);
+        buf_clear(&value);
+        entry_encode(&value, &entry->e);
+        kv_put(batch, CF_INDEX, span_of(key, sizeof key), buf_span(&value));
+        entry->dirty = false;
+    }
+    buf_free(&value);
+    buf_clear(&chain->dirty_entries);
+}
+
+/* Height to hash, for readers of the store: what changed between the last batch's tip and this one. */
+static void put_heights(struct chain *chain, struct kv_batch *batch)
+{
+    const struct block_entry *fork = block_fork(&chain->durable->e, &chain->applied->e);
+    uint8_t key[5] = {'h'};
+    for (uint32_t height = chain->durable->e.height; height > chain->applied->e.height; height--) {
+        store_le32(key + 1, __builtin_bswap32(height));
+        kv_delete(batch, CF_INDEX, span_of(key, sizeof key));
+    }
+    for (const struct block_entry *e = &chain->applied->e; e != fork; e = e->prev) {
+        store_le32(key + 1, __builtin_bswap32(e->height));
+        kv_put(batch, CF_INDEX, span_of(key, sizeof key), span_of(e->hash.b, 32));
+    }
+}
+
+static void committed(void *context, struct job *job)
+{
+    struct chain *chain = context;
+    chain->commit = NULL;
+    chain->commit_out = false;
+    bool alive = chain_finished(chain, job);
+    job_free(job);
+    if (!alive) {
+        return;
+    }
+    coins_committed(&chain->coins);
+    chain->durable = chain->commit_tip;
+    chain->metrics.batches++;
+    chain->events.durable(chain->events.context, &chain->durable->e);
+    query_after_commit(chain);
+    chain_commit_when_ready(chain);
+}
+
+static struct job *build_commit(struct chain *chain, bool sync)
+{
+    struct job *job = job_new(JOB_COMMIT, committed, chain);
+    struct kv_batch *batch = &job->commit.batch;
+    coins_flush(&chain->coins, batch);
+    put_entries(chain, batch);
+    put_heights(chain, batch);
+    buf_bytes(&batch->bytes, chain->tx_rows.bytes.data, chain->tx_rows.bytes.len);
+    batch->count += chain->tx_rows.count;
+    buf_free(&chain->tx_rows.bytes);
+    chain->tx_rows.count = 0;
+    kv_put(batch, CF_META, span_of("best", 4), span_of(chain->applied->e.hash.b, 32));
+    job->commit.sync = sync;
+    chain->metrics.batch_bytes += batch->bytes.len;
+    return job;
+}
+
+void chain_commit_when_ready(struct chain *chain)
+{
+    if (chain->dead || !chain->started) {
+        return;
+    }
+    if (!chain->commit) {
+        bool resting = chain->step == STEP_IDLE && (chain->applied == chain->tip) &&
+                       (chain->stopping || index_best_candidate(chain) == chain->applied);
+        bool full = chain->coins.dirty_bytes + chain->tx_rows.bytes.len >= FLUSH_BYTES;
+        if (!chain_dirty(chain) || !(resting || full || chain->stopping) ||
+            (chain->stopping && chain->step != STEP_IDLE)) {
+            return;
+        }
+        chain->commit = build_commit(chain, resting || chain->stopping);
+        chain->commit_tip = chain->applied;
+        chain->commit_needs_write = chain->next_write;
+    }
+    struct pending_write *oldest = CONTAINER_OF(chain->writes.next, struct pending_write, link);
+    bool written = list_empty(&chain->writes) || oldest->number >= chain->commit_needs_write;
+    if (written && !chain->commit_out) {
+        chain->commit_out = true;
+        chain_submit(chain, chain->commit);
+    }
+}

@@ -1,0 +1,82 @@
+/* Headers and blocks as bytes. */
+#include "core/consensus/consensus.h"
+
+#include "hashing/kernels/kernels.h"
+
+#define TX_BYTES_MIN 60u /* one input, one output, nothing in them */
+
+void header_read(struct block_header *header, struct cursor *c)
+{
+    header->version = cursor_i32(c);
+    cursor_bytes(c, header->prev_hash.b, 32);
+    cursor_bytes(c, header->merkle_root.b, 32);
+    header->time = cursor_u32(c);
+    header->bits = cursor_u32(c);
+    header->nonce = cursor_u32(c);
+}
+
+void header_encode(uint8_t out[HEADER_BYTES], const struct block_header *header)
+{
+    store_le32(out, (uint32_t)header->version);
+    memcpy(out + 4, header->prev_hash.b, 32);
+    memcpy(out + 36, header->merkle_root.b, 32);
+    store_le32(out + 68, header->time);
+    store_le32(out + 72, header->bits);
+    store_le32(out + 76, header->nonce);
+}
+
+void header_hash(struct hash256 *out, const struct block_header *header)
+{
+    uint8_t bytes[HEADER_BYTES];
+    header_encode(bytes, header);
+    sha256d(out->b, bytes, sizeof bytes);
+}
+
+struct block *block_parse(uint8_t *raw, size_t len, struct error *error)
+{
+    struct block *block = mem_alloc(sizeof *block);
+    block->raw = span_of(raw, len);
+    block->references = 1;
+    struct cursor c = cursor_of(raw, len);
+    if (len > BLOCK_SERIALIZED_MAX) {
+        error_set(error, ERROR_LIMIT, "bad-blk-length", "a block of %zu bytes is larger than %u", len,
+                  BLOCK_SERIALIZED_MAX);
+        block_unref(block);
+        return NULL;
+    }
+    header_read(&block->header, &c);
+    block->tx_count = (uint32_t)cursor_count(&c, TX_BYTES_MIN);
+    block->txs = arena_alloc(&block->arena, block->tx_count * sizeof *block->txs);
+    size_t stripped = HEADER_BYTES + compact_size_len(block->tx_count);
+    for (uint32_t i = 0; i < block->tx_count && !c.failed; i++) {
+        if (tx_read(&block->txs[i], &c, &block->arena)) {
+            stripped += block->txs[i].stripped_bytes;
+        }
+    }
+    if (!cursor_done(&c)) {
+        error_set(error, ERROR_PARSE, "block-decode-failed", "not the serialisation of a block (%zu bytes)",
+                  len);
+        block_unref(block);
+        return NULL;
+    }
+    block->stripped_bytes = (uint32_t)stripped;
+    block->weight = (uint32_t)(stripped * (WITNESS_SCALE - 1) + len);
+    header_hash(&block->hash, &block->header);
+    return block;
+}
+
+struct block *block_ref(struct block *block)
+{
+    CHECK(block->references > 0);
+    block->references++;
+    return block;
+}
+
+void block_unref(struct block *block)
+{
+    if (block && --block->references == 0) {
+        arena_free(&block->arena);
+        mem_free((void *)(uintptr_t)block->raw.data);
+        mem_free(block);
+    }
+}
