@@ -20,7 +20,7 @@ struct mempool_entry { /* read-only outside */
     uint32_t ancestor_count, descendant_count;
     uint64_t ancestor_vsize, descendant_vsize;
     int64_t ancestor_fee_sat, descendant_fee_sat;
-    void *mempool_private;
+    uint64_t visited; /* private: marks walks */
 };
 
 struct mempool_events {
@@ -31,7 +31,7 @@ struct mempool_events {
     void (*result)(void *context, struct tx *tx, uint64_t source, const struct error *error);
     void (*added)(void *context, const struct mempool_entry *entry);
     void (*removed)(void *context, const struct tx *tx,
-                    const char *reason); /* "block", "conflict", "expiry", "size", "reorg" */
+                    const char *reason); /* "block", "conflict", "expiry", "sizelimit", "reorg" */
 };
 
 struct mempool_config {

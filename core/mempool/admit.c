@@ -1,0 +1,314 @@
+/*
+ * Admission: rules that need nothing, then coins, then rules that need coins, then scripts; one transaction
+ * at a time, in order of arrival. When the chain's tip moves while coins or scripts are out, it starts over.
+ */
+#include "core/mempool/mempool_private.h"
+
+#define TX_STRIPPED_BYTES_MIN 65u /* 64 bytes could pass for a merkle node */
+#define TX_SIGOPS_COST_MAX    (BLOCK_SIGOPS_COST_MAX / 5)
+
+static void begin(struct admission *a);
+static void work(struct mempool *pool);
+
+static struct admission *first(struct mempool *pool)
+{
+    return CONTAINER_OF(pool->queue.next, struct admission, link);
+}
+
+static void admission_free(struct admission *a)
+{
+    coins_view_free(a->view);
+    tx_unref(a->tx);
+    arena_free(&a->arena);
+    mem_free(a);
+}
+
+static void finish(struct admission *a, const struct error *error)
+{
+    struct mempool *pool = a->pool;
+    bool under_way = first(pool) == a;
+    list_remove(&a->link);
+    pool->queued--;
+    if (error && error->kind != ERROR_DUPLICATE) {
+        char text[HASH256_TEXT];
+        log_debug(LOG_MEMPOOL, "transaction %s not taken: %s (%s)", hash256_text(text, &a->tx->txid),
+                  error->word, error->text);
+    }
+    if (!a->quiet) {
+        pool->events.result(pool->events.context, a->tx, a->source, error);
+    }
+    admission_free(a);
+    if (under_way) {
+        work(pool);
+    }
+}
+
+static void finish_with(struct admission *a, enum error_kind kind, const char *word, const char *text)
+{
+    struct error error = {0};
+    error_set(&error, kind, word, "%s", text);
+    finish(a, &error);
+}
+
+static int64_t median_before(void *context, uint32_t height)
+{
+    const struct block_entry *tip = context;
+    return block_median_time(block_ancestor(tip, height ? height - 1 : 0));
+}
+
+/* One coin per input, from the pool or from the chain. */
+static bool gather_coins(struct admission *a, struct error *error)
+{
+    const struct tx *tx = a->tx;
+    a->spent = arena_alloc(&a->arena, tx->input_count * sizeof *a->spent);
+    for (uint32_t i = 0; i < tx->input_count; i++) {
+        const struct outpoint *prevout = &tx->inputs[i].prevout;
+        const struct mempool_entry *parent = pool_find(a->pool, &prevout->txid);
+        const struct coin *coin = coins_view_get(a->view, i);
+        if (parent && prevout->index < parent->tx->output_count) {
+            const struct tx_output *out = &parent->tx->outputs[prevout->index];
+            uint8_t *script =
+                arena_alloc(&a->arena, out->script.len); /* the parent may go while scripts are checked */
+            memcpy(script, out->script.data, out->script.len);
+            a->spent[i] =
+                (struct coin){out->value, span_of(script, out->script.len), a->tip->height + 1, false};
+        } else if (coin) {
+            a->spent[i] = *coin;
+        } else {
+            return error_set(error, ERROR_MISSING, "missing-inputs", "bad-txns-inputs-missingorspent");
+        }
+    }
+    return true;
+}
+
+static bool check_alone(struct admission *a, struct error *error)
+{
+    const struct tx *tx = a->tx;
+    const struct mempool *pool = a->pool;
+    if (!tx_check(tx, error)) {
+        return false;
+    }
+    if (tx_is_coinbase(tx)) {
+        return error_set(error, ERROR_INVALID, "coinbase", "a coinbase outside of a block");
+    }
+    if (pool->config.require_standard && !policy_standard(tx, error)) {
+        return false;
+    }
+    if (tx->stripped_bytes < TX_STRIPPED_BYTES_MIN) {
+        return error_set(error, ERROR_POLICY, "tx-size-small", "smaller than %u bytes",
+                         TX_STRIPPED_BYTES_MIN);
+    }
+    if (!tx_is_final(tx, a->tip->height + 1, block_median_time(a->tip))) {
+        return error_set(error, ERROR_POLICY, "non-final", "not final in the next block");
+    }
+    const struct mempool_entry *same = pool_find(pool, &tx->txid);
+    if (same) {
+        bool identical = hash256_equal(&same->tx->wtxid, &tx->wtxid);
+        return error_set(error, ERROR_DUPLICATE,
+                         identical ? "txn-already-in-mempool" : "txn-same-nonwitness-data-in-mempool",
+                         "already in mempool");
+    }
+    for (uint32_t i = 0; i < tx->input_count; i++) {
+        if (mempool_spender(pool, &tx->inputs[i].prevout)) {
+            return error_set(error, ERROR_POLICY, "txn-mempool-conflict",
+                             "an input is spent by another transaction in the mempool");
+        }
+    }
+    return true;
+}
+
+static bool check_limits(struct admission *a, struct error *error)
+{
+    struct mempool *pool = a->pool;
+    size_t count;
+    bool ok = true;
+    struct mempool_entry **ancestors = pool_ancestors_of(pool, a->tx, &count);
+    if (count + 1 > pool->config.ancestors_max) {
+        ok = error_set(error, ERROR_POLICY, "too-long-mempool-chain",
+                       "too many unconfirmed ancestors [limit: %u]", pool->config.ancestors_max);
+    }
+    for (size_t i = 0; ok && i < count; i++) {
+        if (ancestors[i]->descendant_count + 1 > pool->config.descendants_max) {
+            ok = error_set(error, ERROR_POLICY, "too-long-mempool-chain", "too many descendants [limit: %u]",
+                           pool->config.descendants_max);
+        }
+    }
+    mem_free(ancestors);
+    return ok;
+}
+
+static bool check_with_coins(struct admission *a, struct error *error)
+{
+    struct mempool *pool = a->pool;
+    const struct tx *tx = a->tx;
+    uint32_t height = a->tip->height + 1;
+    if (!gather_coins(a, error)) {
+        return false;
+    }
+    if (!tx_sequence_locks(tx, a->spent, height, block_median_time(a->tip), median_before,
+                           (void *)(uintptr_t)a->tip)) {
+        return error_set(error, ERROR_POLICY, "non-BIP68-final", "a relative lock time is not reached");
+    }
+    if (!tx_check_inputs(tx, a->spent, height, chain_parameters(pool->chain), &a->fee, error)) {
+        return false;
+    }
+    a->sigop_cost = tx_sigop_cost(tx, a->spent, SCRIPT_STANDARD_FLAGS);
+    if (a->sigop_cost > TX_SIGOPS_COST_MAX) {
+        return error_set(error, ERROR_POLICY, "bad-txns-too-many-sigops", "%u signature operations",
+                         a->sigop_cost);
+    }
+    int64_t floor = pool->config.min_fee_per_kvb_sat * (int64_t)tx_vsize(tx) / 1000,
+            wanted = pool_min_fee(pool) * (int64_t)tx_vsize(tx) / 1000;
+    if (!a->quiet && a->fee.sat < floor) {
+        return error_set(error, ERROR_POLICY, "min relay fee not met", "%lld < %lld", (long long)a->fee.sat,
+                         (long long)floor);
+    }
+    if (!a->quiet && a->fee.sat < wanted) {
+        return error_set(error, ERROR_POLICY, "mempool min fee not met", "%lld < %lld", (long long)a->fee.sat,
+                         (long long)wanted);
+    }
+    return check_limits(a, error);
+}
+
+/* On a check worker. */
+static bool check_script(void *batch, size_t index)
+{
+    const struct admission *a = batch;
+    return script_verify_input(a->tx, (uint32_t)index, a->spent, &a->cache, a->script_flags, NULL);
+}
+
+/* Says why, and whether a block with it would be refused too. */
+static void refuse_script(struct admission *a, uint32_t index)
+{
+    struct error strict = {0}, block = {0};
+    uint32_t height = a->tip->height + 1;
+    bool ok = script_verify_input(a->tx, index, a->spent, &a->cache, a->script_flags, &strict);
+    CHECK(!ok);
+    uint32_t flags = block_script_flags(height, &a->tip->hash, chain_parameters(a->pool->chain));
+    if (strict.kind == ERROR_INVALID &&
+        script_verify_input(a->tx, index, a->spent, &a->cache, flags, &block)) {
+        char word[128];
+        const char *reason = strchr(strict.word, '(');
+        struct buf text = {0};
+        buf_printf(&text, "non-mandatory-script-verify-flag %s%c", reason ? reason : "", 0);
+        memcpy(word, text.data, MIN(text.len, sizeof word));
+        word[sizeof word - 1] = 0;
+        buf_free(&text);
+        error_set(&strict, ERROR_POLICY, word, "input %u", index);
+    }
+    finish(a, &strict);
+}
+
+static void scripts_checked(void *context, struct job *job)
+{
+    struct admission *a = context;
+    size_t failed = job->check.failed_index;
+    bool broken = job->failed;
+    job_free(job);
+    struct mempool *pool = a->pool;
+    if (broken) {
+        finish_with(a, ERROR_BUSY, "stopping", "the node is stopping");
+    } else if (failed != SIZE_MAX) {
+        refuse_script(a, (uint32_t)failed);
+    } else if (a->tip != chain_tip(pool->chain)) {
+        begin(a);
+    } else {
+        pool_add(pool, a->tx, a->fee, a->sigop_cost);
+        pool_trim(pool);
+        if (pool_find(pool, &a->tx->txid)) {
+            finish(a, NULL);
+        } else {
+            finish_with(a, ERROR_POLICY, "mempool full", "it pays less than what is in the full mempool");
+        }
+    }
+}
+
+static void coins_are_here(void *context, struct coins_view *view)
+{
+    struct admission *a = context;
+    struct mempool *pool = a->pool;
+    struct error error = {0};
+    a->view = view;
+    if (!view) {
+        finish_with(a, ERROR_BUSY, "stopping", "the node is stopping");
+        return;
+    }
+    if (a->tip != chain_tip(pool->chain)) {
+        begin(a);
+        return;
+    }
+    if (!check_with_coins(a, &error)) {
+        finish(a, &error);
+        return;
+    }
+    sighash_prepare(&a->cache, a->tx);
+    a->script_flags = SCRIPT_STANDARD_FLAGS;
+    struct job *job = job_new(JOB_CHECK_SCRIPTS, scripts_checked, a);
+    job->check.check = check_script;
+    job->check.batch = a;
+    job->check.count = a->tx->input_count;
+    job->check.failed_index = SIZE_MAX;
+    pool->submit(pool->submit_context, job);
+}
+
+static void begin(struct admission *a)
+{
+    struct mempool *pool = a->pool;
+    struct error error = {0};
+    coins_view_free(a->view);
+    a->view = NULL;
+    arena_free(&a->arena);
+    a->tip = chain_tip(pool->chain);
+    if (!check_alone(a, &error)) {
+        finish(a, &error);
+        return;
+    }
+    struct outpoint *outpoints = mem_alloc(a->tx->input_count * sizeof *outpoints);
+    for (uint32_t i = 0; i < a->tx->input_count; i++) {
+        outpoints[i] = a->tx->inputs[i].prevout;
+    }
+    chain_fetch_coins(pool->chain, outpoints, a->tx->input_count, coins_are_here, a);
+    mem_free(outpoints);
+}
+
+/* Starts the first of the queue when none is under way; a loop, since one may end inside its own beginning.
+ */
+static void work(struct mempool *pool)
+{
+    pool->work_again = true;
+    if (pool->working) {
+        return;
+    }
+    pool->working = true;
+    while (pool->work_again && !list_empty(&pool->queue)) {
+        pool->work_again = false;
+        begin(first(pool));
+    }
+    pool->working = false;
+}
+
+void admit_queue(struct mempool *pool, struct tx *tx, uint64_t source, bool quiet)
+{
+    struct admission *a = mem_alloc(sizeof *a);
+    a->pool = pool;
+    a->tx = tx_ref(tx);
+    a->source = source;
+    a->quiet = quiet;
+    bool idle = list_empty(&pool->queue);
+    list_append(&pool->queue, &a->link);
+    pool->queued++;
+    if (!quiet && pool->queued > pool->config.pending_max) {
+        finish_with(a, ERROR_BUSY, "busy", "too many transactions wait to be checked");
+    } else if (idle) {
+        work(pool);
+    }
+}
+
+void admit_free_all(struct mempool *pool)
+{
+    LIST_EACH_SAFE(at, following, &pool->queue)
+    {
+        list_remove(at);
+        admission_free(CONTAINER_OF(at, struct admission, link));
+    }
+}

@@ -1,0 +1,63 @@
+/* Private to core/mempool: the pool's state. */
+#ifndef QUARRY_CORE_MEMPOOL_PRIVATE_H
+#define QUARRY_CORE_MEMPOOL_PRIVATE_H
+
+#include "core/mempool/mempool.h"
+
+struct admission { /* one transaction on its way in */
+    struct list link;
+    struct mempool *pool;
+    struct tx *tx;
+    uint64_t source;
+    bool quiet; /* comes back after a reorganisation: nobody waits for the answer */
+    struct coins_view *view;
+    struct coin *spent;
+    const struct block_entry *tip; /* that it was judged on */
+    uint32_t sigop_cost, script_flags;
+    struct amount fee;
+    struct sighash_cache cache;
+    struct arena arena;
+};
+
+struct mempool {
+    struct mempool_config config;
+    struct chain *chain;
+    void (*submit)(void *context, struct job *job);
+    void *submit_context;
+    struct mempool_events events;
+    struct map by_txid, by_wtxid; /* -> struct mempool_entry * */
+    struct map spenders;          /* outpoint -> struct mempool_entry * */
+    size_t bytes_used;
+    uint64_t vsize_total, sequence, walk;
+    int64_t fee_total_sat;
+    double rolling_min_fee; /* sat per 1000 vbytes; rises when full, halves with time */
+    int64_t rolling_since_s;
+    struct list queue; /* struct admission; the first one is under way */
+    size_t queued;
+    bool working, work_again;
+    struct list returned; /* struct returned_tx, oldest block first */
+    bool reorganised;
+    struct moment now;
+};
+
+/* pool.c */
+struct mempool_entry *pool_find(const struct mempool *pool, const struct hash256 *txid);
+void pool_add(struct mempool *pool, struct tx *tx, struct amount fee, uint32_t sigop_cost);
+void pool_remove(struct mempool *pool, struct mempool_entry *entry,
+                 const char *reason); /* alone: descendants stay */
+void pool_remove_with_descendants(struct mempool *pool, struct mempool_entry *entry, const char *reason);
+/* Entries reachable downwards or upwards, itself excluded; the caller frees with mem_free. */
+struct mempool_entry **pool_walk(struct mempool *pool, struct mempool_entry *entry, bool up, size_t *count);
+/* The distinct unconfirmed ancestors that a transaction not in the pool would have. */
+struct mempool_entry **pool_ancestors_of(struct mempool *pool, const struct tx *tx, size_t *count);
+int64_t pool_min_fee(const struct mempool *pool);
+void pool_trim(struct mempool *pool);
+
+/* admit.c */
+void admit_queue(struct mempool *pool, struct tx *tx, uint64_t source, bool quiet);
+void admit_free_all(struct mempool *pool);
+
+/* policy.c: what Core calls standard; only where config.require_standard */
+bool policy_standard(const struct tx *tx, struct error *error);
+
+#endif

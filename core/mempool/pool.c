@@ -1,0 +1,227 @@
+/* The pool as a graph: entries, who spends whom, and the sums over ancestors and descendants. */
+#include "core/mempool/mempool_private.h"
+
+#include <math.h>
+
+#define ROLLING_HALF_LIFE_S 43200.0
+
+struct mempool_entry *pool_find(const struct mempool *pool, const struct hash256 *txid)
+{
+    struct mempool_entry **found = map_get(&pool->by_txid, txid);
+    return found ? *found : NULL;
+}
+
+const struct mempool_entry *mempool_find(const struct mempool *pool, const struct hash256 *txid)
+{
+    return pool_find(pool, txid);
+}
+
+const struct mempool_entry *mempool_find_wtxid(const struct mempool *pool, const struct hash256 *wtxid)
+{
+    struct mempool_entry **found = map_get(&pool->by_wtxid, wtxid);
+    return found ? *found : NULL;
+}
+
+static struct mempool_entry *spender(const struct mempool *pool, const struct outpoint *outpoint)
+{
+    struct mempool_entry **found = map_get(&pool->spenders, outpoint);
+    return found ? *found : NULL;
+}
+
+const struct mempool_entry *mempool_spender(const struct mempool *pool, const struct outpoint *outpoint)
+{
+    return spender(pool, outpoint);
+}
+
+static size_t entry_memory(const struct mempool_entry *entry)
+{
+    return sizeof *entry + sizeof *entry->tx + entry->tx->arena.used_bytes + entry->tx->input_count * 80u +
+           160u;
+}
+
+/* A growing set of entries, each once: `visited` carries the number of the walk. */
+struct entry_set {
+    struct mempool_entry **items;
+    size_t count, capacity;
+};
+
+static void visit(struct mempool *pool, struct entry_set *set, struct mempool_entry *entry)
+{
+    if (!entry || entry->visited == pool->walk) {
+        return;
+    }
+    entry->visited = pool->walk;
+    if (set->count == set->capacity) {
+        set->capacity = MAX(set->capacity * 2, 8u);
+        set->items = mem_realloc(set->items, set->capacity * sizeof(struct mempool_entry *));
+    }
+    set->items[set->count++] = entry;
+}
+
+static void visit_parents(struct mempool *pool, struct entry_set *set, const struct tx *tx)
+{
+    for (uint32_t i = 0; i < tx->input_count; i++) {
+        visit(pool, set, pool_find(pool, &tx->inputs[i].prevout.txid));
+    }
+}
+
+static void visit_children(struct mempool *pool, struct entry_set *set, const struct tx *tx)
+{
+    for (uint32_t i = 0; i < tx->output_count; i++) {
+        visit(pool, set, spender(pool, &(struct outpoint){tx->txid, i}));
+    }
+}
+
+struct mempool_entry **pool_ancestors_of(struct mempool *pool, const struct tx *tx, size_t *count)
+{
+    struct entry_set set = {0};
+    pool->walk++;
+    visit_parents(pool, &set, tx);
+    for (size_t i = 0; i < set.count; i++) {
+        visit_parents(pool, &set, set.items[i]->tx);
+    }
+    *count = set.count;
+    return set.items;
+}
+
+struct mempool_entry **pool_walk(struct mempool *pool, struct mempool_entry *entry, bool up, size_t *count)
+{
+    if (up) {
+        return pool_ancestors_of(pool, entry->tx, count);
+    }
+    struct entry_set set = {0};
+    pool->walk++;
+    visit_children(pool, &set, entry->tx);
+    for (size_t i = 0; i < set.count; i++) {
+        visit_children(pool, &set, set.items[i]->tx);
+    }
+    *count = set.count;
+    return set.items;
+}
+
+static void adjust_descendant_sums(struct mempool_entry *ancestor, const struct mempool_entry *entry,
+                                   int sign)
+{
+    ancestor->descendant_count += (uint32_t)sign;
+    ancestor->descendant_vsize += (uint64_t)(sign * (int64_t)entry->vsize);
+    ancestor->descendant_fee_sat += sign * entry->fee.sat;
+}
+
+static void adjust_ancestor_sums(struct mempool_entry *descendant, const struct mempool_entry *entry,
+                                 int sign)
+{
+    descendant->ancestor_count += (uint32_t)sign;
+    descendant->ancestor_vsize += (uint64_t)(sign * (int64_t)entry->vsize);
+    descendant->ancestor_fee_sat += sign * entry->fee.sat;
+}
+
+void pool_add(struct mempool *pool, struct tx *tx, struct amount fee, uint32_t sigop_cost)
+{
+    struct mempool_entry *entry = mem_alloc(sizeof *entry);
+    entry->tx = tx_ref(tx);
+    entry->fee = fee;
+    entry->weight = tx_weight(tx);
+    entry->vsize = tx_vsize(tx);
+    entry->sigop_cost = sigop_cost;
+    entry->added_unix_s = moment_unix_s(pool->now);
+    entry->added_height = chain_tip(pool->chain)->height;
+    size_t count;
+    struct mempool_entry **ancestors = pool_ancestors_of(pool, tx, &count);
+    adjust_ancestor_sums(entry, entry, 1);
+    adjust_descendant_sums(entry, entry, 1);
+    for (size_t i = 0; i < count; i++) {
+        adjust_ancestor_sums(entry, ancestors[i], 1);
+        adjust_descendant_sums(ancestors[i], entry, 1);
+    }
+    mem_free(ancestors);
+    *(struct mempool_entry **)map_put(&pool->by_txid, &tx->txid, NULL) = entry;
+    *(struct mempool_entry **)map_put(&pool->by_wtxid, &tx->wtxid, NULL) = entry;
+    for (uint32_t i = 0; i < tx->input_count; i++) {
+        *(struct mempool_entry **)map_put(&pool->spenders, &tx->inputs[i].prevout, NULL) = entry;
+    }
+    pool->bytes_used += entry_memory(entry);
+    pool->vsize_total += entry->vsize;
+    pool->fee_total_sat += fee.sat;
+    pool->sequence++;
+    pool->events.added(pool->events.context, entry);
+}
+
+void pool_remove(struct mempool *pool, struct mempool_entry *entry, const char *reason)
+{
+    size_t count;
+    struct mempool_entry **others = pool_walk(pool, entry, true, &count);
+    for (size_t i = 0; i < count; i++) {
+        adjust_descendant_sums(others[i], entry, -1);
+    }
+    mem_free(others);
+    others = pool_walk(pool, entry, false, &count);
+    for (size_t i = 0; i < count; i++) {
+        adjust_ancestor_sums(others[i], entry, -1);
+    }
+    mem_free(others);
+    struct tx *tx = entry->tx;
+    map_remove(&pool->by_txid, &tx->txid);
+    map_remove(&pool->by_wtxid, &tx->wtxid);
+    for (uint32_t i = 0; i < tx->input_count; i++) {
+        map_remove(&pool->spenders, &tx->inputs[i].prevout);
+    }
+    pool->bytes_used -= entry_memory(entry);
+    pool->vsize_total -= entry->vsize;
+    pool->fee_total_sat -= entry->fee.sat;
+    pool->sequence++;
+    mem_free(entry);
+    pool->events.removed(pool->events.context, tx, reason);
+    tx_unref(tx);
+}
+
+void pool_remove_with_descendants(struct mempool *pool, struct mempool_entry *entry, const char *reason)
+{
+    size_t count;
+    struct mempool_entry **others = pool_walk(pool, entry, false, &count);
+    while (
+        count) { /* what was reached last spends what was reached before: any order is right for the sums */
+        pool_remove(pool, others[--count], reason);
+    }
+    mem_free(others);
+    pool_remove(pool, entry, reason);
+}
+
+int64_t pool_min_fee(const struct mempool *pool)
+{
+    double elapsed = (double)(moment_unix_s(pool->now) - pool->rolling_since_s);
+    double rolling = pool->rolling_min_fee * pow(0.5, MAX(elapsed, 0.0) / ROLLING_HALF_LIFE_S);
+    return MAX((int64_t)rolling, pool->config.min_fee_per_kvb_sat);
+}
+
+/* Over the bound: the packages that pay least per byte go, and the price of entry rises above theirs. */
+void pool_trim(struct mempool *pool)
+{
+    while (pool->bytes_used > pool->config.bytes_max && pool->by_txid.count) {
+        struct mempool_entry *worst = NULL;
+        double worst_rate = 0;
+        void *value;
+        for (size_t at = 0; map_next(&pool->by_txid, &at, NULL, &value);) {
+            struct mempool_entry *entry = *(struct mempool_entry **)value;
+            double rate = MAX((double)entry->descendant_fee_sat / (double)entry->descendant_vsize,
+                              (double)entry->fee.sat / entry->vsize);
+            if (!worst || rate < worst_rate) {
+                worst = entry;
+                worst_rate = rate;
+            }
+        }
+        pool->rolling_min_fee =
+            MAX((double)pool_min_fee(pool), worst_rate * 1000 + (double)pool->config.min_fee_per_kvb_sat);
+        pool->rolling_since_s = moment_unix_s(pool->now);
+        pool_remove_with_descendants(pool, worst, "sizelimit");
+    }
+}
+
+bool mempool_next(const struct mempool *pool, size_t *position, const struct mempool_entry **entry)
+{
+    void *value;
+    if (!map_next(&pool->by_txid, position, NULL, &value)) {
+        return false;
+    }
+    *entry = *(struct mempool_entry **)value;
+    return true;
+}
