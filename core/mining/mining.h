@@ -22,7 +22,7 @@ struct block_template { /* one candidate block; owns references to its transacti
     uint32_t weight, sigop_cost;
     struct span payout_script; /* owned */
     uint64_t extranonce;
-    bool has_commitment;           /* coinbase carries a witness commitment (always once segwit is active) */
+    struct hash256 commitment;     /* BIP141, in the coinbase's second output */
     struct hash256 *merkle_branch; /* of the coinbase */
     size_t merkle_branch_count;
 };

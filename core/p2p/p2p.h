@@ -14,30 +14,35 @@
 
 #define P2P_VERSION           70016
 #define P2P_MESSAGE_BYTES_MAX 4000000u /* payload; per command smaller bounds hold */
-#define P2P_SEND_QUEUE_MAX                                                                                   \
-    (16u << 20) /* per peer: beyond it no more is served until it has read; far beyond it it is cut off */
+/* Per peer: beyond the first no more blocks are served until it has read; beyond the second it is cut off. */
+#define P2P_SEND_QUEUE_SOFT (1u << 20)
+#define P2P_SEND_QUEUE_HARD (8u << 20)
+/* Over all peers: what waits to be sent; and what has come in and waits to be dealt with. Beyond either, the
+ * peer that holds most of it is cut off. These two are the greater part of the printed network budget. */
+#define P2P_SEND_TOTAL_MAX    (96u << 20)
+#define P2P_RECEIVE_TOTAL_MAX (96u << 20)
 
-typedef uint32_t peer_id; /* chosen by the host for inbound, by p2p for outbound; never reused in one run */
+/* Chosen by the host for inbound (1 and up), by p2p for outbound (P2P_OUTBOUND and up); never reused in one
+ * run. */
+typedef uint32_t peer_id;
+#define P2P_OUTBOUND 0x80000000u
 
 struct p2p_events {
     void *context;
-    void (*send)(void *context, peer_id peer,
-                 struct buf *bytes); /* takes over the bytes (buf is left empty) */
-    void (*close)(
-        void *context,
-        peer_id peer); /* after what was sent has drained, or at once when it does not drain in 1 s */
-    void (*dial)(void *context, peer_id peer, const char *host,
-                 uint16_t port); /* resolve afresh, connect; answered by p2p_opened or p2p_dial_failed */
-    void (*print)(void *context,
-                  const char *line); /* the lines promised on standard output: waiting for / connected to */
-    void (*tx_result_of_peer)(void *context); /* unused by hosts: may be NULL */
+    /* Takes over the bytes (the buf is left empty). */
+    void (*send)(void *context, peer_id peer, struct buf *bytes);
+    /* After what was sent has drained, or at once when it does not drain in 1 s; p2p_closed follows. */
+    void (*close)(void *context, peer_id peer);
+    /* Resolve afresh and connect; answered by p2p_opened or p2p_dial_failed. */
+    void (*dial)(void *context, peer_id peer, const char *host, uint16_t port);
+    /* The lines promised on standard output: waiting for, connected to. */
+    void (*print)(void *context, const char *line);
 };
 
 struct p2p_config {
     const char *user_agent;   /* "/Quarry:0.1.0/" */
     const char *program_line; /* what GET / answers first: "Quarry 0.1.0" */
     uint32_t inbound_max;     /* default 117 */
-    bool seed;                /* told 'local': may mine on an empty chain */
     struct rng *rng;
 };
 
@@ -67,7 +72,6 @@ void p2p_closed(struct p2p *p2p, peer_id peer, const char *why, struct moment no
 int64_t p2p_tick(struct p2p *p2p, struct moment now);
 
 /* To be called from the events of chain and mempool. */
-void p2p_header_accepted(struct p2p *p2p, const struct block_entry *entry);
 void p2p_tip_changed(struct p2p *p2p, const struct block_entry *old_tip, const struct block_entry *tip,
                      struct moment now); /* announces */
 void p2p_block_result(struct p2p *p2p, const struct hash256 *hash, peer_id source, const struct error *error,
@@ -79,8 +83,6 @@ void p2p_tx_result(struct p2p *p2p, struct tx *tx, peer_id source, const struct 
 
 /* No connected peer has offered more work than our tip has, nothing is being fetched. */
 bool p2p_synced(const struct p2p *p2p);
-/* Core's initial-block-download flag by that rule (never by tip age). */
-
 struct p2p_peer_info {
     peer_id id;
     char address[80], node[80]; /* node: the configured name when it is one of ours to keep, else empty */

@@ -1,0 +1,168 @@
+/* How a connection begins and is kept alive: version, verack, ping; and the one-line answer to a browser. */
+#include <stdio.h>
+
+#include "core/p2p/p2p_private.h"
+
+#define VERSION_LEAST 31800
+
+static void put_address(struct buf *out)
+{
+    buf_u64(out, SERVICES);
+    buf_extend(out, 10);
+    buf_u16(out, 0xffff);
+    buf_u32(out, 0); /* nobody uses what we say about ourselves */
+    buf_u16_be(out, 0);
+}
+
+static void send_version(struct p2p *p2p, struct peer *peer)
+{
+    struct buf b = {0};
+    buf_i32(&b, P2P_VERSION);
+    buf_u64(&b, SERVICES);
+    buf_i64(&b, moment_unix_s(p2p->now));
+    put_address(&b);
+    put_address(&b);
+    buf_u64(&b, p2p->nonce);
+    buf_var_span(&b, span_of(p2p->config.user_agent, strlen(p2p->config.user_agent)));
+    buf_i32(&b, (int32_t)chain_tip(p2p->chain)->height);
+    buf_u8(&b, 1); /* relay */
+    message_send(p2p, peer, "version", &b);
+}
+
+void handshake_begin(struct p2p *p2p, struct peer *peer)
+{
+    if (!peer->inbound) {
+        send_version(p2p, peer);
+    }
+}
+
+void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
+{
+    if (peer->have_version) {
+        return; /* a second one is ignored */
+    }
+    peer->version = cursor_i32(c);
+    peer->services = cursor_u64(c);
+    cursor_i64(c); /* its time: we do not adjust ours */
+    cursor_span(c, 26);
+    uint64_t nonce = 0;
+    if (cursor_left(c)) {
+        cursor_span(c, 26);
+        nonce = cursor_u64(c);
+        struct span agent = cursor_var_span(c);
+        if (agent.len > 256) {
+            c->failed = true;
+        }
+        for (size_t i = 0; i < agent.len && i < 256; i++) {
+            peer->user_agent[i] = (char)(agent.data[i] >= ' ' && agent.data[i] <= '~' ? agent.data[i] : '?');
+        }
+        peer->start_height = cursor_i32(c);
+    }
+    if (c->failed) {
+        peer_close(p2p, peer, LOG_WARN, "a version message that cannot be read");
+        return;
+    }
+    if (peer->version < VERSION_LEAST) {
+        peer_close(p2p, peer, LOG_INFO, "its protocol version %d is too old", peer->version);
+        return;
+    }
+    if (nonce == p2p->nonce) {
+        peer_close(p2p, peer, LOG_INFO, "it is ourselves");
+        return;
+    }
+    peer->have_version = true;
+    if (peer->inbound) {
+        send_version(p2p, peer);
+    }
+    if (peer->version >= 70016) {
+        message_send(p2p, peer, "wtxidrelay", NULL); /* BIP339: before verack */
+    }
+    message_send(p2p, peer, "verack", NULL);
+}
+
+void handle_verack(struct p2p *p2p, struct peer *peer)
+{
+    if (peer->have_verack) {
+        return;
+    }
+    peer->have_verack = true;
+    struct mempool_info info;
+    struct buf fee = {0};
+    log_info(LOG_NET, "connected to %s%s%s (%s, version %d, height %d)",
+             peer->node ? peer->node->text : peer->address, peer->node ? " at " : "",
+             peer->node ? peer->address : "", peer->user_agent, peer->version, peer->start_height);
+    if (peer->node) {
+        char line[512];
+        snprintf(line, sizeof line, "connected to %s (%s)", peer->node->text, peer->user_agent);
+        p2p->events.print(p2p->events.context, line);
+        peer->node->backoff_us = 0;
+        peer->node->attempts = 0;
+    }
+    if (peer->version >= 70012) {
+        message_send(p2p, peer, "sendheaders", NULL); /* BIP130 */
+    }
+    mempool_info(p2p->pool, &info);
+    buf_i64(&fee, info.min_fee_per_kvb_sat);
+    message_send(p2p, peer, "feefilter", &fee); /* BIP133 */
+    ping_send(p2p, peer);
+    sync_ask_headers(p2p, peer, NULL);
+}
+
+void ping_send(struct p2p *p2p, struct peer *peer)
+{
+    struct buf b = {0};
+    peer->ping_nonce = rng_next(p2p->config.rng);
+    peer->ping_sent_us = p2p->now.mono_us;
+    buf_u64(&b, peer->ping_nonce);
+    message_send(p2p, peer, "ping", &b);
+}
+
+void handle_ping(struct p2p *p2p, struct peer *peer, struct cursor *c)
+{
+    struct buf b = {0};
+    uint64_t nonce = cursor_u64(c);
+    if (!c->failed) { /* BIP31: older nodes send none and want no answer */
+        buf_u64(&b, nonce);
+        message_send(p2p, peer, "pong", &b);
+    }
+}
+
+void handle_pong(struct p2p *p2p, struct peer *peer, struct cursor *c)
+{
+    uint64_t nonce = cursor_u64(c);
+    if (!c->failed && nonce == peer->ping_nonce && peer->ping_sent_us >= 0) {
+        peer->ping_us = p2p->now.mono_us - peer->ping_sent_us;
+        peer->min_ping_us = peer->min_ping_us < 0 ? peer->ping_us : MIN(peer->ping_us, peer->min_ping_us);
+        peer->ping_sent_us = -1;
+    }
+}
+
+bool http_answer(struct p2p *p2p, struct peer *peer)
+{
+    bool get = memcmp(peer->in.data, "GET ", 4) == 0, head = memcmp(peer->in.data, "HEAD", 4) == 0;
+    if (!get && !head) {
+        return false;
+    }
+    if (!memmem(peer->in.data, peer->in.len, "\r\n\r\n", 4) &&
+        !memmem(peer->in.data, peer->in.len, "\n\n", 2) && peer->in.len < 8192) {
+        return true; /* the rest of the request is on its way */
+    }
+    struct buf body = {0}, out = {0};
+    const struct chain_params *params = chain_parameters(p2p->chain);
+    buf_printf(&body,
+               "%s: a Bitcoin node on chain %s, height %u (this port speaks the Bitcoin peer protocol)\n",
+               p2p->config.program_line, params->name, chain_tip(p2p->chain)->height);
+    buf_printf(&out,
+               "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: "
+               "%zu\r\nConnection: close\r\n\r\n",
+               body.len);
+    if (get) {
+        buf_bytes(&out, body.data, body.len);
+    }
+    buf_free(&body);
+    peer->queued_bytes += out.len;
+    p2p->send_total += out.len;
+    p2p->events.send(p2p->events.context, peer->id, &out);
+    peer_close(p2p, peer, LOG_DEBUG, "a browser was answered");
+    return true;
+}

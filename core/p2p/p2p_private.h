@@ -1,0 +1,145 @@
+/* Private to core/p2p: peers, requests, and the seams between framing, synchronisation, serving and relay. */
+#ifndef QUARRY_CORE_P2P_PRIVATE_H
+#define QUARRY_CORE_P2P_PRIVATE_H
+
+#include "core/p2p/p2p.h"
+
+#define MESSAGE_HEADER_BYTES 24u
+#define SERVICES             (1u | 8u) /* NODE_NETWORK, NODE_WITNESS */
+#define INV_MAX              50000u
+#define HEADERS_MAX          2000u
+#define LOCATOR_MAX          101u
+#define US_PER_S             INT64_C(1000000)
+
+enum inv_type { INV_TX = 1, INV_BLOCK = 2, INV_WTX = 5, INV_WITNESS_FLAG = 0x40000000 };
+
+/* One name to stay connected to. */
+struct node_slot {
+    struct list link;
+    char text[96], host[88];
+    uint16_t port;
+    peer_id peer; /* 0: none now */
+    int64_t next_try_us, backoff_us, last_said_us;
+    uint32_t attempts;
+    bool once; /* addnode onetry */
+};
+
+struct peer {
+    struct list link;
+    peer_id id;
+    bool inbound, closing, open; /* open: the transport is there */
+    struct node_slot *node;
+    char address[80];
+    struct buf in;
+    bool recognised;                /* the first bytes were Bitcoin's */
+    bool have_version, have_verack; /* from the other side */
+    bool wants_headers, wants_wtxid;
+    uint64_t services;
+    int32_t version, start_height;
+    char user_agent[264];
+    int64_t fee_filter_sat;
+    int64_t opened_us, connected_unix_s, last_send_unix_s, last_receive_unix_s;
+    int64_t ping_sent_us, ping_us, min_ping_us; /* -1: none, unknown */
+    uint64_t ping_nonce;
+    uint64_t bytes_sent, bytes_received;
+    size_t queued_bytes; /* sent by us, not yet taken by the network */
+    int64_t last_drain_us;
+    /* synchronisation */
+    const struct block_entry *best_known; /* with most work that it has shown */
+    const struct block_entry *best_sent;  /* that we have announced to it */
+    const struct block_entry *have_up_to; /* on the way to best_known: everything below is here */
+    int64_t headers_asked_us;             /* 0: no answer awaited */
+    bool headers_answered;
+    uint32_t unconnecting, side_headers;
+    uint32_t in_flight;
+    int64_t last_block_us, resting_until_us;
+    /* relay and serving */
+    struct map known;  /* hashes that it has or has been told of */
+    struct buf wanted; /* getdata items not served yet: type, hash */
+    size_t wanted_at;
+    bool reading; /* a block is being read for it */
+};
+
+struct block_request {
+    peer_id peer;
+    int64_t since_us;
+};
+
+struct tx_request {
+    peer_id peer;
+    int64_t since_us;
+    bool by_wtxid;
+    uint8_t other_count;
+    peer_id others[4]; /* who else has announced it */
+};
+
+struct p2p {
+    struct p2p_config config;
+    struct chain *chain;
+    struct mempool *pool;
+    struct p2p_events events;
+    struct list peers, nodes;
+    struct map by_id;          /* peer_id -> struct peer * */
+    struct map block_requests; /* hash -> struct block_request */
+    struct map tx_requests;    /* wtxid or txid -> struct tx_request */
+    struct map rejected;       /* transactions not to ask for again on this tip */
+    peer_id next_outbound;
+    uint64_t nonce; /* to recognise ourselves */
+    size_t send_total, receive_total, inbound_count;
+    struct moment now;
+    bool requesting, request_again;
+};
+
+/* p2p.c */
+struct peer *peer_find(const struct p2p *p2p, peer_id id);
+static inline bool peer_ready(const struct peer *peer)
+{
+    return peer->have_version && peer->have_verack && !peer->closing;
+}
+/* A closing peer is deaf and mute; p2p_closed frees it. why goes to the log at this level. */
+void peer_close(struct p2p *p2p, struct peer *peer, enum log_level level, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+void peer_knows(struct p2p *p2p, struct peer *peer, const struct hash256 *hash);
+bool peer_is_known(const struct peer *peer, const struct hash256 *hash);
+
+/* message.c */
+void message_send(struct p2p *p2p, struct peer *peer, const char *command,
+                  struct buf *payload); /* payload may be NULL; freed */
+void message_receive(struct p2p *p2p, struct peer *peer);
+
+/* handshake.c */
+void handshake_begin(struct p2p *p2p, struct peer *peer);
+void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c);
+void handle_verack(struct p2p *p2p, struct peer *peer);
+void handle_ping(struct p2p *p2p, struct peer *peer, struct cursor *c);
+void handle_pong(struct p2p *p2p, struct peer *peer, struct cursor *c);
+void ping_send(struct p2p *p2p, struct peer *peer);
+bool http_answer(struct p2p *p2p,
+                 struct peer *peer); /* true: it was HTTP and has been dealt with, or waits for more */
+
+/* sync.c */
+void sync_ask_headers(struct p2p *p2p, struct peer *peer, const struct block_entry *from);
+void handle_headers(struct p2p *p2p, struct peer *peer, struct cursor *c);
+void handle_block(struct p2p *p2p, struct peer *peer, struct span payload);
+void handle_block_inv(struct p2p *p2p, struct peer *peer, const struct hash256 *hash);
+void sync_request_blocks(struct p2p *p2p);
+void sync_forget_peer(struct p2p *p2p, struct peer *peer);
+void sync_not_found(struct p2p *p2p, struct peer *peer, const struct hash256 *hash);
+void sync_tick(struct p2p *p2p);
+
+/* serve.c */
+void handle_getheaders(struct p2p *p2p, struct peer *peer, struct cursor *c);
+void handle_getblocks(struct p2p *p2p, struct peer *peer, struct cursor *c);
+void handle_getdata(struct p2p *p2p, struct peer *peer, struct cursor *c);
+void serve_wanted(struct p2p *p2p, struct peer *peer);
+
+/* relay.c */
+void handle_inv(struct p2p *p2p, struct peer *peer, struct cursor *c);
+void handle_tx(struct p2p *p2p, struct peer *peer, struct span payload);
+void handle_notfound(struct p2p *p2p, struct peer *peer, struct cursor *c);
+void handle_mempool(struct p2p *p2p, struct peer *peer);
+void relay_forget_peer(struct p2p *p2p, struct peer *peer);
+void relay_tick(struct p2p *p2p);
+void relay_new_tip(struct p2p *p2p);
+
+#endif

@@ -1,0 +1,261 @@
+/* Transactions from peer to peer, and the announcement of new tips. No trickling: on a private network there
+ * is nobody to hide from. */
+#include "core/p2p/p2p_private.h"
+
+#define TX_TIMEOUT_US         (5 * US_PER_S)
+#define TX_REQUESTS_MAX       20000u
+#define REJECTED_MAX          50000u
+#define HEADERS_ANNOUNCED_MAX 8u
+
+static void ask_tx(struct p2p *p2p, struct peer *peer, const struct hash256 *hash, bool by_wtxid)
+{
+    struct buf b = {0};
+    buf_compact_size(&b, 1);
+    buf_u32(&b, by_wtxid ? INV_WTX : INV_TX | INV_WITNESS_FLAG);
+    buf_bytes(&b, hash->b, 32);
+    message_send(p2p, peer, "getdata", &b);
+}
+
+static void handle_tx_inv(struct p2p *p2p, struct peer *peer, const struct hash256 *hash, bool by_wtxid)
+{
+    peer_knows(p2p, peer, hash);
+    const struct mempool_entry *entry =
+        by_wtxid ? mempool_find_wtxid(p2p->pool, hash) : mempool_find(p2p->pool, hash);
+    if (entry || map_get(&p2p->rejected, hash) || !p2p_synced(p2p)) {
+        return;
+    }
+    struct tx_request *request = map_get(&p2p->tx_requests, hash);
+    if (request) {
+        if (request->other_count < ARRAY_COUNT(request->others)) {
+            request->others[request->other_count++] = peer->id;
+        }
+        return;
+    }
+    if (p2p->tx_requests.count >= TX_REQUESTS_MAX) {
+        return;
+    }
+    request = map_put(&p2p->tx_requests, hash, NULL);
+    *request = (struct tx_request){.peer = peer->id, .since_us = p2p->now.mono_us, .by_wtxid = by_wtxid};
+    ask_tx(p2p, peer, hash, by_wtxid);
+}
+
+void handle_inv(struct p2p *p2p, struct peer *peer, struct cursor *c)
+{
+    size_t count = cursor_count(c, 36);
+    if (c->failed || count > INV_MAX) {
+        peer_close(p2p, peer, LOG_WARN, "an inv message that cannot be read or announces too much");
+        return;
+    }
+    for (size_t i = 0; i < count && !peer->closing; i++) {
+        uint32_t type = cursor_u32(c) & ~(uint32_t)INV_WITNESS_FLAG;
+        struct hash256 hash;
+        cursor_bytes(c, hash.b, 32);
+        if (type == INV_BLOCK) {
+            handle_block_inv(p2p, peer, &hash);
+        } else if (type == INV_TX || type == INV_WTX) {
+            handle_tx_inv(p2p, peer, &hash, type == INV_WTX);
+        }
+    }
+}
+
+/* The next announcer gets the question, or nobody is left. */
+static void ask_another(struct p2p *p2p, const struct hash256 *hash)
+{
+    struct tx_request *request = map_get(&p2p->tx_requests, hash);
+    while (request && request->other_count) {
+        struct peer *peer = peer_find(p2p, request->others[--request->other_count]);
+        if (peer && peer_ready(peer)) {
+            request->peer = peer->id;
+            request->since_us = p2p->now.mono_us;
+            ask_tx(p2p, peer, hash, request->by_wtxid);
+            return;
+        }
+    }
+    map_remove(&p2p->tx_requests, hash);
+}
+
+void handle_notfound(struct p2p *p2p, struct peer *peer, struct cursor *c)
+{
+    size_t count = cursor_count(c, 36);
+    for (size_t i = 0; i < count && !c->failed; i++) {
+        uint32_t type = cursor_u32(c) & ~(uint32_t)INV_WITNESS_FLAG;
+        struct hash256 hash;
+        cursor_bytes(c, hash.b, 32);
+        const struct tx_request *request = map_get(&p2p->tx_requests, &hash);
+        if (type == INV_BLOCK) {
+            sync_not_found(p2p, peer, &hash);
+        } else if (request && request->peer == peer->id) {
+            ask_another(p2p, &hash);
+        }
+    }
+}
+
+void handle_tx(struct p2p *p2p, struct peer *peer, struct span payload)
+{
+    struct error error = {0};
+    struct tx *tx = tx_parse(payload, &error);
+    if (!tx) {
+        peer_close(p2p, peer, LOG_WARN, "a transaction that cannot be read: %s", error.text);
+        return;
+    }
+    map_remove(&p2p->tx_requests, &tx->wtxid);
+    map_remove(&p2p->tx_requests, &tx->txid);
+    peer_knows(p2p, peer, &tx->wtxid);
+    peer_knows(p2p, peer, &tx->txid);
+    if (!map_get(&p2p->rejected, &tx->wtxid)) {
+        mempool_submit(p2p->pool, tx, peer->id, p2p->now);
+    }
+    tx_unref(tx);
+}
+
+void p2p_tx_result(struct p2p *p2p, struct tx *tx, peer_id source, const struct error *error,
+                   struct moment now)
+{
+    p2p->now = now;
+    (void)source; /* a transaction that we do not want is nobody's crime */
+    if (error &&
+        (error->kind == ERROR_INVALID || error->kind == ERROR_POLICY || error->kind == ERROR_UNJUDGED)) {
+        if (p2p->rejected.count >= REJECTED_MAX) {
+            map_clear(&p2p->rejected);
+        }
+        map_put(&p2p->rejected, &tx->wtxid, NULL);
+    }
+}
+
+static void announce_tx(struct p2p *p2p, struct peer *peer, const struct mempool_entry *entry)
+{
+    const struct hash256 *hash = peer->wants_wtxid ? &entry->tx->wtxid : &entry->tx->txid;
+    if (entry->fee.sat * 1000 < peer->fee_filter_sat * (int64_t)entry->vsize || peer_is_known(peer, hash)) {
+        return;
+    }
+    struct buf b = {0};
+    peer_knows(p2p, peer, hash);
+    buf_compact_size(&b, 1);
+    buf_u32(&b, peer->wants_wtxid ? INV_WTX : INV_TX);
+    buf_bytes(&b, hash->b, 32);
+    message_send(p2p, peer, "inv", &b);
+}
+
+void p2p_tx_added(struct p2p *p2p, const struct mempool_entry *entry)
+{
+    LIST_EACH(at, &p2p->peers)
+    {
+        struct peer *peer = CONTAINER_OF(at, struct peer, link);
+        if (peer_ready(peer)) {
+            announce_tx(p2p, peer, entry);
+        }
+    }
+}
+
+void handle_mempool(struct p2p *p2p, struct peer *peer)
+{
+    struct buf b = {0}, items = {0};
+    const struct mempool_entry *entry;
+    size_t count = 0;
+    for (size_t at = 0; count < INV_MAX && mempool_next(p2p->pool, &at, &entry);) {
+        if (entry->fee.sat * 1000 >= peer->fee_filter_sat * (int64_t)entry->vsize) {
+            const struct hash256 *hash = peer->wants_wtxid ? &entry->tx->wtxid : &entry->tx->txid;
+            buf_u32(&items, peer->wants_wtxid ? INV_WTX : INV_TX);
+            buf_bytes(&items, hash->b, 32);
+            count++;
+        }
+    }
+    if (count) {
+        buf_compact_size(&b, count);
+        buf_bytes(&b, items.data, items.len);
+        message_send(p2p, peer, "inv", &b);
+    }
+    buf_free(&items);
+}
+
+void relay_forget_peer(struct p2p *p2p, struct peer *peer)
+{
+    struct buf mine = {0};
+    const void *key;
+    void *value;
+    for (size_t at = 0; map_next(&p2p->tx_requests, &at, &key, &value);) {
+        if (((struct tx_request *)value)->peer == peer->id) {
+            buf_bytes(&mine, key, 32);
+        }
+    }
+    for (size_t at = 0; at < mine.len; at += 32) {
+        struct hash256 hash;
+        memcpy(hash.b, mine.data + at, 32);
+        ask_another(p2p, &hash);
+    }
+    buf_free(&mine);
+}
+
+void relay_tick(struct p2p *p2p)
+{
+    struct buf late = {0};
+    const void *key;
+    void *value;
+    for (size_t at = 0; map_next(&p2p->tx_requests, &at, &key, &value);) {
+        if (p2p->now.mono_us - ((struct tx_request *)value)->since_us > TX_TIMEOUT_US) {
+            buf_bytes(&late, key, 32);
+        }
+    }
+    for (size_t at = 0; at < late.len; at += 32) {
+        struct hash256 hash;
+        memcpy(hash.b, late.data + at, 32);
+        ask_another(p2p, &hash);
+    }
+    buf_free(&late);
+}
+
+/* ---- New tips
+ * ------------------------------------------------------------------------------------------------ */
+
+static bool has_block(const struct peer *peer, const struct block_entry *entry)
+{
+    return (peer->best_known && block_ancestor(peer->best_known, entry->height) == entry) ||
+           (peer->best_sent && block_ancestor(peer->best_sent, entry->height) == entry);
+}
+
+static void announce_tip(struct p2p *p2p, struct peer *peer, const struct block_entry *tip)
+{
+    struct buf b = {0};
+    const struct block_entry *first = tip;
+    uint32_t count = 1;
+    if (has_block(peer, tip)) {
+        return;
+    }
+    while (count < HEADERS_ANNOUNCED_MAX && first->prev && !has_block(peer, first->prev)) {
+        first = first->prev;
+        count++;
+    }
+    if (peer->wants_headers && first->prev && has_block(peer, first->prev)) {
+        buf_compact_size(&b, count);
+        for (uint32_t height = first->height; height <= tip->height; height++) {
+            header_encode(buf_extend(&b, HEADER_BYTES), &block_ancestor(tip, height)->header);
+            buf_u8(&b, 0);
+        }
+        message_send(p2p, peer, "headers", &b);
+        peer->best_sent = tip;
+        return;
+    }
+    buf_compact_size(&b, 1);
+    buf_u32(&b, INV_BLOCK);
+    buf_bytes(&b, tip->hash.b, 32);
+    message_send(p2p, peer, "inv", &b);
+}
+
+void p2p_tip_changed(struct p2p *p2p, const struct block_entry *old_tip, const struct block_entry *tip,
+                     struct moment now)
+{
+    p2p->now = now;
+    if (old_tip != tip) {
+        map_clear(&p2p->rejected);
+    }
+    if (p2p_synced(p2p)) { /* nobody wants to hear of each block while we catch up */
+        LIST_EACH(at, &p2p->peers)
+        {
+            struct peer *peer = CONTAINER_OF(at, struct peer, link);
+            if (peer_ready(peer)) {
+                announce_tip(p2p, peer, tip);
+            }
+        }
+    }
+    sync_request_blocks(p2p);
+}

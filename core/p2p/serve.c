@@ -1,0 +1,193 @@
+/* What a peer may ask of us: headers, block lists, blocks and transactions. Blocks are read one at a time per
+ * peer, and only while the peer keeps reading what it was sent. */
+#include "core/p2p/p2p_private.h"
+
+#define GETBLOCKS_MAX 500u
+
+/* The block after which the asker wants to go on; NULL when the message cannot be read. */
+static const struct block_entry *read_locator(struct p2p *p2p, struct peer *peer, struct cursor *c,
+                                              struct hash256 *stop, size_t *count)
+{
+    cursor_u32(c);
+    *count = cursor_count(c, 32);
+    struct span hashes = cursor_span(c, *count * 32);
+    cursor_bytes(c, stop->b, 32);
+    if (c->failed || *count > LOCATOR_MAX) {
+        peer_close(p2p, peer, LOG_WARN, "a locator that cannot be read or is too long");
+        return NULL;
+    }
+    return chain_find_fork(p2p->chain, hashes.data, *count);
+}
+
+void handle_getheaders(struct p2p *p2p, struct peer *peer, struct cursor *c)
+{
+    struct hash256 stop;
+    struct buf b = {0}, headers = {0};
+    size_t locator_count, count = 0;
+    const struct block_entry *from = read_locator(p2p, peer, c, &stop, &locator_count),
+                             *tip = chain_tip(p2p->chain), *last = NULL;
+    if (!from) {
+        return;
+    }
+    uint32_t first = from->height + 1, end = tip->height;
+    if (locator_count == 0) { /* one header by its hash */
+        const struct block_entry *entry = chain_find(p2p->chain, &stop);
+        if (!entry || !chain_contains(p2p->chain, entry)) {
+            return;
+        }
+        first = end = entry->height;
+    }
+    for (uint32_t height = first; height <= end && count < HEADERS_MAX; height++) {
+        const struct block_entry *entry = chain_at(p2p->chain, height);
+        header_encode(buf_extend(&headers, HEADER_BYTES), &entry->header);
+        buf_u8(&headers, 0);
+        count++;
+        last = entry;
+        if (hash256_equal(&entry->hash, &stop)) {
+            break;
+        }
+    }
+    if (last || from == tip) {
+        peer->best_sent = last ? last : tip;
+    }
+    buf_compact_size(&b, count);
+    buf_bytes(&b, headers.data, headers.len);
+    buf_free(&headers);
+    message_send(p2p, peer, "headers", &b);
+}
+
+void handle_getblocks(struct p2p *p2p, struct peer *peer, struct cursor *c)
+{
+    struct hash256 stop;
+    struct buf b = {0}, items = {0};
+    size_t locator_count, count = 0;
+    const struct block_entry *from = read_locator(p2p, peer, c, &stop, &locator_count);
+    if (!from) {
+        return;
+    }
+    for (uint32_t height = from->height + 1; height <= chain_tip(p2p->chain)->height && count < GETBLOCKS_MAX;
+         height++) {
+        const struct block_entry *entry = chain_at(p2p->chain, height);
+        if (hash256_equal(&entry->hash, &stop)) {
+            break;
+        }
+        buf_u32(&items, INV_BLOCK);
+        buf_bytes(&items, entry->hash.b, 32);
+        count++;
+    }
+    if (count) {
+        buf_compact_size(&b, count);
+        buf_bytes(&b, items.data, items.len);
+        message_send(p2p, peer, "inv", &b);
+    }
+    buf_free(&items);
+}
+
+void handle_getdata(struct p2p *p2p, struct peer *peer, struct cursor *c)
+{
+    size_t count = cursor_count(c, 36), waiting = (peer->wanted.len - peer->wanted_at) / 36;
+    struct span items = cursor_span(c, count * 36);
+    if (c->failed || count > INV_MAX) {
+        peer_close(p2p, peer, LOG_WARN, "a getdata message that cannot be read or asks for too much");
+        return;
+    }
+    if (waiting + count > INV_MAX) {
+        peer_close(p2p, peer, LOG_WARN, "it asks for more (%zu items) than it takes", waiting + count);
+        return;
+    }
+    p2p->receive_total -= peer->wanted.capacity;
+    buf_bytes(&peer->wanted, items.data, items.len);
+    p2p->receive_total += peer->wanted.capacity;
+    serve_wanted(p2p, peer);
+}
+
+struct block_reply {
+    struct p2p *p2p;
+    peer_id peer;
+    uint32_t type;
+    struct hash256 hash;
+};
+
+static void not_found(struct p2p *p2p, struct peer *peer, uint32_t type, const struct hash256 *hash)
+{
+    struct buf b = {0};
+    buf_compact_size(&b, 1);
+    buf_u32(&b, type);
+    buf_bytes(&b, hash->b, 32);
+    message_send(p2p, peer, "notfound", &b);
+}
+
+static void block_is_read(void *context, struct block *block)
+{
+    struct block_reply *reply = context;
+    struct p2p *p2p = reply->p2p;
+    struct peer *peer = peer_find(p2p, reply->peer);
+    if (peer && peer->open && !peer->closing) {
+        struct buf b = {0};
+        peer->reading = false;
+        if (!block) {
+            not_found(p2p, peer, reply->type, &reply->hash);
+        } else if (reply->type & INV_WITNESS_FLAG) {
+            buf_bytes(&b, block->raw.data, block->raw.len);
+            message_send(p2p, peer, "block", &b);
+        } else { /* BIP144: an old peer gets it without witnesses */
+            header_encode(buf_extend(&b, HEADER_BYTES), &block->header);
+            buf_compact_size(&b, block->tx_count);
+            for (uint32_t t = 0; t < block->tx_count; t++) {
+                tx_write(&b, &block->txs[t], false);
+            }
+            message_send(p2p, peer, "block", &b);
+        }
+        serve_wanted(p2p, peer);
+    }
+    block_unref(block);
+    mem_free(reply);
+}
+
+static void serve_tx(struct p2p *p2p, struct peer *peer, uint32_t type, const struct hash256 *hash)
+{
+    const struct mempool_entry *entry = (type & ~(uint32_t)INV_WITNESS_FLAG) == INV_WTX
+                                            ? mempool_find_wtxid(p2p->pool, hash)
+                                            : mempool_find(p2p->pool, hash);
+    struct buf b = {0};
+    if (!entry) {
+        not_found(p2p, peer, type, hash);
+        return;
+    }
+    tx_write(&b, entry->tx, type != INV_TX);
+    message_send(p2p, peer, "tx", &b);
+    peer_knows(p2p, peer, peer->wants_wtxid ? &entry->tx->wtxid : &entry->tx->txid);
+}
+
+void serve_wanted(struct p2p *p2p, struct peer *peer)
+{
+    while (!peer->closing && !peer->reading && peer->wanted_at < peer->wanted.len &&
+           peer->queued_bytes < P2P_SEND_QUEUE_SOFT) {
+        const uint8_t *item = peer->wanted.data + peer->wanted_at;
+        uint32_t type = load_le32(item), plain = type & ~(uint32_t)INV_WITNESS_FLAG;
+        struct hash256 hash;
+        memcpy(hash.b, item + 4, 32);
+        peer->wanted_at += 36;
+        if (plain == INV_TX || plain == INV_WTX) {
+            serve_tx(p2p, peer, type, &hash);
+        } else if (plain == INV_BLOCK) {
+            const struct block_entry *entry = chain_find(p2p->chain, &hash);
+            if (!entry || !(entry->status & BLOCK_HAVE_DATA) ||
+                entry->status & (BLOCK_FAILED | BLOCK_FAILED_PARENT)) {
+                not_found(p2p, peer, type, &hash);
+                continue;
+            }
+            struct block_reply *reply = mem_alloc(sizeof *reply);
+            *reply = (struct block_reply){p2p, peer->id, type, hash};
+            peer->reading = true;
+            /* May answer at once, and then goes on serving from there. */
+            chain_read_block(p2p->chain, entry, block_is_read, reply);
+            return;
+        }
+    }
+    if (peer->wanted_at == peer->wanted.len) {
+        p2p->receive_total -= peer->wanted.capacity;
+        buf_free(&peer->wanted);
+        peer->wanted_at = 0;
+    }
+}

@@ -1,0 +1,332 @@
+/*
+ * Synchronisation: headers first, from everybody; then blocks, from several peers at once.
+ *
+ * A peer's best_known is the header with most work that it has shown. Between our tip and the best_known of
+ * each peer, blocks are asked for in a window ahead of what is here, a few at a time per peer; a request that
+ * is not answered in time goes to somebody else, and the peer rests for a while.
+ */
+#include "core/p2p/p2p_private.h"
+
+#define WINDOW_BLOCKS        1024u
+#define IN_FLIGHT_MAX        16u
+#define BLOCK_TIMEOUT_US     (5 * US_PER_S)
+#define BLOCK_TIMEOUT_MAX_US (60 * US_PER_S)
+#define REST_US              (10 * US_PER_S)
+#define HEADERS_TIMEOUT_US   (30 * US_PER_S)
+#define UNCONNECTING_MAX     10u
+#define SIDE_HEADERS_MAX     20000u /* headers without more work than ours that one peer may make us keep */
+
+void sync_ask_headers(struct p2p *p2p, struct peer *peer, const struct block_entry *from)
+{
+    struct buf b = {0}, hashes = {0};
+    size_t count;
+    if (!from) {
+        /* One before our best: so that the answer is never empty, and says that the peer has it too. */
+        from = chain_best_header(p2p->chain);
+        from = from->prev ? from->prev : from;
+    }
+    chain_locator(p2p->chain, from, &hashes, &count);
+    buf_u32(&b, P2P_VERSION);
+    buf_compact_size(&b, count);
+    buf_bytes(&b, hashes.data, hashes.len);
+    buf_extend(&b, 32);
+    buf_free(&hashes);
+    peer->headers_asked_us = p2p->now.mono_us;
+    message_send(p2p, peer, "getheaders", &b);
+}
+
+static void learn_best(struct peer *peer, const struct block_entry *entry)
+{
+    if (!peer->best_known || u256_compare(entry->work, peer->best_known->work) > 0) {
+        peer->best_known = entry;
+    }
+}
+
+/* A header that does not connect is no crime once in a while: a peer announces what it thinks we can place.
+ */
+static void ask_what_is_between(struct p2p *p2p, struct peer *peer)
+{
+    if (++peer->unconnecting > UNCONNECTING_MAX) {
+        peer_close(p2p, peer, LOG_WARN, "%u announcements in a row do not connect to anything",
+                   peer->unconnecting);
+    } else {
+        sync_ask_headers(p2p, peer, NULL);
+    }
+}
+
+void handle_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
+{
+    size_t count = cursor_count(c, HEADER_BYTES + 1);
+    const struct block_entry *last = NULL;
+    if (c->failed || count > HEADERS_MAX) {
+        peer_close(p2p, peer, LOG_WARN, "a headers message that cannot be read or holds too many");
+        return;
+    }
+    peer->headers_asked_us = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct block_header header;
+        struct error error = {0};
+        bool is_new;
+        header_read(&header, c);
+        if (cursor_compact_size(c, 0) != 0 || c->failed) {
+            peer_close(p2p, peer, LOG_WARN, "a headers message with transactions in it");
+            return;
+        }
+        if (!chain_accept_header(p2p->chain, &header, p2p->now, &last, &is_new, &error)) {
+            if (error.kind == ERROR_MISSING && i == 0) {
+                ask_what_is_between(p2p, peer);
+            } else if (error.kind == ERROR_INVALID && strcmp(error.word, "duplicate-invalid") != 0) {
+                peer_close(p2p, peer, LOG_WARN, "an invalid header: %s (%s)", error.word, error.text);
+            } else if (error.kind == ERROR_MISSING) {
+                peer_close(p2p, peer, LOG_WARN, "headers that do not follow each other");
+            } else {
+                peer->headers_answered = true; /* time-too-new and the like: nobody's fault */
+            }
+            return;
+        }
+        learn_best(peer, last);
+        if (is_new && u256_compare(last->work, chain_tip(p2p->chain)->work) <= 0 &&
+            ++peer->side_headers > SIDE_HEADERS_MAX) {
+            peer_close(p2p, peer, LOG_WARN, "too many headers of chains with little work");
+            return;
+        }
+    }
+    peer->unconnecting = 0;
+    if (count == HEADERS_MAX && last) {
+        sync_ask_headers(p2p, peer, last);
+    } else {
+        peer->headers_answered = true;
+    }
+    sync_request_blocks(p2p);
+}
+
+void handle_block_inv(struct p2p *p2p, struct peer *peer, const struct hash256 *hash)
+{
+    const struct block_entry *entry = chain_find(p2p->chain, hash);
+    if (entry) {
+        learn_best(peer, entry);
+        sync_request_blocks(p2p);
+    } else if (!peer->headers_asked_us || p2p->now.mono_us - peer->headers_asked_us > US_PER_S) {
+        sync_ask_headers(p2p, peer, chain_best_header(p2p->chain));
+    }
+}
+
+/* ---- Asking for blocks ------------------------------------------------------------------------------------
+ */
+
+static void ask_block(struct p2p *p2p, struct peer *peer, const struct block_entry *entry, struct buf *items)
+{
+    struct block_request *request = map_put(&p2p->block_requests, &entry->hash, NULL);
+    *request = (struct block_request){peer->id, p2p->now.mono_us};
+    if (!peer->in_flight) {
+        peer->last_block_us = p2p->now.mono_us;
+    }
+    peer->in_flight++;
+    buf_u32(items, INV_BLOCK | INV_WITNESS_FLAG);
+    buf_bytes(items, entry->hash.b, 32);
+}
+
+/* Whether this peer's chain is worth following, and from which of its blocks on something is missing. */
+static const struct block_entry *first_wanted(struct p2p *p2p, struct peer *peer)
+{
+    const struct block_entry *best = peer->best_known, *tip = chain_tip(p2p->chain);
+    if (!best || best->status & BLOCK_BAD || u256_compare(best->work, tip->work) <= 0) {
+        return NULL;
+    }
+    if (!peer->have_up_to || block_ancestor(best, peer->have_up_to->height) != peer->have_up_to) {
+        peer->have_up_to = block_fork(tip, best);
+    }
+    while (peer->have_up_to != best) {
+        const struct block_entry *next = block_ancestor(best, peer->have_up_to->height + 1);
+        if (!(next->status & BLOCK_HAVE_DATA)) {
+            return next;
+        }
+        peer->have_up_to = next;
+    }
+    return NULL;
+}
+
+static void request_from(struct p2p *p2p, struct peer *peer)
+{
+    const struct block_entry *wanted = first_wanted(p2p, peer), *tip = chain_tip(p2p->chain);
+    struct buf items = {0}, b = {0};
+    size_t count = 0;
+    if (!wanted) {
+        return;
+    }
+    uint32_t limit = MIN(MAX(tip->height, wanted->height) + WINDOW_BLOCKS, peer->best_known->height);
+    for (uint32_t height = wanted->height; height <= limit && peer->in_flight < IN_FLIGHT_MAX; height++) {
+        const struct block_entry *entry = block_ancestor(peer->best_known, height);
+        if (entry->status & BLOCK_BAD) {
+            break;
+        }
+        if (!(entry->status & BLOCK_HAVE_DATA) && !map_get(&p2p->block_requests, &entry->hash)) {
+            ask_block(p2p, peer, entry, &items);
+            count++;
+        }
+    }
+    if (count) {
+        buf_compact_size(&b, count);
+        buf_bytes(&b, items.data, items.len);
+        message_send(p2p, peer, "getdata", &b);
+    }
+    buf_free(&items);
+}
+
+void sync_request_blocks(struct p2p *p2p)
+{
+    bool anybody = false;
+    if (chain_loading(p2p->chain)) {
+        return;
+    }
+    LIST_EACH(at, &p2p->peers)
+    {
+        struct peer *peer = CONTAINER_OF(at, struct peer, link);
+        if (peer_ready(peer) && peer->in_flight < IN_FLIGHT_MAX &&
+            peer->resting_until_us <= p2p->now.mono_us) {
+            request_from(p2p, peer);
+            anybody |= peer->in_flight > 0;
+        }
+    }
+    if (!anybody &&
+        !p2p->block_requests.count) { /* only resting peers are left: better a slow one than none */
+        LIST_EACH(at, &p2p->peers)
+        {
+            struct peer *peer = CONTAINER_OF(at, struct peer, link);
+            if (peer_ready(peer) && peer->in_flight < IN_FLIGHT_MAX) {
+                request_from(p2p, peer);
+            }
+        }
+    }
+}
+
+/* True when this peer had been asked for it. */
+static bool end_request(struct p2p *p2p, struct peer *peer, const struct hash256 *hash)
+{
+    const struct block_request *request = map_get(&p2p->block_requests, hash);
+    if (!request || request->peer != peer->id) {
+        return false;
+    }
+    map_remove(&p2p->block_requests, hash);
+    peer->in_flight--;
+    return true;
+}
+
+void sync_not_found(struct p2p *p2p, struct peer *peer, const struct hash256 *hash)
+{
+    if (end_request(p2p, peer, hash)) {
+        peer->resting_until_us = p2p->now.mono_us + REST_US;
+        sync_request_blocks(p2p);
+    }
+}
+
+void sync_forget_peer(struct p2p *p2p, struct peer *peer)
+{
+    struct buf mine = {0};
+    const void *key;
+    void *value;
+    for (size_t at = 0; map_next(&p2p->block_requests, &at, &key, &value);) {
+        if (((struct block_request *)value)->peer == peer->id) {
+            buf_bytes(&mine, key, 32);
+        }
+    }
+    for (size_t at = 0; at < mine.len; at += 32) {
+        map_remove(&p2p->block_requests, mine.data + at);
+    }
+    buf_free(&mine);
+    peer->in_flight = 0;
+}
+
+void handle_block(struct p2p *p2p, struct peer *peer, struct span payload)
+{
+    struct error error = {0};
+    struct block *block = block_parse(mem_dup(payload.data, payload.len), payload.len, &error);
+    if (!block) {
+        peer_close(p2p, peer, LOG_WARN, "a block that cannot be read: %s", error.text);
+        return;
+    }
+    bool asked = end_request(p2p, peer, &block->hash);
+    peer->last_block_us = p2p->now.mono_us;
+    peer_knows(p2p, peer, &block->hash);
+    const struct block_entry *entry = chain_find(p2p->chain, &block->hash);
+    if (entry) {
+        learn_best(peer, entry);
+    }
+    peer_id id = peer->id;
+    if (!chain_accept_block(p2p->chain, block, p2p->now, asked, id, &error)) {
+        p2p_block_result(p2p, &block->hash, id, &error, p2p->now);
+    } else if ((peer = peer_find(p2p, id)) && (entry = chain_find(p2p->chain, &block->hash))) {
+        learn_best(peer, entry);
+    }
+    block_unref(block);
+    sync_request_blocks(p2p);
+}
+
+void p2p_block_result(struct p2p *p2p, const struct hash256 *hash, peer_id source, const struct error *error,
+                      struct moment now)
+{
+    struct peer *peer = peer_find(p2p, source);
+    char text[HASH256_TEXT];
+    p2p->now = now;
+    if (!error || !peer || peer->closing) {
+        return;
+    }
+    switch (error->kind) {
+    case ERROR_INVALID:
+    case ERROR_MUTATED:
+        if (strcmp(error->word, "duplicate-invalid") != 0) {
+            peer_close(p2p, peer, LOG_WARN, "block %s: %s (%s)", hash256_text(text, hash), error->word,
+                       error->text);
+        }
+        break;
+    case ERROR_MISSING: ask_what_is_between(p2p, peer); break;
+    default: break; /* duplicates, too early, not to be judged, busy: nobody is to blame */
+    }
+}
+
+/* ---- Time
+ * ---------------------------------------------------------------------------------------------------- */
+
+void sync_tick(struct p2p *p2p)
+{
+    int64_t now = p2p->now.mono_us;
+    bool freed = false;
+    LIST_EACH(at, &p2p->peers)
+    {
+        struct peer *peer = CONTAINER_OF(at, struct peer, link);
+        if (peer->headers_asked_us && now - peer->headers_asked_us > HEADERS_TIMEOUT_US) {
+            peer->headers_asked_us = 0;
+            peer->headers_answered = true; /* it has nothing for us, or nothing to say */
+        }
+        /* Larger allowances while everything is slow: a peer that has no rival is not dropped for it. */
+        int64_t patience = peer->resting_until_us ? BLOCK_TIMEOUT_MAX_US : BLOCK_TIMEOUT_US;
+        if (peer->in_flight && now - peer->last_block_us > patience) {
+            log_info(LOG_NET, "%s does not answer %u block requests: asking others", peer->address,
+                     peer->in_flight);
+            sync_forget_peer(p2p, peer);
+            peer->resting_until_us = now + REST_US;
+            freed = true;
+        }
+    }
+    if (freed || !p2p->block_requests.count) {
+        sync_request_blocks(p2p);
+    }
+}
+
+bool p2p_synced(const struct p2p *p2p)
+{
+    const struct block_entry *tip = chain_tip(p2p->chain);
+    LIST_EACH(at, &p2p->peers)
+    {
+        const struct peer *peer = CONTAINER_OF(at, struct peer, link);
+        if (!peer_ready(peer)) {
+            continue;
+        }
+        const struct block_entry *best = peer->best_known;
+        if (!peer->headers_answered ||
+            (best && !(best->status & BLOCK_BAD) && u256_compare(best->work, tip->work) > 0)) {
+            return false;
+        }
+    }
+    return !chain_loading(p2p->chain);
+}
