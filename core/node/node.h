@@ -135,6 +135,10 @@ struct mempool *node_mempool(struct node *node);
 struct p2p *node_p2p(struct node *node);
 bool node_synced(const struct node *node);
 
+/* For command lines: whether argument `index` of a method is a string, to be quoted and not read as JSON.
+ * False also for unknown methods. */
+bool rpc_argument_is_text(const char *method, size_t index);
+
 /* The RPC error codes are Bitcoin Core's. */
 enum rpc_code {
     RPC_INVALID_REQUEST = -32600,

@@ -1,0 +1,108 @@
+/* Private to core/node: the node's state, and the seams between composition, miner, import and RPC. */
+#ifndef QUARRY_CORE_NODE_PRIVATE_H
+#define QUARRY_CORE_NODE_PRIVATE_H
+
+#include "core/node/node.h"
+
+/* Who a block or transaction came from, above the peers (which are below 2^32). */
+#define SOURCE_MINER    (UINT64_C(1) << 32)
+#define SOURCE_GENERATE (UINT64_C(2) << 32)
+#define SOURCE_IMPORT   (UINT64_C(3) << 32)
+#define SOURCE_RPC      (UINT64_C(4) << 32) /* plus a counter */
+
+struct rpc_state;
+struct import;
+
+struct generate { /* generatetoaddress under way; one at a time */
+    bool active;
+    uint32_t remaining;
+    uint64_t tries_left;
+    int64_t deadline_us;
+    struct buf script;
+    struct buf hashes; /* of what was found, 32 bytes each */
+    bool waiting;      /* a found block is being connected */
+    void *call;        /* who gets the answer (rpc) */
+};
+
+struct mining {
+    struct block_template *template;
+    uint64_t order_id; /* of the work order that is out; 0: none */
+    bool idle_told;    /* the host was told to pause */
+    bool full_due;     /* the template out is the quick, empty one */
+    int64_t refreshed_us, filled_us;
+    uint64_t pool_sequence;
+    uint64_t extranonce;
+    int64_t next_interval_us; /* regtest */
+    uint64_t blocks_found;
+};
+
+struct node {
+    struct node_config config;
+    const struct chain_params *params;
+    struct rng rng;
+    struct chain *chain;
+    struct mempool *mempool;
+    struct p2p *p2p;
+    struct moment now;
+    int64_t mock_time_s; /* 0: the real one */
+    int64_t started_us, started_unix_s;
+    struct action *actions;
+    size_t action_first, action_count, action_capacity;
+    int64_t timer_us; /* that the host was asked for; INT64_MAX: none */
+    struct mining mining;
+    struct generate generate;
+    struct import *import;
+    struct rpc_state *rpc;
+    uint64_t hashes_total;
+    double hashes_per_s;
+    uint32_t hash_threads;
+    char kernel[32];
+    size_t process_memory_bytes;
+    size_t jobs_out;
+    bool started, stopping, exited, failed, durable_at_tip;
+    bool unjudged;     /* the chain goes on where we cannot follow */
+    char warning[256]; /* for getblockchaininfo and the log */
+    int64_t progress_said_us;
+    int64_t stop_since_us;
+    uint32_t tip_said_height;
+};
+
+/* node.c */
+struct action *node_push(struct node *node, enum action_kind kind);
+void node_submit(void *context, struct job *job); /* node as context */
+void node_print(struct node *node, const char *line);
+void node_stop(struct node *node, bool failed);
+bool node_loaded(const struct node *node); /* nothing is left to import */
+
+/* miner.c */
+void miner_update(struct node *node); /* after every event: is the right work out? */
+void miner_hit(struct node *node, uint64_t work_id, uint32_t version, uint32_t nonce);
+void miner_stop(struct node *node);
+void miner_free(struct node *node);
+int64_t miner_next_us(const struct node *node); /* when it wants to be looked at again */
+/* Begins generatetoaddress; ERROR_BUSY while another is under way. rpc_generated is called at the end. */
+bool generate_begin(struct node *node, struct span script, uint32_t blocks, uint64_t tries, void *call,
+                    struct error *error);
+void generate_block_result(struct node *node, const struct hash256 *hash, bool connected,
+                           const struct error *error);
+
+/* import.c */
+void import_begin(struct node *node);
+void import_block_result(struct node *node, const struct hash256 *hash, const struct error *error);
+void import_free(struct node *node);
+bool import_failed(const struct node *node); /* something was refused */
+
+/* rpc.c */
+void rpc_begin(struct node *node);
+void rpc_free(struct node *node);
+void rpc_handle(struct node *node, uint64_t rpc, const char *text, size_t len);
+void rpc_gone(struct node *node, uint64_t rpc);
+void rpc_stopping(struct node *node); /* answers whoever still waits */
+void rpc_block_result(struct node *node, const struct hash256 *hash, uint64_t source, bool connected,
+                      const struct error *error);
+void rpc_tx_result(struct node *node, struct tx *tx, uint64_t source, const struct error *error);
+void rpc_settled(struct node *node); /* the tip is on disk */
+void rpc_generated(struct node *node, void *call, const struct buf *hashes,
+                   const char *why_fewer /* NULL: all found */);
+
+#endif

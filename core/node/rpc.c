@@ -1,0 +1,529 @@
+/* JSON-RPC over text: requests and batches in, replies out; arguments; and the one table of methods. Names,
+ * parameters, results and error codes are Bitcoin Core's wherever it has the method. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/node/rpc_private.h"
+
+#define BATCH_MAX 1000u
+
+const struct rpc_method rpc_methods[] = {
+    {"Blockchain", "getbestblockhash", "", rpc_getbestblockhash, "The hash of the best block."},
+    {"Blockchain", "getblock", "blockhash:text verbosity:any?", rpc_getblock,
+     "A block: 0 as hex, 1 as an object (default), 2 with its transactions."},
+    {"Blockchain", "getblockchaininfo", "", rpc_getblockchaininfo, "The state of the chain."},
+    {"Blockchain", "getblockcount", "", rpc_getblockcount, "The height of the best chain; genesis is 0."},
+    {"Blockchain", "getblockhash", "height:number", rpc_getblockhash,
+     "The hash of the block at a height of the best chain."},
+    {"Blockchain", "getblockheader", "blockhash:text verbose:bool?", rpc_getblockheader,
+     "A block header, as an object (default) or as hex."},
+    {"Blockchain", "getchaintips", "", rpc_getchaintips, "All known tips, the active one first."},
+    {"Blockchain", "getdifficulty", "", rpc_getdifficulty,
+     "The difficulty of the best block, as a multiple of Bitcoin's easiest."},
+    {"Blockchain", "getmempoolentry", "txid:text", rpc_getmempoolentry, "One transaction of the mempool."},
+    {"Blockchain", "getmempoolinfo", "", rpc_getmempoolinfo, "The state of the mempool."},
+    {"Blockchain", "getrawmempool", "verbose:bool? mempool_sequence:bool?", rpc_getrawmempool,
+     "The ids of all transactions in the mempool."},
+    {"Blockchain", "gettxout", "txid:text n:number include_mempool:bool?", rpc_gettxout,
+     "An unspent output, or null."},
+    {"Blockchain", "gettxoutsetinfo", "hash_type:text?", rpc_gettxoutsetinfo,
+     "Statistics of the UTXO set; hash_serialized_3 (default) or none."},
+    {"Blockchain", "invalidateblock", "blockhash:text", rpc_invalidateblock,
+     "Treats a block and all that build on it as invalid."},
+    {"Blockchain", "reconsiderblock", "blockhash:text", rpc_reconsiderblock, "Takes invalidateblock back."},
+    {"Control", "getstatus", "", rpc_getstatus, "What `quarry status` shows."},
+    {"Control", "help", "command:text?", rpc_help, "All methods, or one of them."},
+    {"Control", "stop", "", rpc_stop, "Stops the node."},
+    {"Control", "uptime", "", rpc_uptime, "Seconds since the node was started."},
+    {"Hidden", "setmocktime", "timestamp:number", rpc_setmocktime,
+     "Sets the clock (regtest only); 0 goes back to the real one."},
+    {"Mining", "generatetoaddress", "nblocks:number address:text maxtries:number?", rpc_generatetoaddress,
+     "Mines blocks to an address: at once on regtest, at the chain's real difficulty (30 s at most) "
+     "elsewhere."},
+    {"Mining", "getmininginfo", "", rpc_getmininginfo, "The state of mining."},
+    {"Mining", "getnetworkhashps", "nblocks:number? height:number?", rpc_getnetworkhashps,
+     "Hashes per second of the network, estimated."},
+    {"Mining", "submitblock", "hexdata:text dummy:text?", rpc_submitblock,
+     "Takes in a block: null when it is accepted, else the reason (BIP22)."},
+    {"Network", "addnode", "node:text command:text v2transport:bool?", rpc_addnode,
+     "Adds (add), forgets (remove) or tries (onetry) a peer."},
+    {"Network", "disconnectnode", "address:text? nodeid:number?", rpc_disconnectnode,
+     "Disconnects a peer by address or id."},
+    {"Network", "getconnectioncount", "", rpc_getconnectioncount, "The number of peers."},
+    {"Network", "getnetworkinfo", "", rpc_getnetworkinfo, "The state of the network."},
+    {"Network", "getpeerinfo", "", rpc_getpeerinfo, "All peers."},
+    {"Rawtransactions", "decoderawtransaction", "hexstring:text iswitness:bool?", rpc_decoderawtransaction,
+     "A transaction as an object."},
+    {"Rawtransactions", "decodescript", "hexstring:text", rpc_decodescript, "A script as an object."},
+    {"Rawtransactions", "getrawtransaction", "txid:text verbosity:any? blockhash:text?",
+     rpc_getrawtransaction, "A transaction of mempool or chain."},
+    {"Rawtransactions", "sendrawtransaction", "hexstring:text maxfeerate:any? maxburnamount:any?",
+     rpc_sendrawtransaction, "Takes a transaction into the mempool and relays it."},
+    {"Util", "validateaddress", "address:text", rpc_validateaddress,
+     "Whether an address is one of this chain, and what it pays to."},
+    {0},
+};
+
+/* ---- Replies
+ * ------------------------------------------------------------------------------------------------- */
+
+static void batch_done(struct node *node, struct rpc_batch *batch)
+{
+    if (!batch->gone) {
+        struct action *action = node_push(node, ACTION_RPC_REPLY);
+        action->rpc = batch->rpc;
+        if (batch->is_array) {
+            json_open(&action->bytes, NULL, '[');
+        }
+        for (size_t i = 0; i < batch->count; i++) {
+            json_raw(&action->bytes, NULL, buf_span(&batch->replies[i]));
+        }
+        if (batch->is_array) {
+            json_close(&action->bytes, '[');
+        }
+    }
+    for (size_t i = 0; i < batch->count; i++) {
+        buf_free(&batch->replies[i]);
+    }
+    mem_free(batch->replies);
+    mem_free(batch);
+}
+
+static void reply_id(struct buf *out, const json_t *id)
+{
+    char *text = id ? json_dumps(id, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+    json_raw(out, "id", text ? span_of(text, strlen(text)) : span_of("null", 4));
+    free(text);
+}
+
+static void call_end(struct rpc_call *call, int code, const char *message)
+{
+    struct node *node = call->node;
+    struct rpc_batch *batch = call->batch;
+    struct buf *out = &batch->replies[call->batch_index];
+    json_open(out, NULL, '{');
+    if (call->version_2) {
+        json_text(out, "jsonrpc", "2.0");
+    }
+    if (!message) {
+        json_raw(out, "result", call->out.len ? buf_span(&call->out) : span_of("null", 4));
+        if (!call->version_2) {
+            json_null(out, "error");
+        }
+    } else {
+        if (!call->version_2) {
+            json_null(out, "result");
+        }
+        json_open(out, "error", '{');
+        json_int(out, "code", code);
+        json_text(out, "message", message);
+        json_close(out, '{');
+    }
+    reply_id(out, call->id);
+    json_close(out, '{');
+    list_remove(&call->link);
+    json_decref(call->params);
+    json_decref(call->id);
+    buf_free(&call->out);
+    mem_free(call);
+    if (--batch->left == 0) {
+        batch_done(node, batch);
+    }
+}
+
+void rpc_ok(struct rpc_call *call)
+{
+    call_end(call, 0, NULL);
+}
+
+void rpc_fail(struct rpc_call *call, int code, const char *format, ...)
+{
+    char message[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    call_end(call, code, message);
+}
+
+void rpc_ok_when_on_disk(struct rpc_call *call)
+{
+    if (call->node->durable_at_tip) {
+        rpc_ok(call);
+    } else {
+        call->waits_for_disk = true;
+    }
+}
+
+void rpc_settled(struct node *node)
+{
+    LIST_EACH_SAFE(at, following, &node->rpc->calls)
+    {
+        struct rpc_call *call = CONTAINER_OF(at, struct rpc_call, link);
+        if (call->waits_for_disk) {
+            rpc_ok(call);
+        }
+    }
+}
+
+void rpc_stopping(struct node *node)
+{
+    LIST_EACH_SAFE(at, following, &node->rpc->calls)
+    {
+        struct rpc_call *call = CONTAINER_OF(at, struct rpc_call, link);
+        if (call->waits_for_disk || call->source) {
+            rpc_fail(call, RPC_MISC_ERROR, "the node is stopping");
+        } /* others have a read under way, which ends them */
+    }
+}
+
+void rpc_gone(struct node *node, uint64_t rpc)
+{
+    LIST_EACH(at, &node->rpc->calls)
+    {
+        struct rpc_call *call = CONTAINER_OF(at, struct rpc_call, link);
+        if (call->batch->rpc == rpc) {
+            call->batch->gone = true;
+        }
+    }
+}
+
+void rpc_begin(struct node *node)
+{
+    node->rpc = mem_alloc(sizeof *node->rpc);
+    list_init(&node->rpc->calls);
+    node->rpc->next_source = SOURCE_RPC;
+}
+
+void rpc_free(struct node *node)
+{
+    LIST_EACH_SAFE(at, following, &node->rpc->calls)
+    {
+        struct rpc_call *call = CONTAINER_OF(at, struct rpc_call, link);
+        call->batch->gone = true;
+        rpc_fail(call, RPC_MISC_ERROR, "the node is gone");
+    }
+    mem_free(node->rpc);
+}
+
+/* ---- Parameters
+ * --------------------------------------------------------------------------------------------------- */
+
+/* The index-th word of a parameter list: name, type, whether it may be left out. False behind the last. */
+static bool param_spec(const char *params, size_t index, char name[32], char type[8], bool *optional)
+{
+    const char *at = params;
+    for (size_t i = 0; *at; i++) {
+        size_t len = strcspn(at, " "), colon = strcspn(at, ":");
+        if (i == index) {
+            *optional = at[len - 1] == '?';
+            snprintf(name, 32, "%.*s", (int)colon, at);
+            snprintf(type, 8, "%.*s", (int)(len - colon - 1 - (*optional ? 1u : 0u)), at + colon + 1);
+            return true;
+        }
+        at += len;
+        at += *at == ' ';
+    }
+    return false;
+}
+
+static const struct rpc_method *method_find(const char *name)
+{
+    for (const struct rpc_method *m = rpc_methods; m->name; m++) {
+        if (strcmp(m->name, name) == 0) {
+            return m;
+        }
+    }
+    return NULL;
+}
+
+bool rpc_argument_is_text(const char *method, size_t index)
+{
+    const struct rpc_method *m = method_find(method);
+    char name[32], type[8];
+    bool optional;
+    return m && param_spec(m->params, index, name, type, &optional) && strcmp(type, "text") == 0;
+}
+
+json_t *arg_any(struct rpc_call *call, size_t index)
+{
+    json_t *value = json_array_get(call->params, index);
+    return json_is_null(value) ? NULL : value;
+}
+
+static const char *type_name(const json_t *value)
+{
+    switch (json_typeof(value)) {
+    case JSON_OBJECT: return "object";
+    case JSON_ARRAY: return "array";
+    case JSON_STRING: return "string";
+    case JSON_INTEGER:
+    case JSON_REAL: return "number";
+    case JSON_TRUE:
+    case JSON_FALSE: return "bool";
+    case JSON_NULL: break;
+    }
+    return "null";
+}
+
+static bool wrong_type(struct rpc_call *call, const json_t *value, const char *expected)
+{
+    rpc_fail(call, RPC_TYPE_ERROR, "JSON value of type %s is not of expected type %s", type_name(value),
+             expected);
+    return false;
+}
+
+bool arg_text(struct rpc_call *call, size_t index, const char **out)
+{
+    const json_t *value = arg_any(call, index);
+    if (!value) {
+        return true;
+    }
+    if (!json_is_string(value)) {
+        return wrong_type(call, value, "string");
+    }
+    *out = json_string_value(value);
+    return true;
+}
+
+bool arg_number(struct rpc_call *call, size_t index, int64_t *out, int64_t least, int64_t most)
+{
+    const json_t *value = arg_any(call, index);
+    if (!value) {
+        return true;
+    }
+    if (!json_is_integer(value)) {
+        return wrong_type(call, value, "number");
+    }
+    *out = json_integer_value(value);
+    if (*out < least || *out > most) {
+        rpc_fail(call, RPC_INVALID_PARAMETER,
+                 "argument %zu is %" PRId64 ", allowed are %" PRId64 " to %" PRId64, index + 1, *out, least,
+                 most);
+        return false;
+    }
+    return true;
+}
+
+bool arg_bool(struct rpc_call *call, size_t index, bool *out)
+{
+    const json_t *value = arg_any(call, index);
+    if (value && !json_is_boolean(value)) {
+        return wrong_type(call, value, "bool");
+    }
+    if (value) {
+        *out = json_is_true(value);
+    }
+    return true;
+}
+
+bool arg_hash(struct rpc_call *call, size_t index, const char *name, struct hash256 *out)
+{
+    const char *text = NULL;
+    if (!arg_text(call, index, &text)) {
+        return false;
+    }
+    if (!text || strlen(text) != 64) {
+        rpc_fail(call, RPC_INVALID_PARAMETER, "%s must be of length 64 (not %zu, for '%.100s')", name,
+                 text ? strlen(text) : 0, text ? text : "");
+        return false;
+    }
+    if (!hash256_parse(out, text)) {
+        rpc_fail(call, RPC_INVALID_PARAMETER, "%s must be hexadecimal string (not '%.100s')", name, text);
+        return false;
+    }
+    return true;
+}
+
+bool arg_script(struct rpc_call *call, size_t index, struct buf *script)
+{
+    const char *address = "";
+    if (!arg_text(call, index, &address)) {
+        return false;
+    }
+    if (!address_to_script(script, address, call->node->params, NULL)) {
+        rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY, "Error: Invalid address");
+        return false;
+    }
+    return true;
+}
+
+/* ---- Requests
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+/* Puts named parameters in order, and looks at number and presence. False: the call was failed. */
+static bool order_params(struct rpc_call *call, const json_t *given)
+{
+    char name[32], type[8];
+    bool optional;
+    size_t used = 0;
+    call->params = json_array();
+    if (json_is_array(given)) {
+        for (size_t i = 0; i < json_array_size(given); i++) {
+            json_array_append(call->params, json_array_get(given, i));
+        }
+    } else if (json_is_object(given)) {
+        for (size_t i = 0; param_spec(call->method->params, i, name, type, &optional); i++) {
+            json_t *value = json_object_get(given, name);
+            used += value != NULL;
+            json_array_append_new(call->params, value ? json_incref(value) : json_null());
+        }
+        const char *key;
+        json_t *value;
+        json_object_foreach((json_t *)(uintptr_t)given, key, value)
+        {
+            bool known = false;
+            for (size_t i = 0; param_spec(call->method->params, i, name, type, &optional); i++) {
+                known |= strcmp(name, key) == 0;
+            }
+            if (!known) {
+                rpc_fail(call, RPC_INVALID_PARAMETER, "Unknown named parameter %.100s", key);
+                return false;
+            }
+        }
+    } else if (given && !json_is_null(given)) {
+        rpc_fail(call, RPC_INVALID_REQUEST, "Params must be an array or object");
+        return false;
+    }
+    size_t index = 0;
+    for (; param_spec(call->method->params, index, name, type, &optional); index++) {
+        if (!optional && !arg_any(call, index)) {
+            rpc_fail(call, RPC_MISC_ERROR, "%s: the argument %s is missing\n\nusage: %s %s\n%s",
+                     call->method->name, name, call->method->name, call->method->params, call->method->help);
+            return false;
+        }
+    }
+    if (json_array_size(call->params) > index) {
+        rpc_fail(call, RPC_MISC_ERROR, "%s: too many arguments\n\nusage: %s %s\n%s", call->method->name,
+                 call->method->name, call->method->params, call->method->help);
+        return false;
+    }
+    return true;
+}
+
+static void begin_call(struct node *node, struct rpc_batch *batch, size_t index, const json_t *request)
+{
+    struct rpc_call *call = mem_alloc(sizeof *call);
+    call->node = node;
+    call->batch = batch;
+    call->batch_index = index;
+    list_append(&node->rpc->calls, &call->link);
+    if (!json_is_object(request)) {
+        rpc_fail(call, RPC_INVALID_REQUEST, "Invalid Request object");
+        return;
+    }
+    const json_t *method = json_object_get(request, "method"), *version = json_object_get(request, "jsonrpc");
+    call->id = json_incref(json_object_get(request, "id"));
+    call->version_2 = json_is_string(version) && strcmp(json_string_value(version), "2.0") == 0;
+    if (!method) {
+        rpc_fail(call, RPC_INVALID_REQUEST, "Missing method");
+        return;
+    }
+    if (!json_is_string(method)) {
+        rpc_fail(call, RPC_INVALID_REQUEST, "Method must be a string");
+        return;
+    }
+    call->method = method_find(json_string_value(method));
+    if (!call->method) {
+        rpc_fail(call, RPC_METHOD_NOT_FOUND, "Method not found");
+        return;
+    }
+    if (chain_loading(node->chain) && strcmp(call->method->name, "stop") != 0 &&
+        strcmp(call->method->name, "help") != 0 && strcmp(call->method->name, "uptime") != 0) {
+        rpc_fail(call, RPC_IN_WARMUP, "Loading block index…");
+        return;
+    }
+    if (order_params(call, json_object_get(request, "params"))) {
+        call->method->handle(call);
+    }
+}
+
+void rpc_handle(struct node *node, uint64_t rpc, const char *text, size_t len)
+{
+    json_error_t problem;
+    json_t *request =
+        len <= RPC_REQUEST_BYTES_MAX ? json_loadb(text, len, JSON_REJECT_DUPLICATES, &problem) : NULL;
+    struct rpc_batch *batch = mem_alloc(sizeof *batch);
+    batch->rpc = rpc;
+    batch->is_array = json_is_array(request);
+    bool usable = request && !(batch->is_array &&
+                               (json_array_size(request) > BATCH_MAX || json_array_size(request) == 0));
+    batch->count = batch->left = batch->is_array && usable ? json_array_size(request) : 1;
+    batch->is_array = batch->is_array && usable;
+    batch->replies = mem_alloc(batch->count * sizeof *batch->replies);
+    if (!usable) {
+        struct rpc_call *call = mem_alloc(sizeof *call);
+        call->node = node;
+        call->batch = batch;
+        list_append(&node->rpc->calls, &call->link);
+        rpc_fail(call, request ? RPC_INVALID_REQUEST : RPC_PARSE_ERROR,
+                 request ? "a batch holds 1 to %u requests" : "Parse error", BATCH_MAX);
+    } else if (batch->is_array) {
+        size_t count = batch->count; /* the batch may end inside its last call */
+        for (size_t i = 0; i < count; i++) {
+            begin_call(node, batch, i, json_array_get(request, i));
+        }
+    } else {
+        begin_call(node, batch, 0, request);
+    }
+    json_decref(request);
+}
+
+/* ---- Control
+ * -------------------------------------------------------------------------------------------------------------
+ */
+
+RPC_HANDLER(help)
+{
+    const char *name = NULL, *category = "";
+    if (!arg_text(call, 0, &name)) {
+        return;
+    }
+    struct buf text = {0};
+    for (const struct rpc_method *m = rpc_methods; m->name; m++) {
+        if (name ? strcmp(m->name, name) == 0 : strcmp(m->category, "Hidden") != 0) {
+            if (!name && strcmp(category, m->category) != 0) {
+                buf_printf(&text, "%s== %s ==\n", *category ? "\n" : "", m->category);
+            }
+            category = m->category;
+            buf_printf(&text, name ? "%s %s\n\n%s" : "%s %s\n", m->name, m->params, m->help);
+        }
+    }
+    if (!text.len) {
+        buf_printf(&text, "help: unknown command: %.100s", name);
+    }
+    json_span_text(&call->out, NULL, buf_span(&text));
+    buf_free(&text);
+    rpc_ok(call);
+}
+
+RPC_HANDLER(stop)
+{
+    struct node *node = call->node;
+    json_text(&call->out, NULL, "Quarry stopping");
+    rpc_ok(call);
+    node_stop(node, false);
+}
+
+RPC_HANDLER(uptime)
+{
+    json_int(&call->out, NULL, (call->node->now.mono_us - call->node->started_us) / 1000000);
+    rpc_ok(call);
+}
+
+RPC_HANDLER(setmocktime)
+{
+    int64_t time = 0;
+    if (!arg_number(call, 0, &time, 0, UINT32_MAX)) {
+        return;
+    }
+    if (call->node->params->kind != CHAIN_REGTEST) {
+        rpc_fail(call, RPC_MISC_ERROR, "setmocktime is for regression testing (-regtest mode) only");
+        return;
+    }
+    call->node->mock_time_s = time;
+    rpc_ok(call);
+}

@@ -1,0 +1,346 @@
+/* RPC methods about blocks, the chain and the UTXO set. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "core/node/rpc_private.h"
+
+static const struct block_entry *tip_of(const struct rpc_call *call)
+{
+    return chain_tip(call->node->chain);
+}
+
+static void json_work(struct buf *out, const char *key, struct u256 work)
+{
+    struct hash256 bytes;
+    u256_to_le(bytes.b, work);
+    json_hash(out, key, &bytes);
+}
+
+static void json_bits(struct buf *out, uint32_t bits)
+{
+    char text[9];
+    snprintf(text, sizeof text, "%08x", bits);
+    json_text(out, "bits", text);
+}
+
+RPC_HANDLER(getblockcount)
+{
+    json_int(&call->out, NULL, tip_of(call)->height);
+    rpc_ok(call);
+}
+
+RPC_HANDLER(getbestblockhash)
+{
+    json_hash(&call->out, NULL, &tip_of(call)->hash);
+    rpc_ok(call);
+}
+
+RPC_HANDLER(getdifficulty)
+{
+    json_real(&call->out, NULL, pow_difficulty(tip_of(call)->header.bits));
+    rpc_ok(call);
+}
+
+RPC_HANDLER(getblockchaininfo)
+{
+    const struct node *node = call->node;
+    const struct block_entry *tip = tip_of(call), *best = chain_best_header(node->chain);
+    struct buf *out = &call->out;
+    struct chain_metrics metrics;
+    bool synced = node_synced(node);
+    chain_metrics(node->chain, &metrics);
+    json_open(out, NULL, '{');
+    json_text(out, "chain", node->params->rpc_name);
+    json_int(out, "blocks", tip->height);
+    json_int(out, "headers", best->height);
+    json_hash(out, "bestblockhash", &tip->hash);
+    json_real(out, "difficulty", pow_difficulty(tip->header.bits));
+    json_int(out, "time", tip->header.time);
+    json_int(out, "mediantime", block_median_time(tip));
+    json_real(out, "verificationprogress",
+              synced ? 1.0 : (double)(tip->height + 1) / (double)(MAX(best->height, tip->height) + 1));
+    json_yes(out, "initialblockdownload", !synced);
+    json_work(out, "chainwork", tip->work);
+    json_int(out, "size_on_disk",
+             (int64_t)tip->data_offset + tip->data_len + (int64_t)tip->file * (128 << 20));
+    json_yes(out, "pruned", false);
+    json_open(out, "warnings", '[');
+    if (*node->warning) {
+        json_text(out, NULL, node->warning);
+    }
+    json_close(out, '[');
+    json_close(out, '{');
+    rpc_ok(call);
+}
+
+RPC_HANDLER(getblockhash)
+{
+    int64_t height = -1;
+    if (!arg_number(call, 0, &height, INT32_MIN, INT64_C(0xffffffff))) {
+        return;
+    }
+    const struct block_entry *entry = height < 0 ? NULL : chain_at(call->node->chain, (uint32_t)height);
+    if (!entry) {
+        rpc_fail(call, RPC_INVALID_PARAMETER, "Block height out of range");
+        return;
+    }
+    json_hash(&call->out, NULL, &entry->hash);
+    rpc_ok(call);
+}
+
+/* The entry an argument names; NULL after the call was failed. */
+static const struct block_entry *arg_block(struct rpc_call *call, size_t index)
+{
+    struct hash256 hash;
+    if (!arg_hash(call, index, "blockhash", &hash)) {
+        return NULL;
+    }
+    const struct block_entry *entry = chain_find(call->node->chain, &hash);
+    if (!entry) {
+        rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY, "Block not found");
+    }
+    return entry;
+}
+
+static void json_header(struct buf *out, const struct chain *chain, const struct block_entry *e)
+{
+    bool active = chain_contains(chain, e);
+    char version[9];
+    snprintf(version, sizeof version, "%08x", (unsigned)e->header.version);
+    json_hash(out, "hash", &e->hash);
+    json_int(out, "confirmations", active ? (int64_t)chain_tip(chain)->height - e->height + 1 : -1);
+    json_int(out, "height", e->height);
+    json_int(out, "version", e->header.version);
+    json_text(out, "versionHex", version);
+    json_hash(out, "merkleroot", &e->header.merkle_root);
+    json_int(out, "time", e->header.time);
+    json_int(out, "mediantime", block_median_time(e));
+    json_int(out, "nonce", e->header.nonce);
+    json_bits(out, e->header.bits);
+    json_real(out, "difficulty", pow_difficulty(e->header.bits));
+    json_work(out, "chainwork", e->work);
+    json_int(out, "nTx", e->tx_count);
+    if (e->prev) {
+        json_hash(out, "previousblockhash", &e->prev->hash);
+    }
+    const struct block_entry *next = active ? chain_at(chain, e->height + 1) : NULL;
+    if (next) {
+        json_hash(out, "nextblockhash", &next->hash);
+    }
+}
+
+RPC_HANDLER(getblockheader)
+{
+    bool verbose = true;
+    if (!arg_bool(call, 1, &verbose)) {
+        return;
+    }
+    const struct block_entry *entry = arg_block(call, 0);
+    if (!entry) {
+        return;
+    }
+    if (verbose) {
+        json_open(&call->out, NULL, '{');
+        json_header(&call->out, call->node->chain, entry);
+        json_close(&call->out, '{');
+    } else {
+        uint8_t raw[HEADER_BYTES];
+        header_encode(raw, &entry->header);
+        json_hex(&call->out, NULL, span_of(raw, sizeof raw));
+    }
+    rpc_ok(call);
+}
+
+static void block_is_read(void *context, struct block *block)
+{
+    struct rpc_call *call = context;
+    struct buf *out = &call->out;
+    if (!block) {
+        rpc_fail(call, RPC_MISC_ERROR, "Block not found on disk");
+        return;
+    }
+    const struct block_entry *entry = chain_find(call->node->chain, &block->hash);
+    if (call->number == 0) {
+        json_hex(out, NULL, block->raw);
+    } else {
+        json_open(out, NULL, '{');
+        json_header(out, call->node->chain, entry);
+        json_int(out, "strippedsize", block->stripped_bytes);
+        json_int(out, "size", (int64_t)block->raw.len);
+        json_int(out, "weight", block->weight);
+        json_open(out, "tx", '[');
+        for (uint32_t t = 0; t < block->tx_count; t++) {
+            if (call->number == 1) {
+                json_hash(out, NULL, &block->txs[t].txid);
+            } else {
+                json_open(out, NULL, '{');
+                json_tx(out, call->node, &block->txs[t]);
+                json_hex(out, "hex", block->txs[t].raw);
+                json_close(out, '{');
+            }
+        }
+        json_close(out, '[');
+        json_close(out, '{');
+    }
+    block_unref(block);
+    rpc_ok(call);
+}
+
+RPC_HANDLER(getblock)
+{
+    const json_t *verbosity = arg_any(call, 1);
+    int64_t number = 1;
+    if (json_is_boolean(verbosity)) {
+        number = json_is_true(verbosity);
+    } else if (!arg_number(call, 1, &number, 0, 3)) {
+        return;
+    }
+    const struct block_entry *entry = arg_block(call, 0);
+    if (!entry) {
+        return;
+    }
+    if (!(entry->status & BLOCK_HAVE_DATA)) {
+        rpc_fail(call, RPC_MISC_ERROR, "Block not available (not fully downloaded)");
+        return;
+    }
+    call->number = (uint32_t)number;
+    chain_read_block(call->node->chain, entry, block_is_read, call);
+}
+
+RPC_HANDLER(getchaintips)
+{
+    const struct block_entry *tips[1024];
+    const struct chain *chain = call->node->chain;
+    struct buf *out = &call->out;
+    size_t count = chain_tips(chain, tips, ARRAY_COUNT(tips));
+    json_open(out, NULL, '[');
+    for (size_t i = 0; i < count; i++) {
+        const struct block_entry *e = tips[i];
+        const char *status = e == chain_tip(chain)                       ? "active"
+                             : e->status & (BLOCK_BAD & ~BLOCK_UNJUDGED) ? "invalid"
+                             : !e->chain_tx                              ? "headers-only"
+                             : e->status & BLOCK_VALID                   ? "valid-fork"
+                                                                         : "valid-headers";
+        json_open(out, NULL, '{');
+        json_int(out, "height", e->height);
+        json_hash(out, "hash", &e->hash);
+        json_int(out, "branchlen", e->height - block_fork(e, chain_tip(chain))->height);
+        json_text(out, "status", status);
+        json_close(out, '{');
+    }
+    json_close(out, '[');
+    rpc_ok(call);
+}
+
+static void change_validity(struct rpc_call *call,
+                            bool (*change)(struct chain *chain, const struct hash256 *hash,
+                                           struct error *error))
+{
+    struct hash256 hash;
+    struct error error = {0};
+    if (!arg_hash(call, 0, "blockhash", &hash)) {
+        return;
+    }
+    call->node->durable_at_tip = false; /* the mark itself has to reach the disk */
+    if (!change(call->node->chain, &hash, &error)) {
+        rpc_fail(call, error.kind == ERROR_MISSING ? RPC_INVALID_ADDRESS_OR_KEY : RPC_MISC_ERROR, "%s",
+                 error.text);
+        return;
+    }
+    rpc_ok_when_on_disk(call);
+}
+
+RPC_HANDLER(invalidateblock)
+{
+    change_validity(call, chain_invalidate);
+}
+
+RPC_HANDLER(reconsiderblock)
+{
+    change_validity(call, chain_reconsider);
+}
+
+/* ---- Coins
+ * ------------------------------------------------------------------------------------------------------ */
+
+static void json_coin(struct rpc_call *call, const struct coin *coin, int64_t confirmations)
+{
+    struct buf *out = &call->out;
+    json_open(out, NULL, '{');
+    json_hash(out, "bestblock", &tip_of(call)->hash);
+    json_int(out, "confirmations", confirmations);
+    json_amount(out, "value", coin->value.sat);
+    json_script(out, "scriptPubKey", call->node, coin->script);
+    json_yes(out, "coinbase", coin->coinbase);
+    json_close(out, '{');
+}
+
+static void coin_is_here(void *context, struct coins_view *view)
+{
+    struct rpc_call *call = context;
+    const struct coin *coin = view ? coins_view_get(view, 0) : NULL;
+    if (coin) {
+        json_coin(call, coin, (int64_t)tip_of(call)->height - coin->height + 1);
+    }
+    coins_view_free(view);
+    rpc_ok(call);
+}
+
+RPC_HANDLER(gettxout)
+{
+    struct outpoint outpoint;
+    int64_t n = 0;
+    bool with_mempool = true;
+    if (!arg_hash(call, 0, "txid", &outpoint.txid) || !arg_number(call, 1, &n, 0, UINT32_MAX) ||
+        !arg_bool(call, 2, &with_mempool)) {
+        return;
+    }
+    outpoint.index = (uint32_t)n;
+    const struct mempool_entry *entry =
+        with_mempool ? mempool_find(call->node->mempool, &outpoint.txid) : NULL;
+    if (with_mempool && mempool_spender(call->node->mempool, &outpoint)) {
+        rpc_ok(call);
+    } else if (entry && outpoint.index < entry->tx->output_count) {
+        const struct tx_output *output = &entry->tx->outputs[outpoint.index];
+        json_coin(call, &(struct coin){.value = output->value, .script = output->script}, 0);
+        rpc_ok(call);
+    } else {
+        chain_fetch_coins(call->node->chain, &outpoint, 1, coin_is_here, call);
+    }
+}
+
+static void stats_are_here(void *context, const struct utxo_stats *stats)
+{
+    struct rpc_call *call = context;
+    struct buf *out = &call->out;
+    if (stats->failed) {
+        rpc_fail(call, RPC_DATABASE_ERROR, "Unable to read UTXO set");
+        return;
+    }
+    json_open(out, NULL, '{');
+    json_int(out, "height", stats->tip->height);
+    json_hash(out, "bestblock", &stats->tip->hash);
+    json_int(out, "txouts", (int64_t)stats->txouts);
+    json_int(out, "bogosize", (int64_t)stats->bogo_size);
+    if (call->flag) {
+        json_hash(out, "hash_serialized_3", &stats->hash_serialized_3);
+    }
+    json_amount(out, "total_amount", stats->total_sat);
+    json_int(out, "transactions", (int64_t)stats->transactions);
+    json_close(out, '{');
+    rpc_ok(call);
+}
+
+RPC_HANDLER(gettxoutsetinfo)
+{
+    const char *type = "hash_serialized_3";
+    if (!arg_text(call, 0, &type)) {
+        return;
+    }
+    call->flag = strcmp(type, "hash_serialized_3") == 0;
+    if (!call->flag && strcmp(type, "none") != 0) {
+        rpc_fail(call, RPC_INVALID_PARAMETER, "'%.50s' is not a valid hash_type", type);
+        return;
+    }
+    chain_utxo_stats(call->node->chain, call->flag, stats_are_here, call);
+}

@@ -1,0 +1,117 @@
+/* The JSON writer: text in the order it is written, amounts with exactly eight decimals. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+
+#include "core/node/rpc_private.h"
+
+static void quoted(struct buf *out, struct span text)
+{
+    buf_u8(out, '"');
+    for (size_t i = 0; i < text.len; i++) {
+        uint8_t c = text.data[i];
+        if (c == '"' || c == '\\') {
+            buf_u8(out, '\\');
+            buf_u8(out, c);
+        } else if (c < 0x20 || c == 0x7f) {
+            buf_printf(out, "\\u%04x", c);
+        } else {
+            buf_u8(out, c);
+        }
+    }
+    buf_u8(out, '"');
+}
+
+/* A comma unless this is the first thing here, then the key. */
+static void begin(struct buf *out, const char *key)
+{
+    uint8_t last = out->len ? out->data[out->len - 1] : 0;
+    if (last && last != '{' && last != '[' && last != ':') {
+        buf_u8(out, ',');
+    }
+    if (key) {
+        quoted(out, span_of(key, strlen(key)));
+        buf_u8(out, ':');
+    }
+}
+
+void json_open(struct buf *out, const char *key, char bracket)
+{
+    begin(out, key);
+    buf_u8(out, (uint8_t)bracket);
+}
+
+void json_close(struct buf *out, char bracket)
+{
+    buf_u8(out, bracket == '{' ? '}' : ']');
+}
+
+void json_span_text(struct buf *out, const char *key, struct span value)
+{
+    begin(out, key);
+    quoted(out, value);
+}
+
+void json_text(struct buf *out, const char *key, const char *value)
+{
+    json_span_text(out, key, span_of(value, strlen(value)));
+}
+
+void json_int(struct buf *out, const char *key, int64_t value)
+{
+    begin(out, key);
+    buf_printf(out, "%" PRId64, value);
+}
+
+void json_real(struct buf *out, const char *key, double value)
+{
+    begin(out, key);
+    if (!isfinite(value)) {
+        value = 0;
+    }
+    char text[40];
+    snprintf(text, sizeof text, "%.16g", value);
+    buf_printf(out, "%s", text);
+}
+
+void json_yes(struct buf *out, const char *key, bool value)
+{
+    begin(out, key);
+    buf_printf(out, value ? "true" : "false");
+}
+
+void json_null(struct buf *out, const char *key)
+{
+    begin(out, key);
+    buf_printf(out, "null");
+}
+
+void json_amount(struct buf *out, const char *key, int64_t sat)
+{
+    uint64_t magnitude = sat < 0 ? (uint64_t)-sat : (uint64_t)sat;
+    begin(out, key);
+    buf_printf(out, "%s%" PRIu64 ".%08" PRIu64, sat < 0 ? "-" : "", magnitude / (uint64_t)COIN_SAT,
+               magnitude % (uint64_t)COIN_SAT);
+}
+
+void json_hash(struct buf *out, const char *key, const struct hash256 *hash)
+{
+    char text[HASH256_TEXT];
+    json_text(out, key, hash256_text(text, hash));
+}
+
+void json_hex(struct buf *out, const char *key, struct span bytes)
+{
+    begin(out, key);
+    buf_u8(out, '"');
+    buf_reserve(out, bytes.len * 2 + 1);
+    hex_encode((char *)out->data + out->len, bytes.data, bytes.len);
+    out->len += bytes.len * 2;
+    buf_u8(out, '"');
+}
+
+void json_raw(struct buf *out, const char *key, struct span json)
+{
+    begin(out, key);
+    buf_bytes(out, json.data, json.len);
+}

@@ -1,0 +1,113 @@
+/* Private to the RPC files of core/node: a call, its arguments, the JSON writer, and the table of methods. */
+#ifndef QUARRY_CORE_NODE_RPC_PRIVATE_H
+#define QUARRY_CORE_NODE_RPC_PRIVATE_H
+
+#include <jansson.h>
+
+#include "core/node/node_private.h"
+
+/* One method call. A handler ends it, now or later, with exactly one of rpc_ok and rpc_fail. */
+struct rpc_call {
+    struct list link; /* in rpc_state.calls */
+    struct node *node;
+    struct rpc_batch *batch;
+    size_t batch_index;
+    uint64_t source; /* for blocks and transactions it brings in */
+    const struct rpc_method *method;
+    json_t *params; /* an array, named ones put in order */
+    json_t *id;
+    bool version_2;      /* JSON-RPC 2.0: errors and results apart */
+    struct buf out;      /* the result, as JSON */
+    struct hash256 hash; /* what it waits for */
+    bool waits_for_disk;
+    uint32_t number;
+    bool flag;
+};
+
+struct rpc_batch { /* the requests of one line */
+    uint64_t rpc;
+    bool is_array, gone;
+    size_t count, left;
+    struct buf *replies;
+};
+
+struct rpc_method {
+    const char *category, *name;
+    const char *params; /* "name:type …", a '?' behind optional ones; types: text, number, bool, any */
+    void (*handle)(struct rpc_call *call);
+    const char *help;
+};
+extern const struct rpc_method rpc_methods[];
+
+struct rpc_state {
+    struct list calls; /* under way */
+    uint64_t next_source;
+};
+
+void rpc_ok(struct rpc_call *call); /* call->out is the result; empty means null */
+void rpc_fail(struct rpc_call *call, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void rpc_ok_when_on_disk(struct rpc_call *call);
+
+/* Arguments. Each returns false after it has failed the call; absent ones leave the default untouched. */
+bool arg_text(struct rpc_call *call, size_t index, const char **out);
+bool arg_number(struct rpc_call *call, size_t index, int64_t *out, int64_t least, int64_t most);
+bool arg_bool(struct rpc_call *call, size_t index, bool *out);
+bool arg_hash(struct rpc_call *call, size_t index, const char *name, struct hash256 *out);
+bool arg_script(struct rpc_call *call, size_t index, struct buf *script); /* an address */
+json_t *arg_any(struct rpc_call *call, size_t index);                     /* NULL: absent or null */
+
+/* The writer: ordered JSON text. A key is NULL inside arrays. */
+void json_open(struct buf *out, const char *key, char bracket); /* '{' or '[' */
+void json_close(struct buf *out, char bracket);
+void json_text(struct buf *out, const char *key, const char *value);
+void json_span_text(struct buf *out, const char *key, struct span value);
+void json_int(struct buf *out, const char *key, int64_t value);
+void json_real(struct buf *out, const char *key, double value);
+void json_yes(struct buf *out, const char *key, bool value);
+void json_null(struct buf *out, const char *key);
+void json_amount(struct buf *out, const char *key, int64_t sat);
+void json_hash(struct buf *out, const char *key, const struct hash256 *hash);
+void json_hex(struct buf *out, const char *key, struct span bytes);
+void json_raw(struct buf *out, const char *key, struct span json);
+
+/* rpc_tx.c */
+void json_tx(struct buf *out, const struct node *node, const struct tx *tx); /* the members, without braces */
+void json_script(struct buf *out, const char *key, const struct node *node, struct span script);
+
+#define RPC_HANDLER(name) void rpc_##name(struct rpc_call *call)
+RPC_HANDLER(getblockchaininfo);
+RPC_HANDLER(getblockcount);
+RPC_HANDLER(getbestblockhash);
+RPC_HANDLER(getblockhash);
+RPC_HANDLER(getblock);
+RPC_HANDLER(getblockheader);
+RPC_HANDLER(getchaintips);
+RPC_HANDLER(getdifficulty);
+RPC_HANDLER(gettxout);
+RPC_HANDLER(gettxoutsetinfo);
+RPC_HANDLER(invalidateblock);
+RPC_HANDLER(reconsiderblock);
+RPC_HANDLER(getmempoolinfo);
+RPC_HANDLER(getrawmempool);
+RPC_HANDLER(getmempoolentry);
+RPC_HANDLER(getrawtransaction);
+RPC_HANDLER(sendrawtransaction);
+RPC_HANDLER(decoderawtransaction);
+RPC_HANDLER(decodescript);
+RPC_HANDLER(getmininginfo);
+RPC_HANDLER(getnetworkhashps);
+RPC_HANDLER(generatetoaddress);
+RPC_HANDLER(submitblock);
+RPC_HANDLER(getpeerinfo);
+RPC_HANDLER(getconnectioncount);
+RPC_HANDLER(getnetworkinfo);
+RPC_HANDLER(addnode);
+RPC_HANDLER(disconnectnode);
+RPC_HANDLER(validateaddress);
+RPC_HANDLER(setmocktime);
+RPC_HANDLER(uptime);
+RPC_HANDLER(help);
+RPC_HANDLER(stop);
+RPC_HANDLER(getstatus);
+
+#endif

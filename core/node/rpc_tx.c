@@ -1,0 +1,404 @@
+/* RPC methods about transactions, scripts, addresses and the mempool. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "core/node/rpc_private.h"
+
+void json_script(struct buf *out, const char *key, const struct node *node, struct span script)
+{
+    struct buf text = {0};
+    char address[ADDRESS_TEXT];
+    script_asm(&text, script, false);
+    json_open(out, key, '{');
+    json_span_text(out, "asm", buf_span(&text));
+    json_hex(out, "hex", script);
+    if (address_from_script(address, script, node->params)) {
+        json_text(out, "address", address);
+    }
+    json_text(out, "type", output_kind_name(script_classify(script, NULL)));
+    json_close(out, '{');
+    buf_free(&text);
+}
+
+static void json_input(struct buf *out, const struct tx *tx, uint32_t i)
+{
+    const struct tx_input *in = &tx->inputs[i];
+    json_open(out, NULL, '{');
+    if (tx_is_coinbase(tx)) {
+        json_hex(out, "coinbase", in->script);
+    } else {
+        struct buf text = {0};
+        script_asm(&text, in->script, true);
+        json_hash(out, "txid", &in->prevout.txid);
+        json_int(out, "vout", in->prevout.index);
+        json_open(out, "scriptSig", '{');
+        json_span_text(out, "asm", buf_span(&text));
+        json_hex(out, "hex", in->script);
+        json_close(out, '{');
+        buf_free(&text);
+    }
+    if (in->witness_count) {
+        json_open(out, "txinwitness", '[');
+        for (uint32_t k = 0; k < in->witness_count; k++) {
+            json_hex(out, NULL, in->witness[k]);
+        }
+        json_close(out, '[');
+    }
+    json_int(out, "sequence", in->sequence);
+    json_close(out, '{');
+}
+
+void json_tx(struct buf *out, const struct node *node, const struct tx *tx)
+{
+    json_hash(out, "txid", &tx->txid);
+    json_hash(out, "hash", &tx->wtxid);
+    json_int(out, "version", (uint32_t)tx->version);
+    json_int(out, "size", (int64_t)tx->raw.len);
+    json_int(out, "vsize", tx_vsize(tx));
+    json_int(out, "weight", tx_weight(tx));
+    json_int(out, "locktime", tx->locktime);
+    json_open(out, "vin", '[');
+    for (uint32_t i = 0; i < tx->input_count; i++) {
+        json_input(out, tx, i);
+    }
+    json_close(out, '[');
+    json_open(out, "vout", '[');
+    for (uint32_t i = 0; i < tx->output_count; i++) {
+        json_open(out, NULL, '{');
+        json_amount(out, "value", tx->outputs[i].value.sat);
+        json_int(out, "n", i);
+        json_script(out, "scriptPubKey", node, tx->outputs[i].script);
+        json_close(out, '{');
+    }
+    json_close(out, '[');
+}
+
+/* A transaction from a hex argument; NULL after the call was failed. */
+static struct tx *arg_tx(struct rpc_call *call, const char *failure)
+{
+    const char *hex = "";
+    struct buf raw = {0};
+    if (!arg_text(call, 0, &hex)) {
+        return NULL;
+    }
+    struct tx *tx = hex_decode_buf(&raw, hex, BLOCK_SERIALIZED_MAX) ? tx_parse(buf_span(&raw), NULL) : NULL;
+    buf_free(&raw);
+    if (!tx) {
+        rpc_fail(call, RPC_DESERIALIZATION_ERROR, "%s", failure);
+    }
+    return tx;
+}
+
+RPC_HANDLER(decoderawtransaction)
+{
+    struct tx *tx = arg_tx(call, "TX decode failed");
+    if (tx) {
+        json_open(&call->out, NULL, '{');
+        json_tx(&call->out, call->node, tx);
+        json_close(&call->out, '{');
+        tx_unref(tx);
+        rpc_ok(call);
+    }
+}
+
+RPC_HANDLER(decodescript)
+{
+    const char *hex = "";
+    struct buf raw = {0};
+    if (!arg_text(call, 0, &hex)) {
+        return;
+    }
+    if (hex_decode_buf(&raw, hex, SCRIPT_BYTES_MAX)) {
+        json_script(&call->out, NULL, call->node, buf_span(&raw));
+        rpc_ok(call);
+    } else {
+        rpc_fail(call, RPC_INVALID_PARAMETER,
+                 "argument must be hexadecimal string of at most %u bytes (not '%.100s')", SCRIPT_BYTES_MAX,
+                 hex);
+    }
+    buf_free(&raw);
+}
+
+static void show_tx(struct rpc_call *call, const struct tx *tx, const struct block_entry *entry)
+{
+    struct buf *out = &call->out;
+    if (!call->number) {
+        json_hex(out, NULL, tx->raw);
+        rpc_ok(call);
+        return;
+    }
+    json_open(out, NULL, '{');
+    json_tx(out, call->node, tx);
+    json_hex(out, "hex", tx->raw);
+    if (entry) {
+        json_hash(out, "blockhash", &entry->hash);
+        json_int(out, "confirmations", (int64_t)chain_tip(call->node->chain)->height - entry->height + 1);
+        json_int(out, "time", entry->header.time);
+        json_int(out, "blocktime", entry->header.time);
+    }
+    json_close(out, '{');
+    rpc_ok(call);
+}
+
+static void tx_is_read(void *context, struct tx *tx, const struct block_entry *entry)
+{
+    struct rpc_call *call = context;
+    if (tx) {
+        show_tx(call, tx, entry);
+        tx_unref(tx);
+    } else if (call->node->config.tx_index) {
+        rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY,
+                 "No such mempool or blockchain transaction. Use gettransaction for wallet transactions.");
+    } else {
+        rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY,
+                 "No such mempool transaction. Use --txindex=yes or provide a block hash to enable "
+                 "blockchain queries.");
+    }
+}
+
+static void tx_block_is_read(void *context, struct block *block)
+{
+    struct rpc_call *call = context;
+    const struct tx *found = NULL;
+    for (uint32_t t = 0; block && t < block->tx_count; t++) {
+        found = hash256_equal(&block->txs[t].txid, &call->hash) ? &block->txs[t] : found;
+    }
+    if (found) {
+        show_tx(call, found, chain_find(call->node->chain, &block->hash));
+    } else {
+        rpc_fail(
+            call, RPC_INVALID_ADDRESS_OR_KEY,
+            "No such transaction found in the provided block. Use gettransaction for wallet transactions.");
+    }
+    block_unref(block);
+}
+
+RPC_HANDLER(getrawtransaction)
+{
+    struct node *node = call->node;
+    struct hash256 block_hash;
+    const json_t *verbosity = arg_any(call, 1);
+    int64_t number = 0;
+    if (json_is_boolean(verbosity)) {
+        number = json_is_true(verbosity);
+    } else if (!arg_number(call, 1, &number, 0, 2)) {
+        return;
+    }
+    call->number = (uint32_t)number;
+    if (!arg_hash(call, 0, "parameter 1", &call->hash)) {
+        return;
+    }
+    if (arg_any(call, 2)) {
+        if (!arg_hash(call, 2, "parameter 3", &block_hash)) {
+            return;
+        }
+        const struct block_entry *entry = chain_find(node->chain, &block_hash);
+        if (!entry || !(entry->status & BLOCK_HAVE_DATA)) {
+            rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY, "Block hash not found");
+            return;
+        }
+        chain_read_block(node->chain, entry, tx_block_is_read, call);
+        return;
+    }
+    const struct mempool_entry *entry = mempool_find(node->mempool, &call->hash);
+    if (entry) {
+        show_tx(call, entry->tx, NULL);
+    } else {
+        chain_read_tx(node->chain, &call->hash, tx_is_read, call);
+    }
+}
+
+/* ---- sendrawtransaction
+ * ------------------------------------------------------------------------------------------ */
+
+RPC_HANDLER(sendrawtransaction)
+{
+    struct node *node = call->node;
+    struct tx *tx = arg_tx(call, "TX decode failed. Make sure the tx has at least one input.");
+    if (!tx) {
+        return;
+    }
+    call->hash = tx->txid;
+    call->source = ++node->rpc->next_source;
+    mempool_submit(node->mempool, tx, call->source, node->now);
+    tx_unref(tx);
+}
+
+static struct rpc_call *call_of_source(struct node *node, uint64_t source)
+{
+    LIST_EACH(at, &node->rpc->calls)
+    {
+        struct rpc_call *call = CONTAINER_OF(at, struct rpc_call, link);
+        if (call->source == source) {
+            return call;
+        }
+    }
+    return NULL;
+}
+
+void rpc_tx_result(struct node *node, struct tx *tx, uint64_t source, const struct error *error)
+{
+    struct rpc_call *call = call_of_source(node, source);
+    if (!call) {
+        return;
+    }
+    if (!error || (error->kind == ERROR_DUPLICATE && mempool_find_wtxid(node->mempool, &tx->wtxid))) {
+        json_hash(&call->out, NULL, &tx->txid);
+        rpc_ok(call);
+    } else if (error->kind == ERROR_MISSING) {
+        rpc_fail(call, RPC_VERIFY_ERROR, "bad-txns-inputs-missingorspent");
+    } else {
+        rpc_fail(call, RPC_VERIFY_REJECTED, "%s%s%s", error->word,
+                 *error->text && error->kind == ERROR_POLICY ? ", " : "",
+                 error->kind == ERROR_POLICY ? error->text : "");
+    }
+}
+
+/* ---- Mempool
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+RPC_HANDLER(getmempoolinfo)
+{
+    struct mempool_info info;
+    struct buf *out = &call->out;
+    mempool_info(call->node->mempool, &info);
+    json_open(out, NULL, '{');
+    json_yes(out, "loaded", true);
+    json_int(out, "size", (int64_t)info.count);
+    json_int(out, "bytes", (int64_t)info.vsize_total);
+    json_int(out, "usage", (int64_t)info.bytes_used);
+    json_amount(out, "total_fee", info.fee_total_sat);
+    json_int(out, "maxmempool", (int64_t)info.bytes_max);
+    json_amount(out, "mempoolminfee", info.min_fee_per_kvb_sat);
+    json_amount(out, "minrelaytxfee", 1000);
+    json_amount(out, "incrementalrelayfee", 1000);
+    json_int(out, "unbroadcastcount", 0);
+    json_yes(out, "fullrbf", false);
+    json_close(out, '{');
+    rpc_ok(call);
+}
+
+static void json_mempool_entry(struct buf *out, const char *key, const struct node *node,
+                               const struct mempool_entry *e)
+{
+    json_open(out, key, '{');
+    json_int(out, "vsize", e->vsize);
+    json_int(out, "weight", e->weight);
+    json_int(out, "time", e->added_unix_s);
+    json_int(out, "height", e->added_height);
+    json_int(out, "descendantcount", e->descendant_count);
+    json_int(out, "descendantsize", (int64_t)e->descendant_vsize);
+    json_int(out, "ancestorcount", e->ancestor_count);
+    json_int(out, "ancestorsize", (int64_t)e->ancestor_vsize);
+    json_hash(out, "wtxid", &e->tx->wtxid);
+    json_open(out, "fees", '{');
+    json_amount(out, "base", e->fee.sat);
+    json_amount(out, "modified", e->fee.sat);
+    json_amount(out, "ancestor", e->ancestor_fee_sat);
+    json_amount(out, "descendant", e->descendant_fee_sat);
+    json_close(out, '{');
+    json_open(out, "depends", '[');
+    for (uint32_t i = 0; i < e->tx->input_count; i++) {
+        if (mempool_find(node->mempool, &e->tx->inputs[i].prevout.txid)) {
+            json_hash(out, NULL, &e->tx->inputs[i].prevout.txid);
+        }
+    }
+    json_close(out, '[');
+    json_open(out, "spentby", '[');
+    for (uint32_t i = 0; i < e->tx->output_count; i++) {
+        const struct mempool_entry *child =
+            mempool_spender(node->mempool, &(struct outpoint){e->tx->txid, i});
+        if (child) {
+            json_hash(out, NULL, &child->tx->txid);
+        }
+    }
+    json_close(out, '[');
+    json_close(out, '{');
+}
+
+RPC_HANDLER(getmempoolentry)
+{
+    struct hash256 txid;
+    if (!arg_hash(call, 0, "txid", &txid)) {
+        return;
+    }
+    const struct mempool_entry *entry = mempool_find(call->node->mempool, &txid);
+    if (!entry) {
+        rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY, "Transaction not in mempool");
+        return;
+    }
+    json_mempool_entry(&call->out, NULL, call->node, entry);
+    rpc_ok(call);
+}
+
+RPC_HANDLER(getrawmempool)
+{
+    bool verbose = false, sequence = false;
+    if (!arg_bool(call, 0, &verbose) || !arg_bool(call, 1, &sequence)) {
+        return;
+    }
+    struct mempool_info info;
+    struct buf *out = &call->out;
+    const struct mempool_entry *entry;
+    char bracket = verbose ? '{' : '[';
+    mempool_info(call->node->mempool, &info);
+    if (sequence && !verbose) {
+        json_open(out, NULL, '{');
+    }
+    json_open(out, sequence && !verbose ? "txids" : NULL, bracket);
+    for (size_t at = 0; mempool_next(call->node->mempool, &at, &entry);) {
+        char text[HASH256_TEXT];
+        if (verbose) {
+            json_mempool_entry(out, hash256_text(text, &entry->tx->txid), call->node, entry);
+        } else {
+            json_hash(out, NULL, &entry->tx->txid);
+        }
+    }
+    json_close(out, bracket);
+    if (sequence && !verbose) {
+        json_int(out, "mempool_sequence", (int64_t)info.sequence);
+        json_close(out, '{');
+    }
+    rpc_ok(call);
+}
+
+/* ---- Addresses
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+RPC_HANDLER(validateaddress)
+{
+    const char *address = "";
+    struct buf script = {0}, *out = &call->out;
+    struct error error = {0};
+    if (!arg_text(call, 0, &address)) {
+        return;
+    }
+    bool valid = address_to_script(&script, address, call->node->params, &error);
+    json_open(out, NULL, '{');
+    json_yes(out, "isvalid", valid);
+    if (valid) {
+        struct span payload;
+        enum output_kind kind = script_classify(buf_span(&script), &payload);
+        bool witness = kind == OUTPUT_P2WPKH || kind == OUTPUT_P2WSH || kind == OUTPUT_P2TR ||
+                       kind == OUTPUT_WITNESS_UNKNOWN;
+        char canonical[ADDRESS_TEXT];
+        CHECK(address_from_script(canonical, buf_span(&script), call->node->params));
+        json_text(out, "address", canonical);
+        json_hex(out, "scriptPubKey", buf_span(&script));
+        json_yes(out, "isscript", kind == OUTPUT_P2SH || kind == OUTPUT_P2WSH || kind == OUTPUT_P2TR);
+        json_yes(out, "iswitness", witness);
+        if (witness) {
+            json_int(out, "witness_version", script.data[0] ? script.data[0] - 0x50 : 0);
+            json_hex(out, "witness_program", payload);
+        }
+    } else {
+        json_open(out, "error_locations", '[');
+        json_close(out, '[');
+        json_text(out, "error", error.text);
+    }
+    json_close(out, '{');
+    buf_free(&script);
+    rpc_ok(call);
+}
