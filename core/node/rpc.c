@@ -75,13 +75,13 @@ static void batch_done(struct node *node, struct rpc_batch *batch)
         struct action *action = node_push(node, ACTION_RPC_REPLY);
         action->rpc = batch->rpc;
         if (batch->is_array) {
-            json_open(&action->bytes, NULL, '[');
+            put_open(&action->bytes, NULL, '[');
         }
         for (size_t i = 0; i < batch->count; i++) {
-            json_raw(&action->bytes, NULL, buf_span(&batch->replies[i]));
+            put_raw(&action->bytes, NULL, buf_span(&batch->replies[i]));
         }
         if (batch->is_array) {
-            json_close(&action->bytes, '[');
+            put_close(&action->bytes, '[');
         }
     }
     for (size_t i = 0; i < batch->count; i++) {
@@ -94,7 +94,7 @@ static void batch_done(struct node *node, struct rpc_batch *batch)
 static void reply_id(struct buf *out, const json_t *id)
 {
     char *text = id ? json_dumps(id, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
-    json_raw(out, "id", text ? span_of(text, strlen(text)) : span_of("null", 4));
+    put_raw(out, "id", text ? span_of(text, strlen(text)) : span_of("null", 4));
     free(text);
 }
 
@@ -103,26 +103,26 @@ static void call_end(struct rpc_call *call, int code, const char *message)
     struct node *node = call->node;
     struct rpc_batch *batch = call->batch;
     struct buf *out = &batch->replies[call->batch_index];
-    json_open(out, NULL, '{');
+    put_open(out, NULL, '{');
     if (call->version_2) {
-        json_text(out, "jsonrpc", "2.0");
+        put_text(out, "jsonrpc", "2.0");
     }
     if (!message) {
-        json_raw(out, "result", call->out.len ? buf_span(&call->out) : span_of("null", 4));
+        put_raw(out, "result", call->out.len ? buf_span(&call->out) : span_of("null", 4));
         if (!call->version_2) {
-            json_null(out, "error");
+            put_null(out, "error");
         }
     } else {
         if (!call->version_2) {
-            json_null(out, "result");
+            put_null(out, "result");
         }
-        json_open(out, "error", '{');
-        json_int(out, "code", code);
-        json_text(out, "message", message);
-        json_close(out, '{');
+        put_open(out, "error", '{');
+        put_int(out, "code", code);
+        put_text(out, "message", message);
+        put_close(out, '{');
     }
     reply_id(out, call->id);
-    json_close(out, '{');
+    put_close(out, '{');
     list_remove(&call->link);
     json_decref(call->params);
     json_decref(call->id);
@@ -495,7 +495,7 @@ RPC_HANDLER(help)
     if (!text.len) {
         buf_printf(&text, "help: unknown command: %.100s", name);
     }
-    json_span_text(&call->out, NULL, buf_span(&text));
+    put_span_text(&call->out, NULL, buf_span(&text));
     buf_free(&text);
     rpc_ok(call);
 }
@@ -503,14 +503,14 @@ RPC_HANDLER(help)
 RPC_HANDLER(stop)
 {
     struct node *node = call->node;
-    json_text(&call->out, NULL, "Quarry stopping");
+    put_text(&call->out, NULL, "Quarry stopping");
     rpc_ok(call);
     node_stop(node, false);
 }
 
 RPC_HANDLER(uptime)
 {
-    json_int(&call->out, NULL, (call->node->now.mono_us - call->node->started_us) / 1000000);
+    put_int(&call->out, NULL, (call->node->now.mono_us - call->node->started_us) / 1000000);
     rpc_ok(call);
 }
 

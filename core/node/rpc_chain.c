@@ -9,35 +9,35 @@ static const struct block_entry *tip_of(const struct rpc_call *call)
     return chain_tip(call->node->chain);
 }
 
-static void json_work(struct buf *out, const char *key, struct u256 work)
+static void put_work(struct buf *out, const char *key, struct u256 work)
 {
     struct hash256 bytes;
     u256_to_le(bytes.b, work);
-    json_hash(out, key, &bytes);
+    put_hash(out, key, &bytes);
 }
 
-static void json_bits(struct buf *out, uint32_t bits)
+static void put_bits(struct buf *out, uint32_t bits)
 {
     char text[9];
     snprintf(text, sizeof text, "%08x", bits);
-    json_text(out, "bits", text);
+    put_text(out, "bits", text);
 }
 
 RPC_HANDLER(getblockcount)
 {
-    json_int(&call->out, NULL, tip_of(call)->height);
+    put_int(&call->out, NULL, tip_of(call)->height);
     rpc_ok(call);
 }
 
 RPC_HANDLER(getbestblockhash)
 {
-    json_hash(&call->out, NULL, &tip_of(call)->hash);
+    put_hash(&call->out, NULL, &tip_of(call)->hash);
     rpc_ok(call);
 }
 
 RPC_HANDLER(getdifficulty)
 {
-    json_real(&call->out, NULL, pow_difficulty(tip_of(call)->header.bits));
+    put_real(&call->out, NULL, pow_difficulty(tip_of(call)->header.bits));
     rpc_ok(call);
 }
 
@@ -49,27 +49,27 @@ RPC_HANDLER(getblockchaininfo)
     struct chain_metrics metrics;
     bool synced = node_synced(node);
     chain_metrics(node->chain, &metrics);
-    json_open(out, NULL, '{');
-    json_text(out, "chain", node->params->rpc_name);
-    json_int(out, "blocks", tip->height);
-    json_int(out, "headers", best->height);
-    json_hash(out, "bestblockhash", &tip->hash);
-    json_real(out, "difficulty", pow_difficulty(tip->header.bits));
-    json_int(out, "time", tip->header.time);
-    json_int(out, "mediantime", block_median_time(tip));
-    json_real(out, "verificationprogress",
-              synced ? 1.0 : (double)(tip->height + 1) / (double)(MAX(best->height, tip->height) + 1));
-    json_yes(out, "initialblockdownload", !synced);
-    json_work(out, "chainwork", tip->work);
-    json_int(out, "size_on_disk",
-             (int64_t)tip->data_offset + tip->data_len + (int64_t)tip->file * (128 << 20));
-    json_yes(out, "pruned", false);
-    json_open(out, "warnings", '[');
+    put_open(out, NULL, '{');
+    put_text(out, "chain", node->params->rpc_name);
+    put_int(out, "blocks", tip->height);
+    put_int(out, "headers", best->height);
+    put_hash(out, "bestblockhash", &tip->hash);
+    put_real(out, "difficulty", pow_difficulty(tip->header.bits));
+    put_int(out, "time", tip->header.time);
+    put_int(out, "mediantime", block_median_time(tip));
+    put_real(out, "verificationprogress",
+             synced ? 1.0 : (double)(tip->height + 1) / (double)(MAX(best->height, tip->height) + 1));
+    put_yes(out, "initialblockdownload", !synced);
+    put_work(out, "chainwork", tip->work);
+    put_int(out, "size_on_disk",
+            (int64_t)tip->data_offset + tip->data_len + (int64_t)tip->file * (128 << 20));
+    put_yes(out, "pruned", false);
+    put_open(out, "warnings", '[');
     if (*node->warning) {
-        json_text(out, NULL, node->warning);
+        put_text(out, NULL, node->warning);
     }
-    json_close(out, '[');
-    json_close(out, '{');
+    put_close(out, '[');
+    put_close(out, '{');
     rpc_ok(call);
 }
 
@@ -84,7 +84,7 @@ RPC_HANDLER(getblockhash)
         rpc_fail(call, RPC_INVALID_PARAMETER, "Block height out of range");
         return;
     }
-    json_hash(&call->out, NULL, &entry->hash);
+    put_hash(&call->out, NULL, &entry->hash);
     rpc_ok(call);
 }
 
@@ -102,30 +102,30 @@ static const struct block_entry *arg_block(struct rpc_call *call, size_t index)
     return entry;
 }
 
-static void json_header(struct buf *out, const struct chain *chain, const struct block_entry *e)
+static void put_header(struct buf *out, const struct chain *chain, const struct block_entry *e)
 {
     bool active = chain_contains(chain, e);
     char version[9];
     snprintf(version, sizeof version, "%08x", (unsigned)e->header.version);
-    json_hash(out, "hash", &e->hash);
-    json_int(out, "confirmations", active ? (int64_t)chain_tip(chain)->height - e->height + 1 : -1);
-    json_int(out, "height", e->height);
-    json_int(out, "version", e->header.version);
-    json_text(out, "versionHex", version);
-    json_hash(out, "merkleroot", &e->header.merkle_root);
-    json_int(out, "time", e->header.time);
-    json_int(out, "mediantime", block_median_time(e));
-    json_int(out, "nonce", e->header.nonce);
-    json_bits(out, e->header.bits);
-    json_real(out, "difficulty", pow_difficulty(e->header.bits));
-    json_work(out, "chainwork", e->work);
-    json_int(out, "nTx", e->tx_count);
+    put_hash(out, "hash", &e->hash);
+    put_int(out, "confirmations", active ? (int64_t)chain_tip(chain)->height - e->height + 1 : -1);
+    put_int(out, "height", e->height);
+    put_int(out, "version", e->header.version);
+    put_text(out, "versionHex", version);
+    put_hash(out, "merkleroot", &e->header.merkle_root);
+    put_int(out, "time", e->header.time);
+    put_int(out, "mediantime", block_median_time(e));
+    put_int(out, "nonce", e->header.nonce);
+    put_bits(out, e->header.bits);
+    put_real(out, "difficulty", pow_difficulty(e->header.bits));
+    put_work(out, "chainwork", e->work);
+    put_int(out, "nTx", e->tx_count);
     if (e->prev) {
-        json_hash(out, "previousblockhash", &e->prev->hash);
+        put_hash(out, "previousblockhash", &e->prev->hash);
     }
     const struct block_entry *next = active ? chain_at(chain, e->height + 1) : NULL;
     if (next) {
-        json_hash(out, "nextblockhash", &next->hash);
+        put_hash(out, "nextblockhash", &next->hash);
     }
 }
 
@@ -140,13 +140,13 @@ RPC_HANDLER(getblockheader)
         return;
     }
     if (verbose) {
-        json_open(&call->out, NULL, '{');
-        json_header(&call->out, call->node->chain, entry);
-        json_close(&call->out, '{');
+        put_open(&call->out, NULL, '{');
+        put_header(&call->out, call->node->chain, entry);
+        put_close(&call->out, '{');
     } else {
         uint8_t raw[HEADER_BYTES];
         header_encode(raw, &entry->header);
-        json_hex(&call->out, NULL, span_of(raw, sizeof raw));
+        put_hex(&call->out, NULL, span_of(raw, sizeof raw));
     }
     rpc_ok(call);
 }
@@ -161,26 +161,26 @@ static void block_is_read(void *context, struct block *block)
     }
     const struct block_entry *entry = chain_find(call->node->chain, &block->hash);
     if (call->number == 0) {
-        json_hex(out, NULL, block->raw);
+        put_hex(out, NULL, block->raw);
     } else {
-        json_open(out, NULL, '{');
-        json_header(out, call->node->chain, entry);
-        json_int(out, "strippedsize", block->stripped_bytes);
-        json_int(out, "size", (int64_t)block->raw.len);
-        json_int(out, "weight", block->weight);
-        json_open(out, "tx", '[');
+        put_open(out, NULL, '{');
+        put_header(out, call->node->chain, entry);
+        put_int(out, "strippedsize", block->stripped_bytes);
+        put_int(out, "size", (int64_t)block->raw.len);
+        put_int(out, "weight", block->weight);
+        put_open(out, "tx", '[');
         for (uint32_t t = 0; t < block->tx_count; t++) {
             if (call->number == 1) {
-                json_hash(out, NULL, &block->txs[t].txid);
+                put_hash(out, NULL, &block->txs[t].txid);
             } else {
-                json_open(out, NULL, '{');
-                json_tx(out, call->node, &block->txs[t]);
-                json_hex(out, "hex", block->txs[t].raw);
-                json_close(out, '{');
+                put_open(out, NULL, '{');
+                put_tx(out, call->node, &block->txs[t]);
+                put_hex(out, "hex", block->txs[t].raw);
+                put_close(out, '{');
             }
         }
-        json_close(out, '[');
-        json_close(out, '{');
+        put_close(out, '[');
+        put_close(out, '{');
     }
     block_unref(block);
     rpc_ok(call);
@@ -213,7 +213,7 @@ RPC_HANDLER(getchaintips)
     const struct chain *chain = call->node->chain;
     struct buf *out = &call->out;
     size_t count = chain_tips(chain, tips, ARRAY_COUNT(tips));
-    json_open(out, NULL, '[');
+    put_open(out, NULL, '[');
     for (size_t i = 0; i < count; i++) {
         const struct block_entry *e = tips[i];
         const char *status = e == chain_tip(chain)                       ? "active"
@@ -221,14 +221,14 @@ RPC_HANDLER(getchaintips)
                              : !e->chain_tx                              ? "headers-only"
                              : e->status & BLOCK_VALID                   ? "valid-fork"
                                                                          : "valid-headers";
-        json_open(out, NULL, '{');
-        json_int(out, "height", e->height);
-        json_hash(out, "hash", &e->hash);
-        json_int(out, "branchlen", e->height - block_fork(e, chain_tip(chain))->height);
-        json_text(out, "status", status);
-        json_close(out, '{');
+        put_open(out, NULL, '{');
+        put_int(out, "height", e->height);
+        put_hash(out, "hash", &e->hash);
+        put_int(out, "branchlen", e->height - block_fork(e, chain_tip(chain))->height);
+        put_text(out, "status", status);
+        put_close(out, '{');
     }
-    json_close(out, '[');
+    put_close(out, '[');
     rpc_ok(call);
 }
 
@@ -263,16 +263,16 @@ RPC_HANDLER(reconsiderblock)
 /* ---- Coins
  * ------------------------------------------------------------------------------------------------------ */
 
-static void json_coin(struct rpc_call *call, const struct coin *coin, int64_t confirmations)
+static void put_coin(struct rpc_call *call, const struct coin *coin, int64_t confirmations)
 {
     struct buf *out = &call->out;
-    json_open(out, NULL, '{');
-    json_hash(out, "bestblock", &tip_of(call)->hash);
-    json_int(out, "confirmations", confirmations);
-    json_amount(out, "value", coin->value.sat);
-    json_script(out, "scriptPubKey", call->node, coin->script);
-    json_yes(out, "coinbase", coin->coinbase);
-    json_close(out, '{');
+    put_open(out, NULL, '{');
+    put_hash(out, "bestblock", &tip_of(call)->hash);
+    put_int(out, "confirmations", confirmations);
+    put_amount(out, "value", coin->value.sat);
+    put_script(out, "scriptPubKey", call->node, coin->script);
+    put_yes(out, "coinbase", coin->coinbase);
+    put_close(out, '{');
 }
 
 static void coin_is_here(void *context, struct coins_view *view)
@@ -280,7 +280,7 @@ static void coin_is_here(void *context, struct coins_view *view)
     struct rpc_call *call = context;
     const struct coin *coin = view ? coins_view_get(view, 0) : NULL;
     if (coin) {
-        json_coin(call, coin, (int64_t)tip_of(call)->height - coin->height + 1);
+        put_coin(call, coin, (int64_t)tip_of(call)->height - coin->height + 1);
     }
     coins_view_free(view);
     rpc_ok(call);
@@ -302,7 +302,7 @@ RPC_HANDLER(gettxout)
         rpc_ok(call);
     } else if (entry && outpoint.index < entry->tx->output_count) {
         const struct tx_output *output = &entry->tx->outputs[outpoint.index];
-        json_coin(call, &(struct coin){.value = output->value, .script = output->script}, 0);
+        put_coin(call, &(struct coin){.value = output->value, .script = output->script}, 0);
         rpc_ok(call);
     } else {
         chain_fetch_coins(call->node->chain, &outpoint, 1, coin_is_here, call);
@@ -317,17 +317,17 @@ static void stats_are_here(void *context, const struct utxo_stats *stats)
         rpc_fail(call, RPC_DATABASE_ERROR, "Unable to read UTXO set");
         return;
     }
-    json_open(out, NULL, '{');
-    json_int(out, "height", stats->tip->height);
-    json_hash(out, "bestblock", &stats->tip->hash);
-    json_int(out, "txouts", (int64_t)stats->txouts);
-    json_int(out, "bogosize", (int64_t)stats->bogo_size);
+    put_open(out, NULL, '{');
+    put_int(out, "height", stats->tip->height);
+    put_hash(out, "bestblock", &stats->tip->hash);
+    put_int(out, "txouts", (int64_t)stats->txouts);
+    put_int(out, "bogosize", (int64_t)stats->bogo_size);
     if (call->flag) {
-        json_hash(out, "hash_serialized_3", &stats->hash_serialized_3);
+        put_hash(out, "hash_serialized_3", &stats->hash_serialized_3);
     }
-    json_amount(out, "total_amount", stats->total_sat);
-    json_int(out, "transactions", (int64_t)stats->transactions);
-    json_close(out, '{');
+    put_amount(out, "total_amount", stats->total_sat);
+    put_int(out, "transactions", (int64_t)stats->transactions);
+    put_close(out, '{');
     rpc_ok(call);
 }
 

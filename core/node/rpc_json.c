@@ -35,35 +35,35 @@ static void begin(struct buf *out, const char *key)
     }
 }
 
-void json_open(struct buf *out, const char *key, char bracket)
+void put_open(struct buf *out, const char *key, char bracket)
 {
     begin(out, key);
     buf_u8(out, (uint8_t)bracket);
 }
 
-void json_close(struct buf *out, char bracket)
+void put_close(struct buf *out, char bracket)
 {
     buf_u8(out, bracket == '{' ? '}' : ']');
 }
 
-void json_span_text(struct buf *out, const char *key, struct span value)
+void put_span_text(struct buf *out, const char *key, struct span value)
 {
     begin(out, key);
     quoted(out, value);
 }
 
-void json_text(struct buf *out, const char *key, const char *value)
+void put_text(struct buf *out, const char *key, const char *value)
 {
-    json_span_text(out, key, span_of(value, strlen(value)));
+    put_span_text(out, key, span_of(value, strlen(value)));
 }
 
-void json_int(struct buf *out, const char *key, int64_t value)
+void put_int(struct buf *out, const char *key, int64_t value)
 {
     begin(out, key);
     buf_printf(out, "%" PRId64, value);
 }
 
-void json_real(struct buf *out, const char *key, double value)
+void put_real(struct buf *out, const char *key, double value)
 {
     begin(out, key);
     if (!isfinite(value)) {
@@ -74,19 +74,19 @@ void json_real(struct buf *out, const char *key, double value)
     buf_printf(out, "%s", text);
 }
 
-void json_yes(struct buf *out, const char *key, bool value)
+void put_yes(struct buf *out, const char *key, bool value)
 {
     begin(out, key);
     buf_printf(out, value ? "true" : "false");
 }
 
-void json_null(struct buf *out, const char *key)
+void put_null(struct buf *out, const char *key)
 {
     begin(out, key);
     buf_printf(out, "null");
 }
 
-void json_amount(struct buf *out, const char *key, int64_t sat)
+void put_amount(struct buf *out, const char *key, int64_t sat)
 {
     uint64_t magnitude = sat < 0 ? (uint64_t)-sat : (uint64_t)sat;
     begin(out, key);
@@ -94,13 +94,13 @@ void json_amount(struct buf *out, const char *key, int64_t sat)
                magnitude % (uint64_t)COIN_SAT);
 }
 
-void json_hash(struct buf *out, const char *key, const struct hash256 *hash)
+void put_hash(struct buf *out, const char *key, const struct hash256 *hash)
 {
     char text[HASH256_TEXT];
-    json_text(out, key, hash256_text(text, hash));
+    put_text(out, key, hash256_text(text, hash));
 }
 
-void json_hex(struct buf *out, const char *key, struct span bytes)
+void put_hex(struct buf *out, const char *key, struct span bytes)
 {
     begin(out, key);
     buf_u8(out, '"');
@@ -110,7 +110,7 @@ void json_hex(struct buf *out, const char *key, struct span bytes)
     buf_u8(out, '"');
 }
 
-void json_raw(struct buf *out, const char *key, struct span json)
+void put_raw(struct buf *out, const char *key, struct span json)
 {
     begin(out, key);
     buf_bytes(out, json.data, json.len);

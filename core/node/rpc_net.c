@@ -13,16 +13,16 @@
 
 RPC_HANDLER(getconnectioncount)
 {
-    json_int(&call->out, NULL, (int64_t)p2p_peer_count(call->node->p2p, NULL));
+    put_int(&call->out, NULL, (int64_t)p2p_peer_count(call->node->p2p, NULL));
     rpc_ok(call);
 }
 
-static void json_services(struct buf *out, const char *key, const char *names_key, uint64_t services)
+static void put_services(struct buf *out, const char *key, const char *names_key, uint64_t services)
 {
     char hex[17];
     snprintf(hex, sizeof hex, "%016" PRIx64, services);
-    json_text(out, key, hex);
-    json_open(out, names_key, '[');
+    put_text(out, key, hex);
+    put_open(out, names_key, '[');
     static const struct {
         uint64_t bit;
         const char *name;
@@ -31,10 +31,10 @@ static void json_services(struct buf *out, const char *key, const char *names_ke
         {2048, "P2P_V2"}};
     for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
         if (services & names[i].bit) {
-            json_text(out, NULL, names[i].name);
+            put_text(out, NULL, names[i].name);
         }
     }
-    json_close(out, '[');
+    put_close(out, '[');
 }
 
 RPC_HANDLER(getnetworkinfo)
@@ -42,78 +42,78 @@ RPC_HANDLER(getnetworkinfo)
     struct node *node = call->node;
     struct buf *out = &call->out;
     size_t outbound, count = p2p_peer_count(node->p2p, &outbound);
-    json_open(out, NULL, '{');
-    json_int(out, "version", 100);
-    json_text(out, "subversion", node->config.user_agent);
-    json_int(out, "protocolversion", P2P_VERSION);
-    json_services(out, "localservices", "localservicesnames", 9);
-    json_yes(out, "localrelay", true);
-    json_int(out, "timeoffset", 0);
-    json_yes(out, "networkactive", true);
-    json_int(out, "connections", (int64_t)count);
-    json_int(out, "connections_in", (int64_t)(count - outbound));
-    json_int(out, "connections_out", (int64_t)outbound);
-    json_open(out, "networks", '[');
-    json_close(out, '[');
-    json_amount(out, "relayfee", 1000);
-    json_amount(out, "incrementalfee", 1000);
-    json_open(out, "localaddresses", '[');
-    json_close(out, '[');
-    json_open(out, "warnings", '[');
+    put_open(out, NULL, '{');
+    put_int(out, "version", 100);
+    put_text(out, "subversion", node->config.user_agent);
+    put_int(out, "protocolversion", P2P_VERSION);
+    put_services(out, "localservices", "localservicesnames", 9);
+    put_yes(out, "localrelay", true);
+    put_int(out, "timeoffset", 0);
+    put_yes(out, "networkactive", true);
+    put_int(out, "connections", (int64_t)count);
+    put_int(out, "connections_in", (int64_t)(count - outbound));
+    put_int(out, "connections_out", (int64_t)outbound);
+    put_open(out, "networks", '[');
+    put_close(out, '[');
+    put_amount(out, "relayfee", 1000);
+    put_amount(out, "incrementalfee", 1000);
+    put_open(out, "localaddresses", '[');
+    put_close(out, '[');
+    put_open(out, "warnings", '[');
     if (*node->warning) {
-        json_text(out, NULL, node->warning);
+        put_text(out, NULL, node->warning);
     }
-    json_close(out, '[');
-    json_close(out, '{');
+    put_close(out, '[');
+    put_close(out, '{');
     rpc_ok(call);
 }
 
-static void json_peer(struct buf *out, const struct p2p_peer_info *p)
+static void put_peer(struct buf *out, const struct p2p_peer_info *p)
 {
-    json_open(out, NULL, '{');
-    json_int(out, "id", p->id);
-    json_text(out, "addr", p->address);
+    put_open(out, NULL, '{');
+    put_int(out, "id", p->id);
+    put_text(out, "addr", p->address);
     if (*p->node) {
-        json_text(out, "node", p->node);
+        put_text(out, "node", p->node);
     }
-    json_text(out, "network", "ipv4");
-    json_services(out, "services", "servicesnames", p->services);
-    json_yes(out, "relaytxes", p->handshake_done);
-    json_int(out, "lastsend", p->last_send_unix_s);
-    json_int(out, "lastrecv", p->last_receive_unix_s);
-    json_int(out, "bytessent", (int64_t)p->bytes_sent);
-    json_int(out, "bytesrecv", (int64_t)p->bytes_received);
-    json_int(out, "conntime", p->connected_unix_s);
-    json_int(out, "timeoffset", 0);
+    put_text(out, "network", "ipv4");
+    put_services(out, "services", "servicesnames", p->services);
+    put_yes(out, "relaytxes", p->handshake_done);
+    put_int(out, "lastsend", p->last_send_unix_s);
+    put_int(out, "lastrecv", p->last_receive_unix_s);
+    put_int(out, "bytessent", (int64_t)p->bytes_sent);
+    put_int(out, "bytesrecv", (int64_t)p->bytes_received);
+    put_int(out, "conntime", p->connected_unix_s);
+    put_int(out, "timeoffset", 0);
     if (p->ping_us >= 0) {
-        json_real(out, "pingtime", (double)p->ping_us / 1e6);
-        json_real(out, "minping", (double)p->min_ping_us / 1e6);
+        put_real(out, "pingtime", (double)p->ping_us / 1e6);
+        put_real(out, "minping", (double)p->min_ping_us / 1e6);
     }
-    json_int(out, "version", p->version);
-    json_text(out, "subver", p->user_agent);
-    json_yes(out, "inbound", p->inbound);
-    json_yes(out, "bip152_hb_to", false);
-    json_yes(out, "bip152_hb_from", false);
-    json_int(out, "startingheight", p->start_height);
-    json_int(out, "synced_headers", p->synced_headers);
-    json_int(out, "synced_blocks", p->synced_blocks);
-    json_int(out, "blocks_in_flight", p->blocks_in_flight);
-    json_amount(out, "minfeefilter", p->fee_filter_sat);
-    json_text(out, "connection_type", p->inbound ? "inbound" : "manual");
-    json_text(out, "transport_protocol_type", "v1");
-    json_text(out, "session_id", "");
-    json_close(out, '{');
+    put_int(out, "version", p->version);
+    put_text(out, "subver", p->user_agent);
+    put_yes(out, "inbound", p->inbound);
+    put_yes(out, "bip152_hb_to", false);
+    put_yes(out, "bip152_hb_from", false);
+    put_int(out, "startingheight", p->start_height);
+    put_int(out, "synced_headers", p->synced_headers);
+    put_int(out, "synced_blocks", p->synced_blocks);
+    put_int(out, "blocks_in_flight", p->blocks_in_flight);
+    put_amount(out, "minfeefilter", p->fee_filter_sat);
+    put_text(out, "connection_type", p->inbound ? "inbound" : "manual");
+    put_text(out, "transport_protocol_type", "v1");
+    put_text(out, "session_id", "");
+    put_close(out, '{');
 }
 
 RPC_HANDLER(getpeerinfo)
 {
     struct p2p_peer_info *peers = mem_alloc(PEERS_SHOWN_MAX * sizeof *peers);
     size_t count = p2p_peers(call->node->p2p, peers, PEERS_SHOWN_MAX);
-    json_open(&call->out, NULL, '[');
+    put_open(&call->out, NULL, '[');
     for (size_t i = 0; i < count; i++) {
-        json_peer(&call->out, &peers[i]);
+        put_peer(&call->out, &peers[i]);
     }
-    json_close(&call->out, '[');
+    put_close(&call->out, '[');
     mem_free(peers);
     rpc_ok(call);
 }
@@ -180,8 +180,8 @@ RPC_HANDLER(getnetworkhashps)
         rpc_fail(call, RPC_INVALID_PARAMETER, "Block does not exist at specified height");
         return;
     }
-    json_real(&call->out, NULL,
-              network_hashes_per_s(entry, blocks <= 0 ? entry->height % 2016 + 1 : (uint32_t)blocks));
+    put_real(&call->out, NULL,
+             network_hashes_per_s(entry, blocks <= 0 ? entry->height % 2016 + 1 : (uint32_t)blocks));
     rpc_ok(call);
 }
 
@@ -192,27 +192,27 @@ RPC_HANDLER(getmininginfo)
     struct buf *out = &call->out;
     struct mempool_info info;
     mempool_info(node->mempool, &info);
-    json_open(out, NULL, '{');
-    json_int(out, "blocks", tip->height);
+    put_open(out, NULL, '{');
+    put_int(out, "blocks", tip->height);
     if (node->mining.template) {
-        json_int(out, "currentblockweight", node->mining.template->weight);
-        json_int(out, "currentblocktx", node->mining.template->tx_count);
+        put_int(out, "currentblockweight", node->mining.template->weight);
+        put_int(out, "currentblocktx", node->mining.template->tx_count);
     }
-    json_real(out, "difficulty", pow_difficulty(tip->header.bits));
-    json_real(out, "networkhashps", network_hashes_per_s(tip, 120));
-    json_int(out, "pooledtx", (int64_t)info.count);
-    json_text(out, "chain", node->params->rpc_name);
-    json_yes(out, "mining", node->mining.template != NULL);
-    json_real(out, "hashespersec", node->hashes_per_s);
-    json_int(out, "threads", node->hash_threads);
-    json_text(out, "kernel", node->kernel);
-    json_int(out, "blocksfound", (int64_t)node->mining.blocks_found);
-    json_open(out, "warnings", '[');
+    put_real(out, "difficulty", pow_difficulty(tip->header.bits));
+    put_real(out, "networkhashps", network_hashes_per_s(tip, 120));
+    put_int(out, "pooledtx", (int64_t)info.count);
+    put_text(out, "chain", node->params->rpc_name);
+    put_yes(out, "mining", node->mining.template != NULL);
+    put_real(out, "hashespersec", node->hashes_per_s);
+    put_int(out, "threads", node->hash_threads);
+    put_text(out, "kernel", node->kernel);
+    put_int(out, "blocksfound", (int64_t)node->mining.blocks_found);
+    put_open(out, "warnings", '[');
     if (*node->warning) {
-        json_text(out, NULL, node->warning);
+        put_text(out, NULL, node->warning);
     }
-    json_close(out, '[');
-    json_close(out, '{');
+    put_close(out, '[');
+    put_close(out, '{');
     rpc_ok(call);
 }
 
@@ -244,13 +244,13 @@ void rpc_generated(struct node *node, void *context, const struct buf *hashes, c
     if (why_fewer) {
         log_info(LOG_RPC, "generatetoaddress ends with %zu blocks: %s", hashes->len / 32, why_fewer);
     }
-    json_open(&call->out, NULL, '[');
+    put_open(&call->out, NULL, '[');
     for (size_t at = 0; at < hashes->len; at += 32) {
         struct hash256 hash;
         memcpy(hash.b, hashes->data + at, 32);
-        json_hash(&call->out, NULL, &hash);
+        put_hash(&call->out, NULL, &hash);
     }
-    json_close(&call->out, '[');
+    put_close(&call->out, '[');
     if (!hashes->len || node->stopping) {
         rpc_ok(call);
     } else {
@@ -280,13 +280,13 @@ RPC_HANDLER(submitblock)
     call->hash = block->hash;
     call->source = ++node->rpc->next_source;
     if (known && known->status & BLOCK_HAVE_DATA) {
-        json_text(&call->out, NULL,
-                  known->status & BLOCK_VALID ? "duplicate"
-                  : known->status & BLOCK_BAD ? "duplicate-invalid"
-                                              : "duplicate-inconclusive");
+        put_text(&call->out, NULL,
+                 known->status & BLOCK_VALID ? "duplicate"
+                 : known->status & BLOCK_BAD ? "duplicate-invalid"
+                                             : "duplicate-inconclusive");
         rpc_ok(call);
     } else if (!chain_accept_block(node->chain, block, node->now, true, call->source, &error)) {
-        json_text(&call->out, NULL, error.word);
+        put_text(&call->out, NULL, error.word);
         rpc_ok(call);
     }
     block_unref(block);
@@ -303,12 +303,12 @@ void rpc_block_result(struct node *node, const struct hash256 *hash, uint64_t so
             continue;
         }
         if (error) {
-            json_text(&call->out, NULL, error->word);
+            put_text(&call->out, NULL, error->word);
             rpc_ok(call);
         } else if (connected) {
             rpc_ok_when_on_disk(call);
         } else {
-            json_text(&call->out, NULL, "inconclusive");
+            put_text(&call->out, NULL, "inconclusive");
             rpc_ok(call);
         }
         return;
@@ -330,26 +330,26 @@ RPC_HANDLER(getstatus)
     }
     int64_t span_s = MIN(window_s, MAX((node->now.mono_us - node->started_us) / 1000000, INT64_C(1)));
     span_s = MAX(span_s, MIN(window_s, now_s - (int64_t)since->header.time));
-    json_open(out, NULL, '{');
-    json_text(out, "chain", node->params->name);
-    json_text(out, "network", node->params->kind == CHAIN_CLUSTER ? node->params->network.name : "");
-    json_int(out, "height", tip->height);
-    json_hash(out, "tip", &tip->hash);
-    json_int(out, "tip_age_s", MAX(now_s - (int64_t)tip->header.time, INT64_C(0)));
-    json_real(out, "difficulty", pow_difficulty(tip->header.bits));
-    json_yes(out, "synced", node_synced(node));
-    json_yes(out, "mining", node->mining.template != NULL && !node->generate.active);
-    json_real(out, "hashes_per_s", node->hashes_per_s);
-    json_int(out, "hash_threads", node->hash_threads);
-    json_text(out, "kernel", node->kernel);
-    json_real(out, "blocks_per_minute", (double)(tip->height - since->height) * 60.0 / (double)span_s);
-    json_int(out, "blocks_found", (int64_t)node->mining.blocks_found);
-    json_int(out, "peers", (int64_t)peers);
-    json_int(out, "peers_out", (int64_t)outbound);
-    json_int(out, "mempool", (int64_t)mempool_count(node->mempool));
-    json_int(out, "uptime_s", (node->now.mono_us - node->started_us) / 1000000);
-    json_text(out, "mining_address", node->config.payout_address ? node->config.payout_address : "");
-    json_text(out, "warning", node->warning);
-    json_close(out, '{');
+    put_open(out, NULL, '{');
+    put_text(out, "chain", node->params->name);
+    put_text(out, "network", node->params->kind == CHAIN_CLUSTER ? node->params->network.name : "");
+    put_int(out, "height", tip->height);
+    put_hash(out, "tip", &tip->hash);
+    put_int(out, "tip_age_s", MAX(now_s - (int64_t)tip->header.time, INT64_C(0)));
+    put_real(out, "difficulty", pow_difficulty(tip->header.bits));
+    put_yes(out, "synced", node_synced(node));
+    put_yes(out, "mining", node->mining.template != NULL && !node->generate.active);
+    put_real(out, "hashes_per_s", node->hashes_per_s);
+    put_int(out, "hash_threads", node->hash_threads);
+    put_text(out, "kernel", node->kernel);
+    put_real(out, "blocks_per_minute", (double)(tip->height - since->height) * 60.0 / (double)span_s);
+    put_int(out, "blocks_found", (int64_t)node->mining.blocks_found);
+    put_int(out, "peers", (int64_t)peers);
+    put_int(out, "peers_out", (int64_t)outbound);
+    put_int(out, "mempool", (int64_t)mempool_count(node->mempool));
+    put_int(out, "uptime_s", (node->now.mono_us - node->started_us) / 1000000);
+    put_text(out, "mining_address", node->config.payout_address ? node->config.payout_address : "");
+    put_text(out, "warning", node->warning);
+    put_close(out, '{');
     rpc_ok(call);
 }

@@ -57,22 +57,22 @@ bool arg_script(struct rpc_call *call, size_t index, struct buf *script); /* an 
 json_t *arg_any(struct rpc_call *call, size_t index);                     /* NULL: absent or null */
 
 /* The writer: ordered JSON text. A key is NULL inside arrays. */
-void json_open(struct buf *out, const char *key, char bracket); /* '{' or '[' */
-void json_close(struct buf *out, char bracket);
-void json_text(struct buf *out, const char *key, const char *value);
-void json_span_text(struct buf *out, const char *key, struct span value);
-void json_int(struct buf *out, const char *key, int64_t value);
-void json_real(struct buf *out, const char *key, double value);
-void json_yes(struct buf *out, const char *key, bool value);
-void json_null(struct buf *out, const char *key);
-void json_amount(struct buf *out, const char *key, int64_t sat);
-void json_hash(struct buf *out, const char *key, const struct hash256 *hash);
-void json_hex(struct buf *out, const char *key, struct span bytes);
-void json_raw(struct buf *out, const char *key, struct span json);
+void put_open(struct buf *out, const char *key, char bracket); /* '{' or '[' */
+void put_close(struct buf *out, char bracket);
+void put_text(struct buf *out, const char *key, const char *value);
+void put_span_text(struct buf *out, const char *key, struct span value);
+void put_int(struct buf *out, const char *key, int64_t value);
+void put_real(struct buf *out, const char *key, double value);
+void put_yes(struct buf *out, const char *key, bool value);
+void put_null(struct buf *out, const char *key);
+void put_amount(struct buf *out, const char *key, int64_t sat);
+void put_hash(struct buf *out, const char *key, const struct hash256 *hash);
+void put_hex(struct buf *out, const char *key, struct span bytes);
+void put_raw(struct buf *out, const char *key, struct span json);
 
 /* rpc_tx.c */
-void json_tx(struct buf *out, const struct node *node, const struct tx *tx); /* the members, without braces */
-void json_script(struct buf *out, const char *key, const struct node *node, struct span script);
+void put_tx(struct buf *out, const struct node *node, const struct tx *tx); /* the members, without braces */
+void put_script(struct buf *out, const char *key, const struct node *node, struct span script);
 
 #define RPC_HANDLER(name) void rpc_##name(struct rpc_call *call)
 RPC_HANDLER(getblockchaininfo);

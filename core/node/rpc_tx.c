@@ -4,73 +4,73 @@
 
 #include "core/node/rpc_private.h"
 
-void json_script(struct buf *out, const char *key, const struct node *node, struct span script)
+void put_script(struct buf *out, const char *key, const struct node *node, struct span script)
 {
     struct buf text = {0};
     char address[ADDRESS_TEXT];
     script_asm(&text, script, false);
-    json_open(out, key, '{');
-    json_span_text(out, "asm", buf_span(&text));
-    json_hex(out, "hex", script);
+    put_open(out, key, '{');
+    put_span_text(out, "asm", buf_span(&text));
+    put_hex(out, "hex", script);
     if (address_from_script(address, script, node->params)) {
-        json_text(out, "address", address);
+        put_text(out, "address", address);
     }
-    json_text(out, "type", output_kind_name(script_classify(script, NULL)));
-    json_close(out, '{');
+    put_text(out, "type", output_kind_name(script_classify(script, NULL)));
+    put_close(out, '{');
     buf_free(&text);
 }
 
-static void json_input(struct buf *out, const struct tx *tx, uint32_t i)
+static void put_input(struct buf *out, const struct tx *tx, uint32_t i)
 {
     const struct tx_input *in = &tx->inputs[i];
-    json_open(out, NULL, '{');
+    put_open(out, NULL, '{');
     if (tx_is_coinbase(tx)) {
-        json_hex(out, "coinbase", in->script);
+        put_hex(out, "coinbase", in->script);
     } else {
         struct buf text = {0};
         script_asm(&text, in->script, true);
-        json_hash(out, "txid", &in->prevout.txid);
-        json_int(out, "vout", in->prevout.index);
-        json_open(out, "scriptSig", '{');
-        json_span_text(out, "asm", buf_span(&text));
-        json_hex(out, "hex", in->script);
-        json_close(out, '{');
+        put_hash(out, "txid", &in->prevout.txid);
+        put_int(out, "vout", in->prevout.index);
+        put_open(out, "scriptSig", '{');
+        put_span_text(out, "asm", buf_span(&text));
+        put_hex(out, "hex", in->script);
+        put_close(out, '{');
         buf_free(&text);
     }
     if (in->witness_count) {
-        json_open(out, "txinwitness", '[');
+        put_open(out, "txinwitness", '[');
         for (uint32_t k = 0; k < in->witness_count; k++) {
-            json_hex(out, NULL, in->witness[k]);
+            put_hex(out, NULL, in->witness[k]);
         }
-        json_close(out, '[');
+        put_close(out, '[');
     }
-    json_int(out, "sequence", in->sequence);
-    json_close(out, '{');
+    put_int(out, "sequence", in->sequence);
+    put_close(out, '{');
 }
 
-void json_tx(struct buf *out, const struct node *node, const struct tx *tx)
+void put_tx(struct buf *out, const struct node *node, const struct tx *tx)
 {
-    json_hash(out, "txid", &tx->txid);
-    json_hash(out, "hash", &tx->wtxid);
-    json_int(out, "version", (uint32_t)tx->version);
-    json_int(out, "size", (int64_t)tx->raw.len);
-    json_int(out, "vsize", tx_vsize(tx));
-    json_int(out, "weight", tx_weight(tx));
-    json_int(out, "locktime", tx->locktime);
-    json_open(out, "vin", '[');
+    put_hash(out, "txid", &tx->txid);
+    put_hash(out, "hash", &tx->wtxid);
+    put_int(out, "version", (uint32_t)tx->version);
+    put_int(out, "size", (int64_t)tx->raw.len);
+    put_int(out, "vsize", tx_vsize(tx));
+    put_int(out, "weight", tx_weight(tx));
+    put_int(out, "locktime", tx->locktime);
+    put_open(out, "vin", '[');
     for (uint32_t i = 0; i < tx->input_count; i++) {
-        json_input(out, tx, i);
+        put_input(out, tx, i);
     }
-    json_close(out, '[');
-    json_open(out, "vout", '[');
+    put_close(out, '[');
+    put_open(out, "vout", '[');
     for (uint32_t i = 0; i < tx->output_count; i++) {
-        json_open(out, NULL, '{');
-        json_amount(out, "value", tx->outputs[i].value.sat);
-        json_int(out, "n", i);
-        json_script(out, "scriptPubKey", node, tx->outputs[i].script);
-        json_close(out, '{');
+        put_open(out, NULL, '{');
+        put_amount(out, "value", tx->outputs[i].value.sat);
+        put_int(out, "n", i);
+        put_script(out, "scriptPubKey", node, tx->outputs[i].script);
+        put_close(out, '{');
     }
-    json_close(out, '[');
+    put_close(out, '[');
 }
 
 /* A transaction from a hex argument; NULL after the call was failed. */
@@ -93,9 +93,9 @@ RPC_HANDLER(decoderawtransaction)
 {
     struct tx *tx = arg_tx(call, "TX decode failed");
     if (tx) {
-        json_open(&call->out, NULL, '{');
-        json_tx(&call->out, call->node, tx);
-        json_close(&call->out, '{');
+        put_open(&call->out, NULL, '{');
+        put_tx(&call->out, call->node, tx);
+        put_close(&call->out, '{');
         tx_unref(tx);
         rpc_ok(call);
     }
@@ -109,7 +109,7 @@ RPC_HANDLER(decodescript)
         return;
     }
     if (hex_decode_buf(&raw, hex, SCRIPT_BYTES_MAX)) {
-        json_script(&call->out, NULL, call->node, buf_span(&raw));
+        put_script(&call->out, NULL, call->node, buf_span(&raw));
         rpc_ok(call);
     } else {
         rpc_fail(call, RPC_INVALID_PARAMETER,
@@ -123,20 +123,20 @@ static void show_tx(struct rpc_call *call, const struct tx *tx, const struct blo
 {
     struct buf *out = &call->out;
     if (!call->number) {
-        json_hex(out, NULL, tx->raw);
+        put_hex(out, NULL, tx->raw);
         rpc_ok(call);
         return;
     }
-    json_open(out, NULL, '{');
-    json_tx(out, call->node, tx);
-    json_hex(out, "hex", tx->raw);
+    put_open(out, NULL, '{');
+    put_tx(out, call->node, tx);
+    put_hex(out, "hex", tx->raw);
     if (entry) {
-        json_hash(out, "blockhash", &entry->hash);
-        json_int(out, "confirmations", (int64_t)chain_tip(call->node->chain)->height - entry->height + 1);
-        json_int(out, "time", entry->header.time);
-        json_int(out, "blocktime", entry->header.time);
+        put_hash(out, "blockhash", &entry->hash);
+        put_int(out, "confirmations", (int64_t)chain_tip(call->node->chain)->height - entry->height + 1);
+        put_int(out, "time", entry->header.time);
+        put_int(out, "blocktime", entry->header.time);
     }
-    json_close(out, '{');
+    put_close(out, '{');
     rpc_ok(call);
 }
 
@@ -243,7 +243,7 @@ void rpc_tx_result(struct node *node, struct tx *tx, uint64_t source, const stru
         return;
     }
     if (!error || (error->kind == ERROR_DUPLICATE && mempool_find_wtxid(node->mempool, &tx->wtxid))) {
-        json_hash(&call->out, NULL, &tx->txid);
+        put_hash(&call->out, NULL, &tx->txid);
         rpc_ok(call);
     } else if (error->kind == ERROR_MISSING) {
         rpc_fail(call, RPC_VERIFY_ERROR, "bad-txns-inputs-missingorspent");
@@ -263,58 +263,58 @@ RPC_HANDLER(getmempoolinfo)
     struct mempool_info info;
     struct buf *out = &call->out;
     mempool_info(call->node->mempool, &info);
-    json_open(out, NULL, '{');
-    json_yes(out, "loaded", true);
-    json_int(out, "size", (int64_t)info.count);
-    json_int(out, "bytes", (int64_t)info.vsize_total);
-    json_int(out, "usage", (int64_t)info.bytes_used);
-    json_amount(out, "total_fee", info.fee_total_sat);
-    json_int(out, "maxmempool", (int64_t)info.bytes_max);
-    json_amount(out, "mempoolminfee", info.min_fee_per_kvb_sat);
-    json_amount(out, "minrelaytxfee", 1000);
-    json_amount(out, "incrementalrelayfee", 1000);
-    json_int(out, "unbroadcastcount", 0);
-    json_yes(out, "fullrbf", false);
-    json_close(out, '{');
+    put_open(out, NULL, '{');
+    put_yes(out, "loaded", true);
+    put_int(out, "size", (int64_t)info.count);
+    put_int(out, "bytes", (int64_t)info.vsize_total);
+    put_int(out, "usage", (int64_t)info.bytes_used);
+    put_amount(out, "total_fee", info.fee_total_sat);
+    put_int(out, "maxmempool", (int64_t)info.bytes_max);
+    put_amount(out, "mempoolminfee", info.min_fee_per_kvb_sat);
+    put_amount(out, "minrelaytxfee", 1000);
+    put_amount(out, "incrementalrelayfee", 1000);
+    put_int(out, "unbroadcastcount", 0);
+    put_yes(out, "fullrbf", false);
+    put_close(out, '{');
     rpc_ok(call);
 }
 
-static void json_mempool_entry(struct buf *out, const char *key, const struct node *node,
-                               const struct mempool_entry *e)
+static void put_mempool_entry(struct buf *out, const char *key, const struct node *node,
+                              const struct mempool_entry *e)
 {
-    json_open(out, key, '{');
-    json_int(out, "vsize", e->vsize);
-    json_int(out, "weight", e->weight);
-    json_int(out, "time", e->added_unix_s);
-    json_int(out, "height", e->added_height);
-    json_int(out, "descendantcount", e->descendant_count);
-    json_int(out, "descendantsize", (int64_t)e->descendant_vsize);
-    json_int(out, "ancestorcount", e->ancestor_count);
-    json_int(out, "ancestorsize", (int64_t)e->ancestor_vsize);
-    json_hash(out, "wtxid", &e->tx->wtxid);
-    json_open(out, "fees", '{');
-    json_amount(out, "base", e->fee.sat);
-    json_amount(out, "modified", e->fee.sat);
-    json_amount(out, "ancestor", e->ancestor_fee_sat);
-    json_amount(out, "descendant", e->descendant_fee_sat);
-    json_close(out, '{');
-    json_open(out, "depends", '[');
+    put_open(out, key, '{');
+    put_int(out, "vsize", e->vsize);
+    put_int(out, "weight", e->weight);
+    put_int(out, "time", e->added_unix_s);
+    put_int(out, "height", e->added_height);
+    put_int(out, "descendantcount", e->descendant_count);
+    put_int(out, "descendantsize", (int64_t)e->descendant_vsize);
+    put_int(out, "ancestorcount", e->ancestor_count);
+    put_int(out, "ancestorsize", (int64_t)e->ancestor_vsize);
+    put_hash(out, "wtxid", &e->tx->wtxid);
+    put_open(out, "fees", '{');
+    put_amount(out, "base", e->fee.sat);
+    put_amount(out, "modified", e->fee.sat);
+    put_amount(out, "ancestor", e->ancestor_fee_sat);
+    put_amount(out, "descendant", e->descendant_fee_sat);
+    put_close(out, '{');
+    put_open(out, "depends", '[');
     for (uint32_t i = 0; i < e->tx->input_count; i++) {
         if (mempool_find(node->mempool, &e->tx->inputs[i].prevout.txid)) {
-            json_hash(out, NULL, &e->tx->inputs[i].prevout.txid);
+            put_hash(out, NULL, &e->tx->inputs[i].prevout.txid);
         }
     }
-    json_close(out, '[');
-    json_open(out, "spentby", '[');
+    put_close(out, '[');
+    put_open(out, "spentby", '[');
     for (uint32_t i = 0; i < e->tx->output_count; i++) {
         const struct mempool_entry *child =
             mempool_spender(node->mempool, &(struct outpoint){e->tx->txid, i});
         if (child) {
-            json_hash(out, NULL, &child->tx->txid);
+            put_hash(out, NULL, &child->tx->txid);
         }
     }
-    json_close(out, '[');
-    json_close(out, '{');
+    put_close(out, '[');
+    put_close(out, '{');
 }
 
 RPC_HANDLER(getmempoolentry)
@@ -328,7 +328,7 @@ RPC_HANDLER(getmempoolentry)
         rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY, "Transaction not in mempool");
         return;
     }
-    json_mempool_entry(&call->out, NULL, call->node, entry);
+    put_mempool_entry(&call->out, NULL, call->node, entry);
     rpc_ok(call);
 }
 
@@ -344,21 +344,21 @@ RPC_HANDLER(getrawmempool)
     char bracket = verbose ? '{' : '[';
     mempool_info(call->node->mempool, &info);
     if (sequence && !verbose) {
-        json_open(out, NULL, '{');
+        put_open(out, NULL, '{');
     }
-    json_open(out, sequence && !verbose ? "txids" : NULL, bracket);
+    put_open(out, sequence && !verbose ? "txids" : NULL, bracket);
     for (size_t at = 0; mempool_next(call->node->mempool, &at, &entry);) {
         char text[HASH256_TEXT];
         if (verbose) {
-            json_mempool_entry(out, hash256_text(text, &entry->tx->txid), call->node, entry);
+            put_mempool_entry(out, hash256_text(text, &entry->tx->txid), call->node, entry);
         } else {
-            json_hash(out, NULL, &entry->tx->txid);
+            put_hash(out, NULL, &entry->tx->txid);
         }
     }
-    json_close(out, bracket);
+    put_close(out, bracket);
     if (sequence && !verbose) {
-        json_int(out, "mempool_sequence", (int64_t)info.sequence);
-        json_close(out, '{');
+        put_int(out, "mempool_sequence", (int64_t)info.sequence);
+        put_close(out, '{');
     }
     rpc_ok(call);
 }
@@ -376,8 +376,8 @@ RPC_HANDLER(validateaddress)
         return;
     }
     bool valid = address_to_script(&script, address, call->node->params, &error);
-    json_open(out, NULL, '{');
-    json_yes(out, "isvalid", valid);
+    put_open(out, NULL, '{');
+    put_yes(out, "isvalid", valid);
     if (valid) {
         struct span payload;
         enum output_kind kind = script_classify(buf_span(&script), &payload);
@@ -385,20 +385,20 @@ RPC_HANDLER(validateaddress)
                        kind == OUTPUT_WITNESS_UNKNOWN;
         char canonical[ADDRESS_TEXT];
         CHECK(address_from_script(canonical, buf_span(&script), call->node->params));
-        json_text(out, "address", canonical);
-        json_hex(out, "scriptPubKey", buf_span(&script));
-        json_yes(out, "isscript", kind == OUTPUT_P2SH || kind == OUTPUT_P2WSH || kind == OUTPUT_P2TR);
-        json_yes(out, "iswitness", witness);
+        put_text(out, "address", canonical);
+        put_hex(out, "scriptPubKey", buf_span(&script));
+        put_yes(out, "isscript", kind == OUTPUT_P2SH || kind == OUTPUT_P2WSH || kind == OUTPUT_P2TR);
+        put_yes(out, "iswitness", witness);
         if (witness) {
-            json_int(out, "witness_version", script.data[0] ? script.data[0] - 0x50 : 0);
-            json_hex(out, "witness_program", payload);
+            put_int(out, "witness_version", script.data[0] ? script.data[0] - 0x50 : 0);
+            put_hex(out, "witness_program", payload);
         }
     } else {
-        json_open(out, "error_locations", '[');
-        json_close(out, '[');
-        json_text(out, "error", error.text);
+        put_open(out, "error_locations", '[');
+        put_close(out, '[');
+        put_text(out, "error", error.text);
     }
-    json_close(out, '{');
+    put_close(out, '{');
     buf_free(&script);
     rpc_ok(call);
 }
