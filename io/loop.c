@@ -1,0 +1,458 @@
+/*
+ * The loop: one thread that waits for sockets, descriptors, files and timers and calls back. It runs on
+ * io_uring where the kernel allows it, on epoll otherwise (loop_uring.c, loop_epoll.c), behind this one
+ * interface. Here are the parts that both share: send queues, the order of closing, timers.
+ */
+#include "io/loop_private.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <time.h>
+#include <unistd.h>
+
+struct moment loop_now(void)
+{
+    struct timespec mono, wall;
+    clock_gettime(CLOCK_MONOTONIC, &mono);
+    clock_gettime(CLOCK_REALTIME, &wall);
+    return (struct moment){mono.tv_sec * INT64_C(1000000) + mono.tv_nsec / 1000,
+                           wall.tv_sec * INT64_C(1000000) + wall.tv_nsec / 1000};
+}
+
+struct loop *loop_new(const char *kind, struct error *error)
+{
+    struct loop *loop = mem_alloc(sizeof *loop);
+    struct error problem = {0};
+    list_init(&loop->watches);
+    list_init(&loop->listeners);
+    list_init(&loop->timers);
+    list_init(&loop->streams);
+    list_init(&loop->unsent);
+    list_init(&loop->ending);
+    bool forced = strcmp(kind, "io_uring") == 0;
+    if (strcmp(kind, "epoll") != 0) {
+        loop->backend = &backend_uring;
+        if (loop->backend->open(loop, &problem)) {
+            return loop;
+        }
+        if (!forced) {
+            log_warn(LOG_NODE, "running on epoll: io_uring cannot be used here: %s", problem.text);
+        }
+    }
+    loop->backend = &backend_epoll;
+    if (forced || !loop->backend->open(loop, &problem)) {
+        error_set(error, ERROR_IO, NULL, "no loop: %s", problem.text);
+        mem_free(loop);
+        return NULL;
+    }
+    return loop;
+}
+
+const char *loop_name(const struct loop *loop)
+{
+    return loop->backend->name;
+}
+
+void loop_stop(struct loop *loop)
+{
+    loop->stopped = true;
+}
+
+size_t loop_queued_bytes(const struct loop *loop)
+{
+    return loop->queued_bytes;
+}
+
+/* ---- Timers
+ * -------------------------------------------------------------------------------------------------- */
+
+void loop_timer_set(struct loop *loop, struct loop_timer *timer, int64_t at_mono_us)
+{
+    if (!timer->set) {
+        list_append(&loop->timers, &timer->link);
+    }
+    timer->set = true;
+    timer->at_us = at_mono_us;
+}
+
+void loop_timer_clear(struct loop_timer *timer)
+{
+    if (timer->set) {
+        timer->set = false;
+        list_remove(&timer->link);
+    }
+}
+
+static int64_t next_deadline(const struct loop *loop)
+{
+    int64_t next = INT64_MAX;
+    LIST_EACH(at, &loop->timers)
+    {
+        next = MIN(next, CONTAINER_OF(at, struct loop_timer, link)->at_us);
+    }
+    LIST_EACH(at, &loop->ending)
+    {
+        next = MIN(next, CONTAINER_OF(at, struct stream, ending)->deadline_us);
+    }
+    return next;
+}
+
+static void fire_timers(struct loop *loop)
+{
+    int64_t now = loop_now().mono_us;
+    for (bool again = true; again;) { /* from the front each time: firing may set and clear others */
+        again = false;
+        LIST_EACH(at, &loop->timers)
+        {
+            struct loop_timer *timer = CONTAINER_OF(at, struct loop_timer, link);
+            if (timer->at_us <= now) {
+                loop_timer_clear(timer);
+                timer->fire(timer->context);
+                again = true;
+                break;
+            }
+        }
+    }
+}
+
+/* ---- Watches and listeners
+ * ------------------------------------------------------------------------------------- */
+
+void loop_watch(struct loop *loop, int fd, void (*ready)(void *context), void *context)
+{
+    struct watch *watch = mem_alloc(sizeof *watch);
+    watch->fd = fd;
+    watch->ready = ready;
+    watch->context = context;
+    list_append(&loop->watches, &watch->link);
+    loop->backend->watch(loop, watch);
+}
+
+static void accept_again(void *context)
+{
+    struct listener *listener = context;
+    listener->loop->backend->listen(listener->loop, listener);
+}
+
+void loop_listen(struct loop *loop, int fd, void (*accepted)(void *context, int fd), void *context)
+{
+    struct listener *listener = mem_alloc(sizeof *listener);
+    listener->loop = loop;
+    listener->fd = fd;
+    listener->accepted = accepted;
+    listener->context = context;
+    listener->retry.fire = accept_again;
+    listener->retry.context = listener;
+    list_append(&loop->listeners, &listener->link);
+    loop->backend->listen(loop, listener);
+}
+
+void listener_failed(struct listener *listener, int problem)
+{
+    if (problem == EMFILE || problem == ENFILE || problem == ENOMEM || problem == ENOBUFS) {
+        log_warn(LOG_NET, "cannot accept a connection just now: %s", strerror(problem));
+    }
+    loop_timer_set(listener->loop, &listener->retry, loop_now().mono_us + RETRY_ACCEPT);
+}
+
+/* ---- Streams
+ * --------------------------------------------------------------------------------------------------- */
+
+static struct stream *stream_make(struct loop *loop, int fd, const struct stream_events *events,
+                                  void *context)
+{
+    struct stream *stream = mem_alloc(sizeof *stream);
+    stream->loop = loop;
+    stream->fd = fd;
+    stream->events = events;
+    stream->context = context;
+    list_init(&stream->unsent);
+    list_init(&stream->ending);
+    list_append(&loop->streams, &stream->link);
+    return stream;
+}
+
+struct stream *stream_new(struct loop *loop, int fd, const struct stream_events *events, void *context)
+{
+    struct stream *stream = stream_make(loop, fd, events, context);
+    loop->backend->receive(stream);
+    return stream;
+}
+
+struct stream *stream_dial(struct loop *loop, int fd, const void *address, size_t address_len,
+                           const struct stream_events *events, void *context)
+{
+    struct stream *stream = stream_make(loop, fd, events, context);
+    CHECK(address_len <= sizeof stream->address);
+    memcpy(&stream->address, address, address_len);
+    stream->address_len = (unsigned)address_len;
+    stream->connecting = true;
+    loop->backend->connect(stream);
+    return stream;
+}
+
+int stream_fd(const struct stream *stream)
+{
+    return stream->fd;
+}
+
+void stream_send(struct stream *stream, struct buf *bytes)
+{
+    if (stream->closing || !bytes->len) {
+        buf_free(bytes);
+        return;
+    }
+    if (stream->queue_count == stream->queue_capacity) {
+        size_t capacity = MAX(stream->queue_capacity * 2, 8u);
+        struct buf *bigger = mem_alloc(capacity * sizeof *bigger);
+        for (size_t i = 0; i < stream->queue_count; i++) {
+            bigger[i] = stream->queue[(stream->queue_first + i) % stream->queue_capacity];
+        }
+        mem_free(stream->queue);
+        stream->queue = bigger;
+        stream->queue_first = 0;
+        stream->queue_capacity = capacity;
+    }
+    stream->queue[(stream->queue_first + stream->queue_count++) % stream->queue_capacity] = *bytes;
+    stream->queued_bytes += bytes->len;
+    stream->loop->queued_bytes += bytes->len;
+    *bytes = (struct buf){0};
+    if (!stream->sending && !stream->connecting && list_empty(&stream->unsent)) {
+        list_append(&stream->loop->unsent, &stream->unsent);
+    }
+}
+
+static void drop_sent(struct stream *stream, size_t bytes)
+{
+    stream->queued_bytes -= bytes;
+    stream->loop->queued_bytes -= bytes;
+    while (bytes) {
+        struct buf *first = &stream->queue[stream->queue_first];
+        size_t left = first->len - stream->first_offset;
+        if (bytes < left) {
+            stream->first_offset += bytes;
+            return;
+        }
+        bytes -= left;
+        buf_free(first);
+        stream->first_offset = 0;
+        stream->queue_first = (stream->queue_first + 1) % stream->queue_capacity;
+        stream->queue_count--;
+    }
+}
+
+static void send_some(struct stream *stream)
+{
+    size_t count = MIN(stream->queue_count, SEND_PIECES);
+    for (size_t i = 0; i < count; i++) {
+        const struct buf *piece = &stream->queue[(stream->queue_first + i) % stream->queue_capacity];
+        size_t skip = i ? 0 : stream->first_offset;
+        stream->pieces[i] = (struct iovec){piece->data + skip, piece->len - skip};
+    }
+    stream->message = (struct msghdr){.msg_iov = stream->pieces, .msg_iovlen = count};
+    stream->loop->backend->send(stream);
+}
+
+/* Ends both directions at once: every operation comes back, then the stream is finished. */
+static void stream_shut(struct stream *stream)
+{
+    if (!stream->shut) {
+        stream->shut = true;
+        stream->deadline_us = INT64_MAX;
+        shutdown(stream->fd, SHUT_RDWR);
+        stream->loop->backend->abort(stream);
+    }
+}
+
+/* The next step of closing: everything sent, then our end, then the other's end, then all is over. */
+static void close_on(struct stream *stream)
+{
+    if (!stream->closing || stream->shut) {
+        return;
+    }
+    if (stream->connecting || stream->read_ended) {
+        stream_shut(stream);
+    } else if (!stream->queue_count && !stream->write_ended) {
+        stream->write_ended = true;
+        if (shutdown(stream->fd, SHUT_WR) != 0) {
+            stream_shut(stream);
+        }
+    }
+}
+
+void stream_close(struct stream *stream, const char *why)
+{
+    if (!stream->closing) {
+        stream->closing = true;
+        snprintf(stream->why, sizeof stream->why, "%s", why);
+        stream->deadline_us = loop_now().mono_us + LINGER_US;
+        list_append(&stream->loop->ending, &stream->ending);
+        close_on(stream);
+    }
+}
+
+static void stream_fail(struct stream *stream, const char *why)
+{
+    stream_close(stream, why);
+    stream_shut(stream);
+}
+
+void stream_was_connected(struct stream *stream, int problem)
+{
+    stream->connecting = false;
+    if (stream->closing) {
+        stream_shut(stream);
+    } else if (problem) {
+        stream_fail(stream, strerror(problem));
+    } else {
+        stream->loop->backend->receive(stream);
+        if (stream->queue_count && list_empty(&stream->unsent)) {
+            list_append(&stream->loop->unsent, &stream->unsent);
+        }
+        stream->events->opened(stream->context);
+    }
+}
+
+void stream_was_received(struct stream *stream, const uint8_t *data, size_t len)
+{
+    if (!stream->closing) {
+        stream->events->received(stream->context, data, len);
+    }
+}
+
+void stream_was_ended(struct stream *stream, int problem)
+{
+    stream->read_ended = true;
+    if (stream->closing) {
+        close_on(stream);
+    } else {
+        stream_fail(stream, problem ? strerror(problem) : "closed by the other side");
+    }
+}
+
+void stream_was_sent(struct stream *stream, ssize_t result)
+{
+    stream->sending = false;
+    if (result < 0) {
+        if (result == -EINTR || result == -EAGAIN) {
+            list_append(&stream->loop->unsent, &stream->unsent);
+        } else {
+            stream_fail(stream, strerror((int)-result));
+        }
+        return;
+    }
+    drop_sent(stream, (size_t)result);
+    if (stream->queue_count && !stream->shut) {
+        list_append(&stream->loop->unsent, &stream->unsent);
+    }
+    close_on(stream);
+    if (!stream->closing) {
+        stream->events->drained(stream->context, stream->queued_bytes);
+    }
+}
+
+static void stream_finish(struct stream *stream)
+{
+    struct loop *loop = stream->loop;
+    loop->backend->forget(stream);
+    close(stream->fd);
+    list_remove(&stream->link);
+    list_remove(&stream->unsent);
+    list_remove(&stream->ending);
+    drop_sent(stream, stream->queued_bytes);
+    mem_free(stream->queue);
+    stream->events->closed(stream->context, stream->why);
+    mem_free(stream);
+}
+
+static void end_streams(struct loop *loop)
+{
+    int64_t now = list_empty(&loop->ending) ? 0 : loop_now().mono_us;
+    LIST_EACH_SAFE(at, following, &loop->ending)
+    {
+        struct stream *stream = CONTAINER_OF(at, struct stream, ending);
+        if (!stream->shut && stream->deadline_us <= now) {
+            stream_shut(stream);
+        }
+    }
+    for (bool again = true; again;) { /* from the front: a closed callback may close others */
+        again = false;
+        LIST_EACH(at, &loop->ending)
+        {
+            struct stream *stream = CONTAINER_OF(at, struct stream, ending);
+            if (stream->shut && !stream->operations) {
+                stream_finish(stream);
+                again = true;
+                break;
+            }
+        }
+    }
+}
+
+/* ---- Files
+ * --------------------------------------------------------------------------------------------------- */
+
+bool loop_file(struct loop *loop, bool write, int fd, uint8_t *data, size_t len, uint64_t offset,
+               void (*done)(void *context, int result), void *context)
+{
+    struct file_operation operation = {write, fd, data, len, offset, done, context};
+    if (!loop->backend->file) {
+        return false;
+    }
+    struct file_operation *kept = mem_dup(&operation, sizeof operation);
+    return loop->backend->file(loop, kept);
+}
+
+/* ---- Running
+ * ------------------------------------------------------------------------------------------------------ */
+
+static void start_sends(struct loop *loop)
+{
+    while (!list_empty(&loop->unsent)) {
+        struct stream *stream = CONTAINER_OF(loop->unsent.next, struct stream, unsent);
+        list_remove(&stream->unsent);
+        if (!stream->shut && !stream->sending && stream->queue_count) {
+            send_some(stream);
+        }
+    }
+}
+
+void loop_run(struct loop *loop)
+{
+    while (!loop->stopped) {
+        fire_timers(loop);
+        start_sends(loop);
+        end_streams(loop);
+        int64_t next = next_deadline(loop), now = loop_now().mono_us;
+        bool more = !list_empty(&loop->unsent) || loop->stopped;
+        loop->backend->wait(loop, more || next <= now ? 0 : next == INT64_MAX ? INT64_MAX : next - now);
+    }
+}
+
+void loop_free(struct loop *loop)
+{
+    if (!loop) {
+        return;
+    }
+    loop->backend->close(loop); /* nothing comes back any more */
+    LIST_EACH_SAFE(at, following, &loop->streams)
+    {
+        struct stream *stream = CONTAINER_OF(at, struct stream, link);
+        stream->operations = 0;
+        if (!stream->closing) {
+            snprintf(stream->why, sizeof stream->why, "the program ends");
+        }
+        stream_finish(stream);
+    }
+    LIST_EACH_SAFE(at, following, &loop->listeners)
+    {
+        struct listener *listener = CONTAINER_OF(at, struct listener, link);
+        close(listener->fd);
+        mem_free(listener);
+    }
+    LIST_EACH_SAFE(at, following, &loop->watches)
+    {
+        mem_free(CONTAINER_OF(at, struct watch, link));
+    }
+    mem_free(loop);
+}
