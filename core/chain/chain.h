@@ -27,6 +27,10 @@ extern const char *const column_family_names[CF_COUNT];
 
 enum file_kind { FILE_BLOCKS, FILE_UNDO }; /* blocks/blk00000.dat, blocks/rev00000.dat */
 
+/* The row of an outpoint in CF_COINS; the index is big-endian, so rows sort by it. */
+#define COIN_KEY_BYTES 36
+void coin_key(uint8_t out[COIN_KEY_BYTES], const struct outpoint *outpoint);
+
 /* An atomic list of changes: per entry [u8 cf][u8 op][compact-size key][key] and for puts [compact-size
  * value][value]. */
 enum kv_operation { KV_PUT = 1, KV_DELETE = 2 };

@@ -56,9 +56,6 @@ void coins_committed(struct coins_cache *cache); /* and forgets clean coins abov
 /* ---- Records (record.c)
  * ------------------------------------------------------------------------------------ */
 
-#define COIN_KEY_BYTES 36
-void coin_key(uint8_t out[COIN_KEY_BYTES],
-              const struct outpoint *outpoint); /* index big-endian: rows sort by it */
 void coin_encode(struct buf *out, const struct coin *coin);
 bool coin_decode(struct coin *out, struct span bytes); /* borrows */
 /* Undo of one block: the spent coins in order of inputs, behind a length, before a checksum bound to the

@@ -54,8 +54,7 @@ class Node:
         self.datadir = datadir or tempfile.mkdtemp(prefix="node.")
         self.chain = chain
         self.flags = [f"--chain={chain}", f"--datadir={self.datadir}", *flags]
-        if listen:
-            self.flags.append("--listen=127.0.0.1:0")
+        self.flags.append("--listen=127.0.0.1:0" if listen else "--listen=none")
         self.binary = os.path.join(binary or BIN, "quarryd")
         self.env = dict(os.environ, **(env or {}))
         self.process = None

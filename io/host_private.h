@@ -1,0 +1,52 @@
+/* Private to io: the host of a node. host.c is the composition (events in, actions out, jobs), peers.c its
+ * TCP side, rpc_server.c its Unix socket. */
+#ifndef QUARRY_IO_HOST_PRIVATE_H
+#define QUARRY_IO_HOST_PRIVATE_H
+
+#include "io/io.h"
+
+struct rpc_server;
+
+struct host {
+    const struct settings *settings;
+    struct chain_params params;
+    char *folder;
+    struct buf payout_script;
+    char payout_address[ADDRESS_TEXT];
+    struct loop *loop;
+    struct tasks *tasks;
+    struct task_thread *reads, *commits, *slow, *names; /* q-io/0, q-io/1, q-job, q-dns */
+    struct store *store;
+    struct pool *pool;
+    struct node *node;
+    struct list jobs; /* that the node waits for */
+    size_t files_out; /* of them, on the ring */
+    struct map peers; /* peer_id -> struct connection * */
+    peer_id last_inbound;
+    struct rpc_server *rpc;
+    struct loop_timer node_timer, stats_timer, exit_timer;
+    int64_t exit_deadline_us;
+    uint64_t hashes_before;
+    int64_t stats_before_us;
+    double hashes_per_s;
+    int signal_fd, exit_code;
+    bool exiting, ended, signalled; /* ended: the node hears nothing any more */
+};
+
+/* host.c: tells the node and carries out what it answers. event->now is filled in. */
+void host_emit(struct host *host, struct event *event);
+
+/* peers.c */
+bool peers_listen(struct host *host, struct error *error) MUST_USE;
+void peers_dial(struct host *host, peer_id id, const char *name, uint16_t port);
+void peers_send(struct host *host, peer_id id, struct buf *bytes);
+void peers_close(struct host *host, peer_id id);
+void peers_free(struct host *host); /* what is left, when the loop is gone */
+
+/* rpc_server.c */
+bool rpc_server_start(struct host *host, struct error *error) MUST_USE;
+void rpc_server_reply(struct host *host, uint64_t call, struct buf *bytes);
+void rpc_server_stop(struct host *host); /* no new requests; answers already given still go out */
+void rpc_server_free(struct host *host);
+
+#endif
