@@ -52,8 +52,14 @@ static void epoll_watch(struct loop *loop, struct watch *watch)
     control(loop, EPOLL_CTL_ADD, watch->fd, EPOLLIN, watch, TAG_WATCH);
 }
 
+static void be_nonblocking(int fd)
+{
+    CHECK(fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) == 0);
+}
+
 static void epoll_listen(struct loop *loop, struct listener *listener)
 {
+    be_nonblocking(listener->fd);
     control(loop, EPOLL_CTL_ADD, listener->fd, EPOLLIN, listener, TAG_LISTENER);
 }
 
@@ -75,7 +81,7 @@ static void arm(struct stream *stream)
 
 static void epoll_connect(struct stream *stream)
 {
-    fcntl(stream->fd, F_SETFL, fcntl(stream->fd, F_GETFL) | O_NONBLOCK);
+    be_nonblocking(stream->fd);
     if (connect(stream->fd, (const struct sockaddr *)&stream->address, stream->address_len) != 0 &&
         errno != EINPROGRESS && errno != EINTR) {
         stream->dial_problem = errno; /* told by the loop: an unconnected socket is "writable" at once */

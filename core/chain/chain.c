@@ -55,6 +55,7 @@ static bool load_index(struct chain *chain, const struct store_reader *reader, s
         }
         struct entry *entry = index_add(chain, &row->header, &row->hash, prev);
         struct block_entry *e = &entry->e;
+        entry->stored = true;
         e->status = row->status | (e->status & BLOCK_FAILED_PARENT);
         e->tx_count = row->tx_count;
         e->file = row->file;
@@ -204,6 +205,7 @@ static void add_genesis(struct chain *chain)
 {
     struct entry *genesis = index_add(chain, &chain->params->genesis, &chain->params->genesis_hash, NULL);
     genesis->e.status = BLOCK_HAVE_DATA | BLOCK_VALID;
+    genesis->stored = true; /* never: every store begins with it */
     genesis->e.tx_count = 1;
     genesis->e.chain_tx = 1;
     chain->genesis = chain->applied = chain->tip = chain->durable = genesis;

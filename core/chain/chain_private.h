@@ -9,6 +9,7 @@ struct entry {
     struct block_entry e;
     struct entry *first_child, *next_sibling;
     bool dirty;         /* to be stored with the next batch */
+    bool stored;        /* the store has it, or a batch under way does */
     bool awaits_result; /* somebody is to be told its fate through events.block_result */
     uint64_t source;
     struct list pending; /* in chain->results while awaits_result */

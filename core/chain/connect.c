@@ -559,6 +559,10 @@ static void put_entries(struct chain *chain, struct kv_batch *batch)
     for (size_t at = 0; at < chain->dirty_entries.len; at += sizeof(struct entry *)) {
         struct entry *entry;
         memcpy(&entry, chain->dirty_entries.data + at, sizeof entry);
+        if (entry->e.prev && !entry_of(entry->e.prev)->stored) {
+            index_dirty(chain, entry_of(entry->e.prev)); /* no row without its parent's: a header alone too */
+        }
+        entry->stored = true;
         uint8_t key[33] = {'b'};
         memcpy(key + 1, entry->e.hash.b, 32);
         buf_clear(&value);
