@@ -395,12 +395,18 @@ static void end_streams(struct loop *loop)
 bool loop_file(struct loop *loop, bool write, int fd, uint8_t *data, size_t len, uint64_t offset,
                void (*done)(void *context, int result), void *context)
 {
-    struct file_operation operation = {write, fd, data, len, offset, done, context};
     if (!loop->backend->file) {
         return false;
     }
-    struct file_operation *kept = mem_dup(&operation, sizeof operation);
-    return loop->backend->file(loop, kept);
+    struct file_operation *operation = mem_alloc(sizeof *operation);
+    operation->write = write;
+    operation->fd = fd;
+    operation->data = data;
+    operation->len = len;
+    operation->offset = offset;
+    operation->done = done;
+    operation->context = context;
+    return loop->backend->file(loop, operation);
 }
 
 /* ---- Running

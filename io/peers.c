@@ -112,7 +112,7 @@ static void connection_end(struct connection *c, const char *why)
 static void tell(struct connection *c, enum event_kind kind)
 {
     struct event event = {.kind = kind};
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {0};
     socklen_t len = sizeof address;
     char text[80] = "?";
     if (getpeername(stream_fd(c->stream), (struct sockaddr *)&address, &len) == 0) {
@@ -296,7 +296,7 @@ static void split(const char *text, char host[256], char port[8], uint16_t stand
 
 static bool listen_at(struct host *host, const char *text, struct error *error)
 {
-    struct address address;
+    struct address address = {0};
     char name[256], port[8], why[160], shown[80];
     int one = 1;
     split(text, name, port, host->params.p2p_port);

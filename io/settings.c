@@ -12,8 +12,6 @@
 
 #include "io/io.h"
 
-extern char **environ;
-
 #define CONF_BYTES_MAX    (1u << 20)
 #define NETWORK_BYTES_MAX (64u << 10)
 

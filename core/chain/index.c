@@ -320,6 +320,7 @@ void index_mark_bad(struct chain *chain, struct entry *entry, uint32_t status)
 
 void index_forget_bad(struct chain *chain, struct entry *entry, uint32_t bits)
 {
+    CHECK(entry);
     for (struct entry *at = entry; at; at = next_descendant(entry, at)) {
         at->e.status &= ~bits;
         index_dirty(chain, at);

@@ -273,7 +273,7 @@ void script_push(struct buf *out, const void *data, size_t len)
 
 void script_push_height(struct buf *out, uint32_t height)
 {
-    if (height == 0 || height <= 16) {
+    if (height <= 16) {
         buf_u8(out, height ? (uint8_t)(OP_1 - 1 + height) : OP_0);
         return;
     }

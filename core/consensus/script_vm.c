@@ -262,11 +262,11 @@ static enum script_error run_stack(struct vm *vm, uint8_t op)
 {
     struct script_stack *s = vm->stack, *alt = &vm->run->alt;
     static const uint8_t needed[] = {
-        [OP_TOALTSTACK - OP_TOALTSTACK] = 1, [OP_2DROP - OP_TOALTSTACK] = 2, [OP_2DUP - OP_TOALTSTACK] = 2,
-        [OP_3DUP - OP_TOALTSTACK] = 3,       [OP_2OVER - OP_TOALTSTACK] = 4, [OP_2ROT - OP_TOALTSTACK] = 6,
-        [OP_2SWAP - OP_TOALTSTACK] = 4,      [OP_IFDUP - OP_TOALTSTACK] = 1, [OP_DROP - OP_TOALTSTACK] = 1,
-        [OP_DUP - OP_TOALTSTACK] = 1,        [OP_NIP - OP_TOALTSTACK] = 2,   [OP_OVER - OP_TOALTSTACK] = 2,
-        [OP_ROT - OP_TOALTSTACK] = 3,        [OP_SWAP - OP_TOALTSTACK] = 2,  [OP_TUCK - OP_TOALTSTACK] = 2,
+        [0 /* OP_TOALTSTACK */] = 1,    [OP_2DROP - OP_TOALTSTACK] = 2, [OP_2DUP - OP_TOALTSTACK] = 2,
+        [OP_3DUP - OP_TOALTSTACK] = 3,  [OP_2OVER - OP_TOALTSTACK] = 4, [OP_2ROT - OP_TOALTSTACK] = 6,
+        [OP_2SWAP - OP_TOALTSTACK] = 4, [OP_IFDUP - OP_TOALTSTACK] = 1, [OP_DROP - OP_TOALTSTACK] = 1,
+        [OP_DUP - OP_TOALTSTACK] = 1,   [OP_NIP - OP_TOALTSTACK] = 2,   [OP_OVER - OP_TOALTSTACK] = 2,
+        [OP_ROT - OP_TOALTSTACK] = 3,   [OP_SWAP - OP_TOALTSTACK] = 2,  [OP_TUCK - OP_TOALTSTACK] = 2,
     };
     NEED(s, needed[op - OP_TOALTSTACK]);
     switch (op) {

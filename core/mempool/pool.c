@@ -86,6 +86,7 @@ struct mempool_entry **pool_ancestors_of(struct mempool *pool, const struct tx *
 
 struct mempool_entry **pool_walk(struct mempool *pool, struct mempool_entry *entry, bool up, size_t *count)
 {
+    CHECK(entry);
     if (up) {
         return pool_ancestors_of(pool, entry->tx, count);
     }

@@ -171,6 +171,7 @@ static bool bech32_groups(struct buf *groups, const char *address, const char *h
             state = polymod_step(state, (uint8_t)(digit - bech32_digits));
         }
     }
+    CHECK(groups->data && groups->len >= 6);
     groups->len -= 6;
     return !(lower && upper) && groups->len > 0 &&
            state == (groups->data[0] == 0 ? BECH32_CONST : BECH32M_CONST);
@@ -260,6 +261,7 @@ bool address_from_script(char out[ADDRESS_TEXT], struct span script, const struc
         struct buf text = {0};
         memcpy(raw + 1, payload.data, 20);
         base58check_encode(&text, raw, sizeof raw);
+        CHECK(text.data && text.len < ADDRESS_TEXT);
         memcpy(out, text.data, text.len);
         out[text.len] = 0;
         buf_free(&text);
