@@ -275,7 +275,8 @@ static bool read_environment(struct reading *r, struct error *error)
         if (strncmp(*at, "QUARRY_", 7) != 0) {
             continue;
         }
-        bool known = false;
+        bool known =
+            strncmp(*at, "QUARRY_VECTORS=", 15) == 0 || strncmp(*at, "QUARRY_BUILD=", 13) == 0; /* tools/ */
         for (size_t i = 0; i < ROWS && !known; i++) {
             char name[64];
             environment_name(name, table[i].name);
