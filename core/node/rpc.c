@@ -359,7 +359,6 @@ static bool order_params(struct rpc_call *call, const json_t *given)
 {
     char name[32], type[8];
     bool optional;
-    size_t used = 0;
     call->params = json_array();
     if (json_is_array(given)) {
         for (size_t i = 0; i < json_array_size(given); i++) {
@@ -368,7 +367,6 @@ static bool order_params(struct rpc_call *call, const json_t *given)
     } else if (json_is_object(given)) {
         for (size_t i = 0; param_spec(call->method->params, i, name, type, &optional); i++) {
             json_t *value = json_object_get(given, name);
-            used += value != NULL;
             json_array_append_new(call->params, value ? json_incref(value) : json_null());
         }
         const char *key;
