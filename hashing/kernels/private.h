@@ -31,6 +31,10 @@ static inline uint32_t scan_threshold(const struct scan_job *job)
     return v;
 }
 
+/* shani_scan.c; only on x86-64. */
+uint64_t sha256_shani_scan(const struct scan_job *job, uint32_t first, uint64_t count, struct scan_hit *hits,
+                           size_t hits_max, size_t *found);
+
 /* The whole truth about one nonce, by the generic code. */
 bool scan_verify(const struct scan_job *job, uint32_t version_index, uint32_t nonce);
 

@@ -1,10 +1,8 @@
 /*
- * SHA-NI (x86-64). One compression at a time for messages; two streams side by side for 64-byte nodes and for
- * the nonce scan, since one stream leaves the SHA unit idle while it waits for its own last round.
- *
- * The scan starts from the midstate and looks at the last word of the second hash only; what passes is
- * checked whole by the generic code. Its shortcuts so far: midstate, no byte swaps, no store of the final
- * state.
+ * SHA-NI (x86-64): messages one compression at a time, 64-byte nodes four side by side, since one stream
+ * leaves the SHA unit idle while it waits for its own last round. The padding that follows 64 bytes has a
+ * constant schedule, so the second of a node's three compressions is rounds only. The nonce scan is in
+ * shani_scan.c.
  */
 #include "hashing/kernels/private.h"
 
@@ -15,7 +13,7 @@
 
 #define SHANI  __attribute__((target("sha,sse4.1")))
 #define INLINE SHANI __attribute__((always_inline)) static inline
-#define LANES  2
+#define LANES  4
 
 static bool usable(void)
 {
@@ -51,7 +49,8 @@ INLINE struct lane lane_add(struct lane a, struct lane b)
     return (struct lane){_mm_add_epi32(a.abef, b.abef), _mm_add_epi32(a.cdgh, b.cdgh)};
 }
 
-/* 64 rounds on n streams; w[stream][4] holds the message and is used up. The feed-forward is the caller's. */
+/* 64 rounds on n streams, side by side; w[stream][4] holds the message and is used up. The feed-forward is
+ * the caller's. */
 INLINE void rounds(struct lane *s, __m128i w[][4], const int n)
 {
 #pragma GCC unroll 16
@@ -68,6 +67,35 @@ INLINE void rounds(struct lane *s, __m128i w[][4], const int n)
                                             _mm_alignr_epi8(q[(i + 3) & 3], q[(i + 2) & 3], 4));
                 q[i & 3] = _mm_sha256msg2_epu32(sum, q[(i + 3) & 3]);
             }
+        }
+    }
+}
+
+/* K + W of the padding that follows 64 bytes: the whole schedule is constant. */
+static const uint32_t padding_64[64] __attribute__((aligned(16))) = {
+    0xc28a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf374,
+    0x649b69c1, 0xf0fe4786, 0x0fe1edc6, 0x240cf254, 0x4fe9346f, 0x6cc984be, 0x61b9411e, 0x16f988fa,
+    0xf2c65152, 0xa88e5a6d, 0xb019fc65, 0xb9d99ec7, 0x9a1231c3, 0xe70eeaa0, 0xfdb1232b, 0xc7353eb0,
+    0x3069bad5, 0xcb976d5f, 0x5a0f118f, 0xdc1eeefd, 0x0a35b689, 0xde0b7a04, 0x58f4ca9d, 0xe15d5b16,
+    0x007f3e86, 0x37088980, 0xa507ea32, 0x6fab9537, 0x17406110, 0x0d8cd6f1, 0xcdaa3b6d, 0xc0bbbe37,
+    0x83613bda, 0xdb48a363, 0x0b02e931, 0x6fd15ca7, 0x521afaca, 0x31338431, 0x6ed41a95, 0x6d437890,
+    0xc39c91f2, 0x9eccabbd, 0xb5c9a0e6, 0x532fb63c, 0xd2c741c6, 0x07237ea3, 0xa4954b68, 0x4c191d76};
+
+/* The rounds of that padding on n streams. */
+INLINE void padding_rounds(struct lane *s, const int n)
+{
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) {
+        __m128i kw = _mm_load_si128((const __m128i *)(const void *)(padding_64 + 4 * i));
+        __m128i high = _mm_shuffle_epi32(kw, 0x0e);
+#pragma GCC unroll 4
+        for (int l = 0; l < n; l++) {
+            s[l].cdgh = _mm_sha256rnds2_epu32(s[l].cdgh, s[l].abef, kw);
+        }
+#pragma GCC unroll 4
+        for (int l = 0; l < n; l++) {
+            s[l].abef = _mm_sha256rnds2_epu32(s[l].abef, s[l].cdgh, high);
         }
     }
 }
@@ -125,11 +153,8 @@ INLINE void double_64_lanes(uint8_t *out, const uint8_t *in, const int n)
 #pragma GCC unroll 4
     for (int l = 0; l < n; l++) {
         before[l] = s[l] = lane_add(s[l], iv);
-        w[l][0] = _mm_set_epi32(0, 0, 0, (int)0x80000000);
-        w[l][1] = w[l][2] = _mm_setzero_si128();
-        w[l][3] = _mm_set_epi32(512, 0, 0, 0);
     }
-    rounds(s, w, n);
+    padding_rounds(s, n);
 #pragma GCC unroll 4
     for (int l = 0; l < n; l++) {
         s[l] = lane_add(s[l], before[l]);
@@ -150,66 +175,12 @@ SHANI static void double_64(uint8_t *out, const uint8_t *in, size_t count)
     for (; count >= LANES; count -= LANES, in += 64 * LANES, out += 32 * LANES) {
         double_64_lanes(out, in, LANES);
     }
-    if (count) {
+    for (; count; count--, in += 64, out += 32) {
         double_64_lanes(out, in, 1);
     }
 }
 
-/* The last word of the hashes of two neighbouring nonces under one midstate. */
-INLINE void last_words(uint32_t out[LANES], struct lane mid, __m128i tail, uint32_t nonce)
-{
-    __m128i w[LANES][4];
-    struct lane s[LANES];
-#pragma GCC unroll 4
-    for (int l = 0; l < LANES; l++) {
-        w[l][0] = _mm_insert_epi32(tail, (int)__builtin_bswap32(nonce + (uint32_t)l), 3);
-        w[l][1] = _mm_set_epi32(0, 0, 0, (int)0x80000000);
-        w[l][2] = _mm_setzero_si128();
-        w[l][3] = _mm_set_epi32(640, 0, 0, 0);
-        s[l] = mid;
-    }
-    rounds(s, w, LANES);
-#pragma GCC unroll 4
-    for (int l = 0; l < LANES; l++) {
-        s[l] = lane_add(s[l], mid);
-    }
-    second_hash(s, LANES);
-#pragma GCC unroll 4
-    for (int l = 0; l < LANES; l++) {
-        out[l] = (uint32_t)_mm_cvtsi128_si32(s[l].cdgh) + sha256_iv[7];
-    }
-}
-
-SHANI static uint64_t scan(const struct scan_job *job, uint32_t first, uint64_t count, struct scan_hit *hits,
-                           size_t hits_max, size_t *found)
-{
-    *found = 0;
-    const uint32_t threshold = scan_threshold(job);
-    const __m128i tail = _mm_set_epi32(0, (int)job->tail[2], (int)job->tail[1], (int)job->tail[0]);
-    struct lane mid[SCAN_VERSIONS_MAX];
-    for (uint32_t v = 0; v < job->version_count; v++) {
-        mid[v] = state_load(job->midstate[v]);
-    }
-    uint64_t done = 0;
-    while (done < count && *found + SCAN_VERSIONS_MAX * LANES <= hits_max) {
-        uint32_t nonce = first + (uint32_t)done,
-                 lanes = count - done < LANES ? (uint32_t)(count - done) : LANES;
-        for (uint32_t v = 0; v < job->version_count; v++) {
-            uint32_t last[LANES];
-            last_words(last, mid[v], tail, nonce);
-            for (uint32_t l = 0; l < lanes; l++) {
-                if (__builtin_expect(__builtin_bswap32(last[l]) <= threshold, 0) &&
-                    scan_verify(job, v, nonce + l)) {
-                    hits[(*found)++] = (struct scan_hit){job->version[v], nonce + l};
-                }
-            }
-        }
-        done += lanes;
-    }
-    return done;
-}
-
-const struct sha256_kernel sha256_shani = {"sha-ni", usable, compress, double_64, scan};
+const struct sha256_kernel sha256_shani = {"sha-ni", usable, compress, double_64, sha256_shani_scan};
 
 #else
 
