@@ -310,17 +310,16 @@ static void write_undo(struct chain *chain)
 {
     struct connecting *now = &chain->now;
     struct block_entry *e = &now->entry->e;
-    struct recent *recent = recent_find(chain, &e->hash);
     if (e->status & BLOCK_HAVE_UNDO) {
         return; /* connected before, on the same parent: the same undo */
     }
     struct buf undo = {0};
     undo_encode(&undo, now->spent, now->spent_count, &e->hash);
-    if (recent) {
-        buf_clear(&recent->undo);
-        buf_bytes(&recent->undo, undo.data, undo.len);
-        chain->recent_bytes += undo.len;
-    }
+    recent_put(chain, now->block); /* until the bytes are written, a disconnect must find them in memory */
+    struct recent *recent = recent_find(chain, &e->hash);
+    chain->recent_bytes += undo.len - recent->undo.len;
+    buf_clear(&recent->undo);
+    buf_bytes(&recent->undo, undo.data, undo.len);
     if (e->file >= chain->undo_files) {
         chain->undo_file_end = mem_realloc(chain->undo_file_end, (e->file + 1) * sizeof(uint64_t));
         for (; chain->undo_files <= e->file; chain->undo_files++) {

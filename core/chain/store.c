@@ -78,7 +78,9 @@ void recent_put(struct chain *chain, struct block *block)
     list_append(&chain->recent_lru, &recent->lru);
     *(struct recent **)map_put(&chain->recent, &block->hash, NULL) = recent;
     chain->recent_bytes += block_memory(block);
+    recent->pins++; /* the newest stays, however small the bound: its write is about to begin */
     recent_trim(chain);
+    recent->pins--;
 }
 
 void recent_free_all(struct chain *chain)
