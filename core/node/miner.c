@@ -76,6 +76,25 @@ static void pause_hashing(struct node *node)
     }
 }
 
+/* The same tip: newer time, or a fuller block. */
+static void refresh(struct node *node)
+{
+    struct mining *m = &node->mining;
+    struct mempool_info info;
+    mempool_info(node->mempool, &info);
+    bool fuller =
+        m->full_due || (info.sequence != m->pool_sequence && node->now.mono_us - m->filled_us >= FILL_US);
+    if (fuller) {
+        make_template(node, true);
+        send_order(node);
+    } else if (node->now.mono_us - m->refreshed_us >= REFRESH_US) {
+        template_set_extranonce(m->template, ++m->extranonce);
+        template_set_time(m->template, node->chain, node->now);
+        m->refreshed_us = node->now.mono_us;
+        send_order(node);
+    }
+}
+
 /* A solved header becomes a block and goes the way of every block. */
 static void submit(struct node *node, uint32_t version, uint32_t nonce, uint64_t source)
 {
@@ -207,6 +226,8 @@ static void generate_update(struct node *node)
     } else if (!node->mining.template || node->mining.template->parent != chain_tip(node->chain)) {
         make_template(node, true);
         send_order(node);
+    } else {
+        refresh(node);
     }
 }
 
@@ -225,24 +246,6 @@ static void regtest_update(struct node *node)
     } else if (node->now.mono_us >= m->next_interval_us && should_mine(node)) {
         m->next_interval_us = node->now.mono_us + interval_us;
         mine_on_the_spot(node, SPOT_TRIES, SOURCE_MINER);
-    }
-}
-
-static void refresh(struct node *node)
-{
-    struct mining *m = &node->mining;
-    struct mempool_info info;
-    mempool_info(node->mempool, &info);
-    bool fuller =
-        m->full_due || (info.sequence != m->pool_sequence && node->now.mono_us - m->filled_us >= FILL_US);
-    if (fuller) {
-        make_template(node, true);
-        send_order(node);
-    } else if (node->now.mono_us - m->refreshed_us >= REFRESH_US) {
-        template_set_extranonce(m->template, ++m->extranonce);
-        template_set_time(m->template, node->chain, node->now);
-        m->refreshed_us = node->now.mono_us;
-        send_order(node);
     }
 }
 
@@ -281,8 +284,10 @@ int64_t miner_next_us(const struct node *node)
         return m->next_interval_us && !node->stopping ? MAX(m->next_interval_us, node->now.mono_us + 1000)
                                                       : INT64_MAX;
     }
-    if (!m->template) {
-        return INT64_MAX;
+    bool working =
+        node->generate.active ? !node->generate.waiting && !chain_busy(node->chain) : should_mine(node);
+    if (!m->template || !working) {
+        return INT64_MAX; /* what changes that is an event of its own */
     }
     return m->full_due ? node->now.mono_us
                        : MIN(m->refreshed_us + REFRESH_US,
