@@ -1,0 +1,359 @@
+/*
+ * Connections between the nodes: dials that may fail, bytes that arrive later and in other pieces than they
+ * were sent, links that are cut (nothing arrives until they heal), connections that break, bounded windows.
+ * Not here: what the bytes mean.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/sim/sim.h"
+
+struct chunk {
+    struct list link;
+    struct buf bytes;
+};
+
+struct end {
+    struct sim_node *node;
+    uint32_t life;
+    peer_id peer;
+    struct buf queue; /* sent by the core, not yet on the way */
+    bool open, closing, closed;
+    struct list flight; /* on the way to this end */
+    size_t flight_bytes;
+    int64_t last_arrival_us;
+};
+
+struct connection {
+    struct list link;
+    uint64_t id;
+    struct end ends[2]; /* who dialled, who was dialled */
+};
+
+static int64_t latency(struct world *world)
+{
+    return pick_between(world, world->latency_least_us, world->latency_most_us);
+}
+
+static bool is_cut(const struct connection *c)
+{
+    const struct world *world = c->ends[0].node->world;
+    return world->cut[c->ends[0].node->index][c->ends[1].node->index];
+}
+
+static bool alive(const struct end *end)
+{
+    return !end->closed && end->node->node && end->node->life == end->life;
+}
+
+static struct connection *connection_by_id(struct world *world, uint64_t id)
+{
+    LIST_EACH(at, &world->connections)
+    {
+        struct connection *c = CONTAINER_OF(at, struct connection, link);
+        if (c->id == id) {
+            return c;
+        }
+    }
+    return NULL;
+}
+
+static struct connection *connection_of(struct sim_node *n, peer_id peer, int *side)
+{
+    LIST_EACH(at, &n->world->connections)
+    {
+        struct connection *c = CONTAINER_OF(at, struct connection, link);
+        for (*side = 0; *side < 2; ++*side) {
+            const struct end *end = &c->ends[*side];
+            if (end->node == n && end->life == n->life && end->peer == peer && !end->closed) {
+                return c;
+            }
+        }
+    }
+    return NULL;
+}
+
+static void lose_flight(struct end *end)
+{
+    LIST_EACH_SAFE(at, following, &end->flight)
+    {
+        struct chunk *chunk = CONTAINER_OF(at, struct chunk, link);
+        list_remove(at);
+        buf_free(&chunk->bytes);
+        mem_free(chunk);
+    }
+    end->flight_bytes = 0;
+}
+
+static void connection_free(struct connection *c)
+{
+    list_remove(&c->link);
+    for (int i = 0; i < 2; i++) {
+        lose_flight(&c->ends[i]);
+        buf_free(&c->ends[i].queue);
+    }
+    mem_free(c);
+}
+
+static void later(struct connection *c, int side, int64_t in_us,
+                  void (*run)(struct world *world, struct task *task))
+{
+    struct task *task = world_later(c->ends[0].node->world, in_us, NULL, run);
+    task->number = c->id;
+    task->side = side;
+}
+
+/* ---- Ends ---------------------------------------------------------------------------------------------- */
+
+static void other_end_hears(struct world *world, struct task *task);
+
+/* This end is over; its node is told when it still lives. */
+static void end_close(struct connection *c, int side, const char *why)
+{
+    struct end *end = &c->ends[side];
+    struct world *world = end->node->world;
+    if (end->closed) {
+        return;
+    }
+    bool tell = alive(end);
+    end->closed = true;
+    buf_free(&end->queue);
+    lose_flight(end);
+    int64_t last = c->ends[!side].last_arrival_us;
+    later(c, !side, MAX(last - world->now_us, 0) + latency(world), other_end_hears);
+    if (tell) {
+        node_event(end->node, &(struct event){.kind = EVENT_CLOSED, .peer = end->peer, .text = why});
+    }
+}
+
+static void other_end_hears(struct world *world, struct task *task)
+{
+    struct connection *c = connection_by_id(world, task->number);
+    if (!c) {
+        return;
+    }
+    if (is_cut(c) && alive(&c->ends[task->side])) {
+        later(c, task->side, US / 4, other_end_hears);
+        return;
+    }
+    end_close(c, task->side, "the other side has closed it");
+    if (c->ends[0].closed && c->ends[1].closed) {
+        connection_free(c);
+    }
+}
+
+static void close_now(struct world *world, struct task *task)
+{
+    struct connection *c = connection_by_id(world, task->number);
+    if (c) {
+        end_close(c, task->side, "closed here");
+    }
+}
+
+void network_close(struct sim_node *n, peer_id peer)
+{
+    int side;
+    struct connection *c = connection_of(n, peer, &side);
+    if (c && !c->ends[side].closing) {
+        c->ends[side].closing = true;
+        later(c, side, c->ends[side].queue.len ? US : 1, close_now);
+    }
+}
+
+/* ---- Bytes --------------------------------------------------------------------------------------------- */
+
+static void pump(struct connection *c, int from);
+
+static void tell_drained(struct world *world, struct task *task)
+{
+    struct connection *c = connection_by_id(world, task->number);
+    struct end *end = c ? &c->ends[task->side] : NULL;
+    if (end && alive(end)) {
+        node_event(end->node,
+                   &(struct event){.kind = EVENT_DRAINED, .peer = end->peer, .queued_bytes = end->queue.len});
+    }
+}
+
+static void arrive(struct world *world, struct task *task)
+{
+    struct connection *c = connection_by_id(world, task->number);
+    struct end *end = c ? &c->ends[task->side] : NULL;
+    if (!end || list_empty(&end->flight)) {
+        return;
+    }
+    if (is_cut(c)) { /* sent again until it gets through */
+        later(c, task->side, US / 10 + latency(world), arrive);
+        return;
+    }
+    struct chunk *chunk = CONTAINER_OF(end->flight.next, struct chunk, link);
+    list_remove(&chunk->link);
+    end->flight_bytes -= chunk->bytes.len;
+    uint64_t id = c->id;
+    if (alive(end) && !end->closing) {
+        node_event(end->node, &(struct event){.kind = EVENT_BYTES,
+                                              .peer = end->peer,
+                                              .data = chunk->bytes.data,
+                                              .len = chunk->bytes.len});
+    }
+    buf_free(&chunk->bytes);
+    mem_free(chunk);
+    if ((c = connection_by_id(world, id))) {
+        pump(c, !task->side);
+    }
+}
+
+static void pump(struct connection *c, int from)
+{
+    struct end *sender = &c->ends[from], *receiver = &c->ends[!from];
+    struct world *world = sender->node->world;
+    size_t taken = 0;
+    while (taken < sender->queue.len && receiver->flight_bytes < world->window && !sender->closed) {
+        size_t most = 1 + (size_t)pick(world, world->chunk_max), len = MIN(most, sender->queue.len - taken);
+        struct chunk *chunk = mem_alloc(sizeof *chunk);
+        buf_bytes(&chunk->bytes, sender->queue.data + taken, len);
+        list_append(&receiver->flight, &chunk->link);
+        receiver->flight_bytes += len;
+        taken += len;
+        receiver->last_arrival_us = MAX(receiver->last_arrival_us, world->now_us + latency(world));
+        later(c, !from, receiver->last_arrival_us - world->now_us, arrive);
+    }
+    if (taken) {
+        memmove(sender->queue.data, sender->queue.data + taken, sender->queue.len - taken);
+        sender->queue.len -= taken;
+        later(c, from, 1 + pick_between(world, 0, 200), tell_drained);
+        if (sender->closing && !sender->queue.len) {
+            later(c, from, 1, close_now);
+        }
+    }
+}
+
+void network_send(struct sim_node *n, peer_id peer, struct buf *bytes)
+{
+    int side;
+    struct connection *c = connection_of(n, peer, &side);
+    if (c) {
+        buf_bytes(&c->ends[side].queue, bytes->data, bytes->len);
+        pump(c, side);
+    }
+}
+
+/* ---- Dials --------------------------------------------------------------------------------------------- */
+
+static void dial_failed(struct world *world, struct task *task)
+{
+    (void)world;
+    node_event(task->node, &(struct event){.kind = EVENT_DIAL_FAILED,
+                                           .peer = (peer_id)task->number,
+                                           .text = task->side ? "connection timed out" : "refused"});
+}
+
+static void dial_answered(struct world *world, struct task *task)
+{
+    struct connection *c = connection_by_id(world, task->number);
+    struct end *end = c ? &c->ends[0] : NULL;
+    if (end && alive(end) && !end->closing) {
+        char text[32];
+        snprintf(text, sizeof text, "10.0.0.%u:2001", c->ends[1].node->index + 1);
+        end->open = true;
+        node_event(end->node, &(struct event){.kind = EVENT_OPENED, .peer = end->peer, .text = text});
+    }
+}
+
+static void dial_arrives(struct world *world, struct task *task)
+{
+    struct sim_node *from = task->node, *to = &world->nodes[task->side];
+    bool cut = world->cut[from->index][to->index];
+    if (!to->node || cut) {
+        struct task *failed = world_later(world, cut ? 2 * US : latency(world), from, dial_failed);
+        failed->number = task->number;
+        failed->side = cut;
+        return;
+    }
+    struct connection *c = mem_alloc(sizeof *c);
+    static const char *const form = "10.0.0.%u:%u";
+    char text[32];
+    c->id = world->next_sequence++;
+    c->ends[0] = (struct end){.node = from, .life = from->life, .peer = (peer_id)task->number};
+    c->ends[1] = (struct end){.node = to, .life = to->life, .peer = ++to->next_inbound, .open = true};
+    list_init(&c->ends[0].flight);
+    list_init(&c->ends[1].flight);
+    list_append(&world->connections, &c->link);
+    later(c, 0, latency(world), dial_answered);
+    snprintf(text, sizeof text, form, from->index + 1, 40000 + c->ends[1].peer % 20000);
+    node_event(to, &(struct event){.kind = EVENT_ACCEPTED, .peer = c->ends[1].peer, .text = text});
+}
+
+void network_dial(struct sim_node *n, peer_id peer, const char *host)
+{
+    struct task *task = world_later(n->world, latency(n->world), n, dial_arrives);
+    task->number = peer;
+    task->side = atoi(host + 1); /* n3 */
+    CHECK(host[0] == 'n' && task->side >= 0 && task->side < SIM_NODES_MAX);
+}
+
+/* ---- Weather ------------------------------------------------------------------------------------------- */
+
+void network_node_down(struct sim_node *n)
+{
+    struct world *world = n->world;
+    LIST_EACH(at, &world->connections)
+    {
+        struct connection *c = CONTAINER_OF(at, struct connection, link);
+        for (int side = 0; side < 2; side++) {
+            struct end *end = &c->ends[side];
+            if (end->node == n && !end->closed) {
+                end->closed = true;
+                buf_free(&end->queue);
+                lose_flight(end);
+                later(c, !side, pick_between(world, 1000, 3 * US), other_end_hears);
+            }
+        }
+    }
+}
+
+static void breaks(struct world *world, struct task *task)
+{
+    struct connection *c = connection_by_id(world, task->number);
+    if (c) {
+        end_close(c, task->side, "connection reset by peer");
+    }
+}
+
+void network_drop_one(struct world *world)
+{
+    uint64_t count = 0;
+    LIST_EACH(at, &world->connections)
+    {
+        count++;
+    }
+    uint64_t victim = count ? pick(world, count) : 0;
+    LIST_EACH(at, &world->connections)
+    {
+        struct connection *c = CONTAINER_OF(at, struct connection, link);
+        if (victim-- == 0) {
+            lose_flight(&c->ends[0]);
+            lose_flight(&c->ends[1]);
+            later(c, 0, pick_between(world, 1, US / 2), breaks);
+            later(c, 1, pick_between(world, 1, US / 2), breaks);
+            return;
+        }
+    }
+}
+
+void network_cut(struct world *world, uint32_t a, uint32_t b, bool cut)
+{
+    world->cut[a][b] = world->cut[b][a] = cut;
+}
+
+void network_heal(struct world *world)
+{
+    memset(world->cut, 0, sizeof world->cut);
+}
+
+void network_free(struct world *world)
+{
+    LIST_EACH_SAFE(at, following, &world->connections)
+    {
+        connection_free(CONTAINER_OF(at, struct connection, link));
+    }
+}

@@ -1,0 +1,185 @@
+/*
+ * tests/sim: the whole cluster in one process, from one seed.
+ *
+ * N nodes of the real core (core/node: events in, actions out) on virtual time (world.c), a simulated network
+ * (network.c) and a simulated disk per node (disk.c); scenarios.c drives them and says what must hold. The
+ * same seed gives the same run to the byte: the digest of everything that happened shows it. Not here: real
+ * sockets, files, threads and clocks (io/), and anything that softens what the core does.
+ */
+#ifndef QUARRY_TESTS_SIM_H
+#define QUARRY_TESTS_SIM_H
+
+#include "core/node/node.h"
+
+#define US             INT64_C(1000000)
+#define SIM_NODES_MAX  10
+#define SIM_FILES_MAX  4
+#define SIM_CONNECTS   4
+#define SIM_START_UNIX INT64_C(1767230000) /* a while after the genesis block of cluster networks */
+
+struct world;
+struct sim_node;
+
+/* ---- Time (world.c) ------------------------------------------------------------------------------------ */
+
+/* Something that happens later. It owns nothing; a task of a node is dropped when that life of it is over. */
+struct task {
+    int64_t at_us;
+    uint64_t sequence; /* order among tasks of the same moment */
+    void (*run)(struct world *world, struct task *task);
+    struct sim_node *node; /* NULL: nobody's */
+    uint32_t life;
+    uint64_t number;
+    void *object;
+    int side;
+};
+struct task *world_later(struct world *world, int64_t in_us, struct sim_node *node,
+                         void (*run)(struct world *world, struct task *task));
+void world_run(struct world *world, int64_t for_us); /* until then, or until something failed */
+
+/* Randomness of the world, apart from the nodes' own. */
+uint64_t pick(struct world *world, uint64_t below);
+bool chance(struct world *world, unsigned percent);
+int64_t pick_between(struct world *world, int64_t least, int64_t most);
+double pick_exponential(struct world *world, double mean);
+
+/* The first failure counts; the run ends there. Returns false. */
+bool world_fail(struct world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void world_digest(struct world *world, const void *data, size_t len);
+
+/* ---- Disk (disk.c) ------------------------------------------------------------------------------------- */
+
+struct kv_row {
+    struct buf key, value;
+};
+struct kv_store { /* rows sorted by key */
+    struct {
+        struct kv_row *rows;
+        size_t count, capacity;
+    } cf[CF_COUNT];
+};
+
+struct disk_file {
+    struct buf now;     /* what a reader sees */
+    struct buf durable; /* what is there after a power loss, whatever happens */
+};
+
+struct disk {
+    struct disk_file files[2][SIM_FILES_MAX];
+    struct list unsynced; /* struct disk_write, in order */
+    struct kv_store now, durable;
+    struct list log;       /* struct disk_batch: in `now`, not in `durable` */
+    struct list ops;       /* struct disk_op: jobs that are out */
+    uint64_t counter;      /* orders completions of writes and submissions of commits */
+    double mean_us;        /* of one operation */
+    unsigned slow_percent; /* operations that take a hundred times as long */
+};
+void disk_init(struct disk *disk);
+void disk_free(struct disk *disk);
+void disk_submit(struct world *world, struct sim_node *node, struct job *job);
+/* The node's process is gone: jobs that are out may have done their work, or a part of it. The jobs
+ * themselves are given out one by one by disk_take_job, to be failed. */
+void disk_process_died(struct world *world, struct sim_node *node);
+struct job *disk_take_job(struct disk *disk); /* NULL: none is out */
+/* Any subset of what was not synced is gone, or torn. */
+void disk_power_loss(struct world *world, struct sim_node *node);
+struct store_reader disk_reader(struct disk *disk);
+
+/* ---- Nodes (world.c) ----------------------------------------------------------------------------------- */
+
+struct sim_call { /* an RPC call under way */
+    struct list link;
+    uint64_t id;
+    struct sim_node *node;
+    char *text; /* until it has arrived */
+    /* reply: the whole JSON text; NULL when the node died before. */
+    void (*done)(struct world *world, struct sim_call *call, const char *reply);
+    void *context;
+    uint64_t number;
+};
+
+struct sim_node {
+    struct world *world;
+    uint32_t index, life;
+    struct node *node; /* NULL: down */
+    struct node_config config;
+    char *connect[SIM_CONNECTS];
+    struct disk disk;
+    struct key key;
+    struct buf payout_script;
+    char payout_address[ADDRESS_TEXT];
+    int64_t skew_us; /* of its wall clock */
+    double hash_rate;
+    struct work_order work;
+    uint64_t work_number, timer_number;
+    peer_id next_inbound;
+    uint64_t next_rpc;
+    struct list calls;
+    bool stop_asked;
+    bool stopped_cleanly;
+    struct hash256 last_tip; /* at its last clean stop */
+    struct buf promised;     /* hashes of blocks that it has said are on its disk */
+};
+
+struct world {
+    uint64_t seed;
+    struct rng rng;
+    int64_t now_us;
+    struct task *heap;
+    size_t task_count, task_capacity;
+    uint64_t next_sequence;
+    struct chain_params params;
+    struct sim_node nodes[SIM_NODES_MAX];
+    uint32_t node_count;
+    struct sim_node *current; /* whose code runs: for the log */
+    bool burying;             /* a crash is under way: what the core says now is heard by nobody */
+    bool verbose;
+    uint64_t digest, events, blocks_found;
+    char failure[512];
+    /* network.c */
+    struct list connections;
+    bool cut[SIM_NODES_MAX][SIM_NODES_MAX];
+    int64_t latency_least_us, latency_most_us;
+    size_t chunk_max, window;
+    /* scenarios.c: money that was seen */
+    struct wallet *wallet;
+};
+
+struct world *world_new(uint64_t seed, const char *scenario, bool verbose);
+void world_free(struct world *world);
+/* A node that is down; start it with node_up. connects: indices of nodes that it dials. */
+struct sim_node *world_add_node(struct world *world, bool mines, const uint32_t *connects, size_t count);
+bool node_up(struct sim_node *n);                /* false: it could not be opened, and the world failed */
+void node_crash(struct sim_node *n, bool power); /* the process dies at once; with the power, or without */
+void node_ask_stop(struct sim_node *n);          /* SIGTERM */
+void node_set_rate(struct sim_node *n, double rate);      /* hashes per second */
+void node_event(struct sim_node *n, struct event *event); /* with everything that follows at once */
+void node_drain(struct sim_node *n);                      /* carries out what the core wants */
+void node_call(struct sim_node *n, const char *method, const char *params,
+               void (*done)(struct world *world, struct sim_call *call, const char *reply), void *context,
+               uint64_t number);
+/* Calls and runs the world until the answer is there (at most a minute). The whole reply, to be freed with
+ * mem_free; NULL: none came, and the world failed. */
+char *node_ask(struct sim_node *n, const char *method, const char *params);
+
+/* ---- Network (network.c) ------------------------------------------------------------------------------- */
+
+void network_dial(struct sim_node *n, peer_id peer, const char *host);
+void network_send(struct sim_node *n, peer_id peer, struct buf *bytes);
+void network_close(struct sim_node *n, peer_id peer);
+void network_node_down(struct sim_node *n);
+void network_drop_one(struct world *world); /* some connection breaks */
+void network_cut(struct world *world, uint32_t a, uint32_t b, bool cut);
+void network_heal(struct world *world);
+void network_free(struct world *world);
+
+/* ---- Scenarios (scenarios.c) --------------------------------------------------------------------------- */
+
+struct scenario {
+    const char *name;
+    void (*run)(struct world *world);
+};
+extern const struct scenario scenarios[]; /* ends with a NULL name */
+void scenarios_free(struct world *world);
+
+#endif
