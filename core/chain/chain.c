@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #define WAITING_WRITES_MAX 2048u
+#define SMALL_LAG          2u
 
 /* ---- Opening
  * ------------------------------------------------------------------------------------------------ */
@@ -453,6 +454,11 @@ const struct chain_params *chain_parameters(const struct chain *chain)
 const struct block_entry *chain_tip(const struct chain *chain)
 {
     return &chain->tip->e;
+}
+
+bool chain_near_tip(const struct chain *chain)
+{
+    return !chain->loading && chain->best_header->e.height <= chain->tip->e.height + SMALL_LAG;
 }
 
 const struct block_entry *chain_best_header(const struct chain *chain)

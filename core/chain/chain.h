@@ -220,6 +220,8 @@ const struct chain_params *chain_parameters(const struct chain *chain);
 const struct block_entry *chain_tip(const struct chain *chain);
 /* The header with most work that is not known to be bad (its block may not be here yet). */
 const struct block_entry *chain_best_header(const struct chain *chain);
+/* No more than a block or two of that header's chain are missing: we are not catching up. */
+bool chain_near_tip(const struct chain *chain);
 const struct block_entry *chain_find(const struct chain *chain,
                                      const struct hash256 *hash); /* NULL: unknown */
 const struct block_entry *chain_at(const struct chain *chain,

@@ -12,7 +12,6 @@
 
 #define REFRESH_US           INT64_C(5000000) /* nTime moves on */
 #define FILL_US              INT64_C(1000000) /* at most so often for new transactions */
-#define SMALL_LAG            2u
 #define QUICK_ABOVE          100u /* mempool entries from which an empty template goes out first */
 #define GENERATE_DEADLINE_US INT64_C(30000000)
 #define SPOT_TRIES           UINT64_C(1000000) /* regtest finds in two on average */
@@ -22,20 +21,14 @@ static bool is_regtest(const struct node *node)
     return node->params->kind == CHAIN_REGTEST;
 }
 
-/* A block or two that are announced and not here yet are no reason to stop: whoever announces and never
- * delivers would stop us for good. */
-static bool nearly_synced(const struct node *node)
-{
-    uint32_t known = chain_best_header(node->chain)->height, here = chain_tip(node->chain)->height;
-    return node_synced(node) || (node_loaded(node) && known <= here + SMALL_LAG);
-}
-
 /* May this node mine of its own accord now? On an empty chain only a seed may; far behind its peers nobody
- * should. */
+ * should. A block or two that are announced and not here yet are no reason to stop: whoever announces and
+ * never delivers would stop us for good. */
 static bool should_mine(const struct node *node)
 {
-    return node->config.mine && !node->stopping && !node->unjudged && node->started && nearly_synced(node) &&
-           !chain_busy(node->chain) && (node->config.seed_node || chain_tip(node->chain)->height > 0);
+    return node->config.mine && !node->stopping && !node->unjudged && node->started && node_loaded(node) &&
+           chain_near_tip(node->chain) && !chain_busy(node->chain) &&
+           (node->config.seed_node || chain_tip(node->chain)->height > 0);
 }
 
 static void send_order(struct node *node)

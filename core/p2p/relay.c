@@ -21,7 +21,7 @@ static void handle_tx_inv(struct p2p *p2p, struct peer *peer, const struct hash2
     peer_knows(p2p, peer, hash);
     const struct mempool_entry *entry =
         by_wtxid ? mempool_find_wtxid(p2p->pool, hash) : mempool_find(p2p->pool, hash);
-    if (entry || map_get(&p2p->rejected, hash) || !p2p_synced(p2p)) {
+    if (entry || map_get(&p2p->rejected, hash) || !chain_near_tip(p2p->chain)) {
         return;
     }
     struct tx_request *request = map_get(&p2p->tx_requests, hash);
@@ -248,7 +248,7 @@ void p2p_tip_changed(struct p2p *p2p, const struct block_entry *old_tip, const s
     if (old_tip != tip) {
         map_clear(&p2p->rejected);
     }
-    if (p2p_synced(p2p)) { /* nobody wants to hear of each block while we catch up */
+    if (chain_near_tip(p2p->chain)) { /* nobody wants to hear of each block while we catch up */
         LIST_EACH(at, &p2p->peers)
         {
             struct peer *peer = CONTAINER_OF(at, struct peer, link);

@@ -133,6 +133,9 @@ static void kv_copy(struct kv_store *out, const struct kv_store *store)
 
 static void put_at(struct buf *file, uint64_t offset, struct span bytes)
 {
+    if (!bytes.len) {
+        return; /* torn to nothing */
+    }
     if (file->len < offset + bytes.len) {
         buf_extend(file, offset + bytes.len - file->len);
     }
