@@ -10,11 +10,6 @@
 static void begin(struct admission *a);
 static void work(struct mempool *pool);
 
-static struct admission *first(struct mempool *pool)
-{
-    return CONTAINER_OF(pool->queue.next, struct admission, link);
-}
-
 static void admission_free(struct admission *a)
 {
     coins_view_free(a->view);
@@ -26,7 +21,6 @@ static void admission_free(struct admission *a)
 static void finish(struct admission *a, const struct error *error)
 {
     struct mempool *pool = a->pool;
-    bool under_way = first(pool) == a;
     list_remove(&a->link);
     pool->queued--;
     if (error && error->kind != ERROR_DUPLICATE) {
@@ -37,10 +31,11 @@ static void finish(struct admission *a, const struct error *error)
     if (!a->quiet) {
         pool->events.result(pool->events.context, a->tx, a->source, error);
     }
-    admission_free(a);
-    if (under_way) {
-        work(pool);
+    if (pool->current == a) {
+        pool->current = NULL;
     }
+    admission_free(a);
+    work(pool);
 }
 
 static void finish_with(struct admission *a, enum error_kind kind, const char *word, const char *text)
@@ -199,6 +194,18 @@ static void refuse_script(struct admission *a, uint32_t index)
     finish(a, &strict);
 }
 
+/* Whether the coins may be others than those that the admission began with. */
+static bool has_moved(const struct admission *a)
+{
+    return a->pool->reorganised || a->tip != chain_tip(a->pool->chain);
+}
+
+static void start_over(struct admission *a)
+{
+    a->pool->current = NULL; /* its place in the queue is kept */
+    work(a->pool);
+}
+
 static void scripts_checked(void *context, struct job *job)
 {
     struct admission *a = context;
@@ -210,8 +217,8 @@ static void scripts_checked(void *context, struct job *job)
         finish_with(a, ERROR_BUSY, "stopping", "the node is stopping");
     } else if (failed != SIZE_MAX) {
         refuse_script(a, (uint32_t)failed);
-    } else if (a->tip != chain_tip(pool->chain)) {
-        begin(a);
+    } else if (has_moved(a)) {
+        start_over(a);
     } else {
         pool_add(pool, a->tx, a->fee, a->sigop_cost);
         pool_trim(pool);
@@ -233,8 +240,8 @@ static void coins_are_here(void *context, struct coins_view *view)
         finish_with(a, ERROR_BUSY, "stopping", "the node is stopping");
         return;
     }
-    if (a->tip != chain_tip(pool->chain)) {
-        begin(a);
+    if (has_moved(a)) {
+        start_over(a);
         return;
     }
     if (!check_with_coins(a, &error)) {
@@ -272,19 +279,28 @@ static void begin(struct admission *a)
 }
 
 /* Starts the first of the queue when none is under way; a loop, since one may end inside its own beginning.
- */
+ * In the middle of a reorganisation the coins belong to no tip at all: then everybody waits. */
 static void work(struct mempool *pool)
 {
-    pool->work_again = true;
     if (pool->working) {
         return;
     }
     pool->working = true;
-    while (pool->work_again && !list_empty(&pool->queue)) {
-        pool->work_again = false;
-        begin(first(pool));
+    while (!pool->current && !pool->reorganised && !list_empty(&pool->queue)) {
+        pool->current = CONTAINER_OF(pool->queue.next, struct admission, link);
+        begin(pool->current);
     }
     pool->working = false;
+}
+
+void admit_after_reorganisation(struct mempool *pool, size_t waiting)
+{
+    while (waiting--) {
+        struct list *item = pool->queue.next;
+        list_remove(item);
+        list_append(&pool->queue, item);
+    }
+    work(pool);
 }
 
 void admit_queue(struct mempool *pool, struct tx *tx, uint64_t source, bool quiet)
@@ -294,12 +310,11 @@ void admit_queue(struct mempool *pool, struct tx *tx, uint64_t source, bool quie
     a->tx = tx_ref(tx);
     a->source = source;
     a->quiet = quiet;
-    bool idle = list_empty(&pool->queue);
     list_append(&pool->queue, &a->link);
     pool->queued++;
     if (!quiet && pool->queued > pool->config.pending_max) {
         finish_with(a, ERROR_BUSY, "busy", "too many transactions wait to be checked");
-    } else if (idle) {
+    } else {
         work(pool);
     }
 }

@@ -106,8 +106,7 @@ void mempool_settled(struct mempool *pool, struct moment now)
     if (!pool->reorganised) {
         return;
     }
-    pool->reorganised = false;
-    size_t count = 0;
+    size_t count = 0, waiting = pool->queued;
     struct mempool_entry **entries = mem_alloc(pool->by_txid.count * sizeof(struct mempool_entry *));
     void *value;
     for (size_t at = 0; map_next(&pool->by_txid, &at, NULL, &value);) {
@@ -137,6 +136,8 @@ void mempool_settled(struct mempool *pool, struct moment now)
     }
     mem_free(txs);
     mem_free(entries);
+    pool->reorganised = false;
+    admit_after_reorganisation(pool, waiting);
 }
 
 void mempool_expire(struct mempool *pool, struct moment now)

@@ -32,11 +32,12 @@ struct mempool {
     int64_t fee_total_sat;
     double rolling_min_fee; /* sat per 1000 vbytes; rises when full, halves with time */
     int64_t rolling_since_s;
-    struct list queue; /* struct admission; the first one is under way */
+    struct list queue; /* struct admission, in order */
     size_t queued;
-    bool working, work_again;
+    struct admission *current; /* of the queue: under way; NULL: none */
+    bool working;
     struct list returned; /* struct returned_tx, oldest block first */
-    bool reorganised;
+    bool reorganised;     /* blocks were taken off; until the chain settles, its coins belong to no tip */
     struct moment now;
 };
 
@@ -55,6 +56,8 @@ void pool_trim(struct mempool *pool);
 
 /* admit.c */
 void admit_queue(struct mempool *pool, struct tx *tx, uint64_t source, bool quiet);
+/* The first `waiting` of the queue go behind what a reorganisation returned: they may spend it. */
+void admit_after_reorganisation(struct mempool *pool, size_t waiting);
 void admit_free_all(struct mempool *pool);
 
 /* policy.c: what Core calls standard; only where config.require_standard */
