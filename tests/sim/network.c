@@ -27,6 +27,7 @@ struct end {
 struct connection {
     struct list link;
     uint64_t id;
+    bool broken;        /* nothing arrives any more; both ends will hear of it */
     struct end ends[2]; /* who dialled, who was dialled */
 };
 
@@ -207,7 +208,8 @@ static void pump(struct connection *c, int from)
     struct end *sender = &c->ends[from], *receiver = &c->ends[!from];
     struct world *world = sender->node->world;
     size_t taken = 0;
-    while (taken < sender->queue.len && receiver->flight_bytes < world->window && !sender->closed) {
+    while (taken < sender->queue.len && receiver->flight_bytes < world->window && !sender->closed &&
+           !c->broken) {
         size_t most = 1 + (size_t)pick(world, world->chunk_max), len = MIN(most, sender->queue.len - taken);
         struct chunk *chunk = mem_alloc(sizeof *chunk);
         buf_bytes(&chunk->bytes, sender->queue.data + taken, len);
@@ -331,6 +333,7 @@ void network_drop_one(struct world *world)
     {
         struct connection *c = CONTAINER_OF(at, struct connection, link);
         if (victim-- == 0) {
+            c->broken = true;
             lose_flight(&c->ends[0]);
             lose_flight(&c->ends[1]);
             later(c, 0, pick_between(world, 1, US / 2), breaks);
