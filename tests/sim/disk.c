@@ -318,8 +318,12 @@ void disk_submit(struct world *world, struct sim_node *node, struct job *job)
         op->snapshot = mem_alloc(sizeof *op->snapshot);
         kv_copy(op->snapshot, &disk->now);
     }
-    double mean = disk->mean_us * (chance(world, disk->slow_percent) ? 100 : 1);
+    bool slow = chance(world, disk->slow_percent);
+    double mean = disk->mean_us * (slow ? 100 : 1);
     int64_t effect = (int64_t)pick_exponential(world, mean), answer = (int64_t)pick_exponential(world, mean);
+    if (slow) {
+        disk->slow_until_us = MAX(disk->slow_until_us, world->now_us + effect + answer + 1);
+    }
     world_later(world, effect, node, op_effect)->object = op;
     world_later(world, effect + answer + 1, node, op_answer)->object = op;
 }

@@ -73,6 +73,7 @@ struct disk {
     uint64_t counter;      /* orders completions of writes and submissions of commits */
     double mean_us;        /* of one operation */
     unsigned slow_percent; /* operations that take a hundred times as long */
+    int64_t slow_until_us; /* until then one of those is out */
 };
 void disk_init(struct disk *disk);
 void disk_free(struct disk *disk);
@@ -116,6 +117,7 @@ struct sim_node {
     uint64_t next_rpc;
     struct list calls;
     bool stop_asked;
+    int64_t stop_asked_us;
     bool stopped_cleanly;
     struct hash256 last_tip; /* at its last clean stop */
     struct buf promised;     /* hashes of blocks that it has said are on its disk */
@@ -152,6 +154,8 @@ struct sim_node *world_add_node(struct world *world, bool mines, const uint32_t 
 bool node_up(struct sim_node *n);                /* false: it could not be opened, and the world failed */
 void node_crash(struct sim_node *n, bool power); /* the process dies at once; with the power, or without */
 void node_ask_stop(struct sim_node *n);          /* SIGTERM */
+/* Runs the world until it has stopped: within 2 s, not counting what a stuck disk takes. */
+bool node_await_stop(struct sim_node *n);
 void node_set_rate(struct sim_node *n, double rate);      /* hashes per second */
 void node_event(struct sim_node *n, struct event *event); /* with everything that follows at once */
 void node_drain(struct sim_node *n);                      /* carries out what the core wants */

@@ -12,6 +12,7 @@
 #include "tests/sim/sim.h"
 
 #define EVENTS_MAX UINT64_C(20000000)
+#define STOP_US    (2 * US)
 
 /* ---- Randomness and failure ---------------------------------------------------------------------------- */
 
@@ -395,7 +396,20 @@ void node_crash(struct sim_node *n, bool power)
 void node_ask_stop(struct sim_node *n)
 {
     n->stop_asked = true;
+    n->stop_asked_us = n->world->now_us;
     node_event(n, &(struct event){.kind = EVENT_STOP});
+}
+
+/* Nothing that was written is given up for the sake of the limit: a node waits for a disk that is stuck. */
+bool node_await_stop(struct sim_node *n)
+{
+    struct world *world = n->world;
+    while (n->node && !*world->failure &&
+           world->now_us < MAX(n->stop_asked_us, n->disk.slow_until_us) + STOP_US) {
+        world_run(world, US / 10);
+    }
+    return n->node ? world_fail(world, "node %u has not stopped within %d s", n->index, (int)(STOP_US / US))
+                   : !*world->failure;
 }
 
 /* What the index says is in the files is in the files. */
