@@ -29,6 +29,7 @@ struct payment {
     struct hash256 txid;
     uint32_t node; /* that it was given to */
     bool accepted;
+    bool shaken; /* its node was on a chain without its money for a while, and could not keep it */
     size_t inputs[2];
     uint32_t input_count;
 };
@@ -210,6 +211,34 @@ static void pay(struct sim_node *n)
     buf_free(&params);
     mem_free(hex);
     tx_unref(tx);
+}
+
+/* Whether a payment depends on a coinbase that this chain does not have, or could not spend yet. */
+static bool is_lost(struct world *world, const struct chain *chain, const struct payment *payment)
+{
+    const struct wallet *wallet = world->wallet;
+    for (uint32_t i = 0; i < payment->input_count; i++) {
+        const struct money *money = &wallet->money[payment->inputs[i]];
+        if (money->coinbase) {
+            const struct block_entry *e = chain_find(chain, &money->block);
+            if (!e || !chain_contains(chain, e) ||
+                money->height + world->params.maturity > chain_tip(chain)->height + 1) {
+                return true;
+            }
+        } else if (is_lost(world, chain, &wallet->payments[money->parent])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void scenarios_reorganised(struct sim_node *n)
+{
+    struct wallet *wallet = wallet_of(n->world);
+    for (size_t i = 0; i < wallet->payment_count; i++) {
+        struct payment *payment = &wallet->payments[i];
+        payment->shaken |= payment->node == n->index && is_lost(n->world, node_chain(n->node), payment);
+    }
 }
 
 /* ---- Promises ------------------------------------------------------------------------------------------ */
@@ -519,26 +548,8 @@ static void pay_now_and_then(struct world *world, unsigned percent)
     }
 }
 
-/* Whether a payment depends on a coinbase that is not on the final chain. */
-static bool is_lost(struct world *world, const struct payment *payment)
-{
-    const struct wallet *wallet = world->wallet;
-    struct chain *chain = node_chain(world->nodes[0].node);
-    for (uint32_t i = 0; i < payment->input_count; i++) {
-        const struct money *money = &wallet->money[payment->inputs[i]];
-        if (money->coinbase) {
-            const struct block_entry *e = chain_find(chain, &money->block);
-            if (!e || !chain_contains(chain, e)) {
-                return true;
-            }
-        } else if (is_lost(world, &wallet->payments[money->parent])) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Every payment is on the chain or in the mempool of the node that took it, unless its money is gone. */
+/* Every payment is on the chain or in the mempool of the node that took it, unless its money is gone or was
+ * gone meanwhile. */
 static void payments_are_somewhere(struct world *world)
 {
     struct map confirmed;
@@ -549,10 +560,11 @@ static void payments_are_somewhere(struct world *world)
         const struct payment *payment = &wallet->payments[i];
         struct mempool *pool = node_mempool(world->nodes[payment->node].node);
         bool waits = mempool_find(pool, &payment->txid), mined = map_get(&confirmed, &payment->txid);
-        if (payment->accepted && !is_lost(world, payment) && !waits && !mined) {
+        bool lost = is_lost(world, node_chain(world->nodes[0].node), payment);
+        if (payment->accepted && !payment->shaken && !lost && !waits && !mined) {
             world_fail(world, "payment %s, taken by node %u, is nowhere", hash256_text(text, &payment->txid),
                        payment->node);
-        } else if (is_lost(world, payment) && (waits || mined)) {
+        } else if (lost && (waits || mined)) {
             world_fail(world, "payment %s spends money that is gone", hash256_text(text, &payment->txid));
         }
     }

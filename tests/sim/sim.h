@@ -184,6 +184,7 @@ struct scenario {
     void (*run)(struct world *world);
 };
 extern const struct scenario scenarios[]; /* ends with a NULL name */
+void scenarios_reorganised(struct sim_node *n); /* blocks have left its best chain */
 void scenarios_free(struct world *world);
 
 #endif

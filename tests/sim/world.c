@@ -330,7 +330,12 @@ void node_event(struct sim_node *n, struct event *event)
     }
     world->current = n;
     event->now = moment_of(n);
+    struct chain *chain = node_chain(n->node);
+    const struct block_entry *tip = chain_tip(chain);
     node_handle(n->node, event);
+    if (!chain_contains(chain, tip)) {
+        scenarios_reorganised(n);
+    }
     node_drain(n);
     world->current = before;
 }
