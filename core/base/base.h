@@ -38,7 +38,6 @@ enum error_kind {
     ERROR_MISSING,   /* something it refers to is not known (yet): parent block, spent output */
     ERROR_DUPLICATE, /* already have it */
     ERROR_FUTURE,    /* too early: may be valid later (time-too-new) */
-    ERROR_UNJUDGED,  /* a script that this version cannot evaluate: neither valid nor invalid */
     ERROR_PARSE,     /* malformed bytes or text */
     ERROR_LIMIT,     /* a bound was exceeded */
     ERROR_USAGE,     /* a setting or argument: the text names it, what was given and what is allowed */

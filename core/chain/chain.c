@@ -300,7 +300,7 @@ static struct entry *accept_header(struct chain *chain, const struct block_heade
     struct entry *entry = index_find(chain, &hash);
     *is_new = false;
     if (entry) {
-        if (entry->e.status & (BLOCK_BAD & ~BLOCK_UNJUDGED)) {
+        if (entry->e.status & BLOCK_BAD) {
             error_set(error, ERROR_INVALID, "duplicate-invalid", "block is marked invalid");
             return NULL;
         }
@@ -311,7 +311,7 @@ static struct entry *accept_header(struct chain *chain, const struct block_heade
         error_set(error, ERROR_MISSING, "prev-blk-not-found", "the block before this one is not known");
         return NULL;
     }
-    if (prev->e.status & (BLOCK_BAD & ~BLOCK_UNJUDGED)) {
+    if (prev->e.status & BLOCK_BAD) {
         error_set(error, ERROR_INVALID, "bad-prevblk", "the block before this one is invalid");
         return NULL;
     }
@@ -319,9 +319,6 @@ static struct entry *accept_header(struct chain *chain, const struct block_heade
         return NULL;
     }
     entry = index_add(chain, header, &hash, prev);
-    if (prev->e.status & BLOCK_UNJUDGED) {
-        entry->e.status = BLOCK_UNJUDGED;
-    }
     *is_new = true;
     chain->events.header(chain->events.context, &entry->e);
     return entry;

@@ -139,10 +139,9 @@ enum block_status {
     BLOCK_VALID = 1u << 2,  /* was connected once: scripts and all */
     BLOCK_FAILED = 1u << 3, /* breaks a rule */
     BLOCK_FAILED_PARENT = 1u << 4,
-    BLOCK_UNJUDGED = 1u << 5,    /* this run stopped at it: a script we cannot evaluate; never stored */
     BLOCK_INVALIDATED = 1u << 6, /* by invalidateblock: counts as failed, undone by reconsiderblock */
 };
-#define BLOCK_BAD (BLOCK_FAILED | BLOCK_FAILED_PARENT | BLOCK_INVALIDATED | BLOCK_UNJUDGED)
+#define BLOCK_BAD (BLOCK_FAILED | BLOCK_FAILED_PARENT | BLOCK_INVALIDATED)
 
 struct block_entry { /* one header; lives as long as the chain; read-only outside core/chain */
     struct hash256 hash;
@@ -185,8 +184,6 @@ struct chain_events { /* what the chain tells and asks; all called on the loop t
      * error NULL: it was connected (or stored and is not on the best chain: connected = false). */
     void (*block_result)(void *context, const struct hash256 *hash, uint64_t source, bool connected,
                          const struct error *error);
-    /* The node cannot judge this block: it stays below it. Nothing is marked invalid. */
-    void (*unjudged)(void *context, const struct block_entry *entry, const struct error *error);
     /* The store failed (disk full, I/O error): stop cleanly, believe nothing half-written. */
     void (*fatal)(void *context, const struct error *error);
 };

@@ -40,8 +40,7 @@ static void settle(struct chain *chain)
         struct error error = {0};
         bool bad = entry->e.status & BLOCK_BAD;
         if (bad) {
-            error_set(&error, entry->e.status & BLOCK_UNJUDGED ? ERROR_UNJUDGED : ERROR_INVALID,
-                      "bad-prevblk", "a block that it builds on is not valid");
+            error_set(&error, ERROR_INVALID, "bad-prevblk", "a block that it builds on is not valid");
         }
         result_tell(chain, entry, !bad && chain_contains(chain, &entry->e), bad ? &error : NULL);
     }
@@ -103,14 +102,9 @@ static void refuse_block(struct chain *chain, const struct error *error)
     struct entry *entry = chain->now.entry;
     char text[HASH256_TEXT];
     hash256_text(text, &entry->e.hash);
-    if (error->kind == ERROR_UNJUDGED) {
-        index_mark_bad(chain, entry, BLOCK_UNJUDGED);
-        chain->events.unjudged(chain->events.context, &entry->e, error);
-    } else {
-        log_warn(LOG_CHAIN, "block %s at height %u is not valid: %s (%s)", text, entry->e.height, error->word,
-                 error->text);
-        index_mark_bad(chain, entry, BLOCK_FAILED);
-    }
+    log_warn(LOG_CHAIN, "block %s at height %u is not valid: %s (%s)", text, entry->e.height, error->word,
+             error->text);
+    index_mark_bad(chain, entry, BLOCK_FAILED);
     result_tell(chain, entry, false, error);
     end_step(chain);
     chain_activate(chain);
@@ -256,7 +250,7 @@ static bool check_rules(struct chain *chain, struct error *error)
         ok = ok && check_tx(chain, t, coins, &sigop_cost, error);
         ((struct created *)map_put(&in_block, &tx->txid, NULL))->tx = t;
         if (ok && t && tx->has_witness) {
-            sighash_prepare(&now->caches[t], tx);
+            sighash_prepare(&now->caches[t], tx, coins);
         }
     }
     map_free(&in_block);

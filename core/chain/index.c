@@ -301,10 +301,8 @@ void index_mark_bad(struct chain *chain, struct entry *entry, uint32_t status)
 {
     for (struct entry *at = entry; at; at = next_descendant(entry, at)) {
         uint32_t before = at->e.status;
-        at->e.status |= at == entry                ? status
-                        : status == BLOCK_UNJUDGED ? BLOCK_UNJUDGED
-                                                   : BLOCK_FAILED_PARENT;
-        if (at->e.status != before && status != BLOCK_UNJUDGED) {
+        at->e.status |= at == entry ? status : BLOCK_FAILED_PARENT;
+        if (at->e.status != before) {
             index_dirty(chain, at);
         }
     }

@@ -262,17 +262,20 @@ enum script_flags { /* Bitcoin Core's verification flags, separately switchable 
      SCRIPT_DISCOURAGE_UPGRADABLE_TAPROOT | SCRIPT_DISCOURAGE_OP_SUCCESS |                                   \
      SCRIPT_DISCOURAGE_UPGRADABLE_PUBKEY)
 
-/* The parts of signature hashes that the inputs of one transaction share (BIP143; double SHA-256). Read-only
- * after sighash_prepare, so that check workers may share it. */
+/* The parts of signature hashes that the inputs of one transaction share: single SHA-256 as BIP341 wants
+ * them, and double as BIP143 does. Read-only after sighash_prepare, so that check workers may share it. */
 struct sighash_cache {
-    bool ready;
-    struct hash256 prevouts, sequences, outputs;
+    bool ready, taproot; /* taproot: amounts and scripts are there too */
+    struct hash256 prevouts, sequences, outputs, amounts, scripts;
+    struct hash256 prevouts_double, sequences_double, outputs_double;
 };
-void sighash_prepare(struct sighash_cache *cache, const struct tx *tx);
+/* spent: one coin per input, read only here. NULL, or no taproot output among them: BIP341's parts stay out.
+ */
+void sighash_prepare(struct sighash_cache *cache, const struct tx *tx, const struct coin *spent);
 
-/* Verifies input `index` of tx, which spends spent[index]. False with ERROR_INVALID (word:
- * "mandatory-script-verify-flag-failed (...)" as Core gives it), or ERROR_UNJUDGED for a script of a kind
- * that this version does not evaluate. Thread-safe. */
+/* Verifies input `index` of tx; spent holds one coin for every input (BIP341 signs them all). False with
+ * ERROR_INVALID (word: "mandatory-script-verify-flag-failed (...)" as Core gives it). cache may be NULL or
+ * not ready: then the parts are made here. Thread-safe; allocates nothing for common scripts. */
 bool script_verify_input(const struct tx *tx, uint32_t index, const struct coin *spent,
                          const struct sighash_cache *cache, uint32_t flags, struct error *error) MUST_USE;
 /* Whether an output can never be spent: OP_RETURN first, or longer than SCRIPT_BYTES_MAX. Such outputs never
@@ -309,6 +312,25 @@ void sighash_legacy(struct hash256 *out, const struct tx *tx, uint32_t index, st
                     uint32_t hash_type);
 void sighash_v0(struct hash256 *out, const struct tx *tx, uint32_t index, struct span script_code,
                 struct amount value, uint32_t hash_type, const struct sighash_cache *cache);
+
+/* What a taproot signature signs beyond the transaction (BIP341's annex, BIP342's extension). */
+struct tapscript_context {
+    bool has_annex;
+    struct hash256 annex; /* SHA-256 of its serialisation */
+    struct hash256 leaf;  /* script path only */
+    uint32_t separator;   /* position of the last executed OP_CODESEPARATOR, UINT32_MAX: none */
+    int64_t weight_left;  /* signature-operation budget */
+};
+/* BIP341: false for a hash type that it does not know, and for SINGLE without such an output. */
+bool sighash_taproot(struct hash256 *out, const struct tx *tx, uint32_t index, const struct coin *spent,
+                     uint8_t hash_type, const struct tapscript_context *tap, bool script_path,
+                     const struct sighash_cache *cache) MUST_USE;
+/* BIP341's leaf and branch (children are sorted here). */
+void taproot_leaf_hash(struct hash256 *out, uint8_t leaf_version, struct span script);
+void taproot_branch_hash(struct hash256 *out, const struct hash256 *a, const struct hash256 *b);
+/* The tweak of an internal key: merkle_root NULL for an output without scripts. */
+void taproot_tweak_hash(struct hash256 *out, const uint8_t internal_key[32],
+                        const struct hash256 *merkle_root);
 
 void hash160(uint8_t out[20], const void *data, size_t len); /* RIPEMD-160 of SHA-256 */
 

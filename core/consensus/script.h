@@ -103,6 +103,7 @@ enum opcode {
     OP_NOP8,
     OP_NOP9,
     OP_NOP10,
+    OP_CHECKSIGADD = 0xba, /* tapscript only (BIP342) */
 };
 
 /* X(name, Core's sentence) */
@@ -150,7 +151,16 @@ enum opcode {
     X(WITNESS_PUBKEYTYPE, "Using non-compressed keys in segwit")                                             \
     X(OP_CODESEPARATOR, "Using OP_CODESEPARATOR in non-witness script")                                      \
     X(SIG_FINDANDDELETE, "Signature is found in scriptCode")                                                 \
-    X(UNJUDGED, "a kind of script that this version does not evaluate")
+    X(DISCOURAGE_UPGRADABLE_TAPROOT_VERSION, "Taproot version reserved for soft-fork upgrades")              \
+    X(DISCOURAGE_OP_SUCCESS, "OP_SUCCESSx reserved for soft-fork upgrades")                                  \
+    X(DISCOURAGE_UPGRADABLE_PUBKEYTYPE, "Public key version reserved for soft-fork upgrades")                \
+    X(SCHNORR_SIG_SIZE, "Invalid Schnorr signature size")                                                    \
+    X(SCHNORR_SIG_HASHTYPE, "Invalid Schnorr signature hash type")                                           \
+    X(SCHNORR_SIG, "Invalid Schnorr signature")                                                              \
+    X(TAPROOT_WRONG_CONTROL_SIZE, "Invalid Taproot control block size")                                      \
+    X(TAPSCRIPT_VALIDATION_WEIGHT, "Too much signature validation relative to witness weight")               \
+    X(TAPSCRIPT_CHECKMULTISIG, "OP_CHECKMULTISIG(VERIFY) is not available in tapscript")                     \
+    X(TAPSCRIPT_MINIMALIF, "OP_IF/NOTIF argument must be minimal in tapscript")
 enum script_error {
 #define X(name, text) SCRIPT_ERROR_##name,
     SCRIPT_ERRORS(X)
@@ -158,38 +168,72 @@ enum script_error {
 };
 
 #define SCRIPT_STACK_MAX 1000u
+#define SCRIPT_STACK_ROOM                                                                                    \
+    (SCRIPT_STACK_MAX + 8u) /* one operation adds at most three, and is judged after it */
+#define SCRIPT_SMALL_BYTES 512u
 
-/* Items borrow from scripts, witnesses, or the arena of the run. */
+/* Items borrow from scripts, witnesses, or the memory of the run. */
 struct script_stack {
-    struct span items[SCRIPT_STACK_MAX + 8];
+    struct span *items;
     size_t count;
 };
 
-enum script_version { SCRIPT_BASE, SCRIPT_WITNESS_V0 };
+enum script_version { SCRIPT_BASE, SCRIPT_WITNESS_V0, SCRIPT_TAPROOT_KEY, SCRIPT_TAPSCRIPT };
 
-/* One verification: what is being checked, and memory for what operations make. */
+/*
+ * One verification: what is being checked, and memory for what operations make. It lives on its thread's
+ * stack and is not cleared as a whole (about 33 kB): what common scripts make fits into `small`, so that they
+ * allocate nothing.
+ */
 struct script_run {
     const struct tx *tx;
     uint32_t index;
-    struct amount value;
+    const struct coin *spent; /* of all inputs */
     const struct sighash_cache *cache;
     uint32_t flags;
-    struct arena arena;
+    struct tapscript_context tap;
+    struct { /* the last ECDSA signature hash: multisig asks for one hash many times */
+        struct span code;
+        uint32_t type;
+        enum script_version version;
+        struct hash256 hash;
+    } last;
     struct script_stack stack, alt;
+    struct arena arena;
+    size_t small_used;
+    _Alignas(16) uint8_t small[SCRIPT_SMALL_BYTES];
+    struct span stack_items[SCRIPT_STACK_ROOM], alt_items[SCRIPT_STACK_ROOM];
 };
+
+/* The whole of BIP16, BIP141 and BIP341 for one input. */
+enum script_error script_verify(const struct tx *tx, uint32_t index, const struct coin *spent,
+                                const struct sighash_cache *cache, uint32_t flags);
+const char *script_error_text(enum script_error error); /* Core's sentence */
 
 /* Runs one script on run->stack. */
 enum script_error script_execute(struct script_run *run, struct span script, enum script_version version);
+/* BIP342: whether the script is valid whatever it does, or not a script at all (BAD_OPCODE). *success is set
+ * at the first OP_SUCCESSx. */
+enum script_error tapscript_scan(struct span script, bool *success);
+/* Memory that lives as long as the run; not zeroed. */
+uint8_t *script_memory(struct script_run *run, size_t len);
 
 /* One operation at *at: its code and push data; false at a truncated push. */
 bool script_next_op(struct span script, size_t *at, uint8_t *op, struct span *data);
 bool script_is_push_only(struct span script);
 bool script_true(struct span item); /* anything but zero, in any length and sign */
+/* BIP141: a version (0 to 16) and a program of 2 to 40 bytes. */
+bool script_witness_program(struct span script, uint8_t *version, struct span *program);
 
 /* Signatures. script_code: from the last OP_CODESEPARATOR on. */
 enum script_error signature_check_encoding(struct span signature, uint32_t flags);
 enum script_error public_key_check_encoding(struct span key, uint32_t flags, enum script_version version);
-bool signature_verify(const struct script_run *run, struct span signature, struct span key,
-                      struct span script_code, enum script_version version);
+bool signature_verify(struct script_run *run, struct span signature, struct span key, struct span script_code,
+                      enum script_version version);
+/* BIP340 under BIP341's or BIP342's message; key has 32 bytes. */
+enum script_error schnorr_verify(const struct script_run *run, struct span signature, struct span key,
+                                 enum script_version version);
+/* BIP341: does the control block (of checked size) lead from the leaf to the output key? */
+bool taproot_commits(struct span control, struct span output_key, const struct hash256 *leaf);
 
 #endif

@@ -19,6 +19,18 @@ bool script_unspendable(struct span script)
     return (script.len > 0 && script.data[0] == OP_RETURN) || script.len > SCRIPT_BYTES_MAX;
 }
 
+bool script_witness_program(struct span script, uint8_t *version, struct span *program)
+{
+    if (script.len < 4 || script.len > 42 ||
+        (script.data[0] != OP_0 && (script.data[0] < OP_1 || script.data[0] > OP_16)) ||
+        script.data[1] + 2u != script.len) {
+        return false;
+    }
+    *version = script.data[0] == OP_0 ? 0 : (uint8_t)(script.data[0] - (OP_1 - 1));
+    *program = span_of(script.data + 2, script.len - 2);
+    return true;
+}
+
 uint32_t script_sigops(struct span script, bool accurate)
 {
     uint32_t count = 0;
@@ -199,7 +211,7 @@ static const char *const op_names[256] = {
     [OP_NOP8] = "OP_NOP8",
     [OP_NOP9] = "OP_NOP9",
     [OP_NOP10] = "OP_NOP10",
-    [0xba] = "OP_CHECKSIGADD",
+    [OP_CHECKSIGADD] = "OP_CHECKSIGADD",
 };
 
 static void asm_data(struct buf *out, struct span data, bool sighash_names)

@@ -1,8 +1,11 @@
-/* Signatures in scripts: the rules about their encoding (BIP62, BIP66, BIP146), and ECDSA by libsecp256k1. */
+/* Signatures in scripts: the rules about their encoding (BIP62, BIP66, BIP146), ECDSA, and
+ * BIP340 with BIP341's commitments; all of it by libsecp256k1. */
 #include "core/consensus/script.h"
 
 #include <openssl/evp.h>
 #include <secp256k1.h>
+#include <secp256k1_extrakeys.h>
+#include <secp256k1_schnorrsig.h>
 
 #include "hashing/kernels/kernels.h"
 
@@ -150,25 +153,79 @@ enum script_error public_key_check_encoding(struct span key, uint32_t flags, enu
     return SCRIPT_ERROR_OK;
 }
 
-bool signature_verify(const struct script_run *run, struct span signature, struct span key,
-                      struct span script_code, enum script_version version)
+/* The hash, from the run's memory when the last signature signed the same. */
+static const struct hash256 *ecdsa_hash(struct script_run *run, struct span code, uint32_t type,
+                                        enum script_version version)
+{
+    if (run->last.code.data == code.data && run->last.code.len == code.len && run->last.type == type &&
+        run->last.version == version && code.data) {
+        return &run->last.hash;
+    }
+    if (version == SCRIPT_WITNESS_V0) {
+        sighash_v0(&run->last.hash, run->tx, run->index, code, run->spent[run->index].value, type,
+                   run->cache);
+    } else {
+        sighash_legacy(&run->last.hash, run->tx, run->index, code, type);
+    }
+    run->last.code = code;
+    run->last.type = type;
+    run->last.version = version;
+    return &run->last.hash;
+}
+
+bool signature_verify(struct script_run *run, struct span signature, struct span key, struct span script_code,
+                      enum script_version version)
 {
     const secp256k1_context *context = secp256k1_context_static;
     secp256k1_pubkey public_key;
     secp256k1_ecdsa_signature parsed;
-    if (signature.len == 0 || !secp256k1_ec_pubkey_parse(context, &public_key, key.data, key.len)) {
+    if (signature.len == 0 || key.len == 0 ||
+        !secp256k1_ec_pubkey_parse(context, &public_key, key.data, key.len)) {
         return false;
     }
     uint32_t type = signature.data[signature.len - 1];
     if (!parse_lax(&parsed, span_of(signature.data, signature.len - 1))) {
         return false;
     }
-    struct hash256 hash;
-    if (version == SCRIPT_WITNESS_V0) {
-        sighash_v0(&hash, run->tx, run->index, script_code, run->value, type, run->cache);
-    } else {
-        sighash_legacy(&hash, run->tx, run->index, script_code, type);
-    }
+    const struct hash256 *hash = ecdsa_hash(run, script_code, type, version);
     secp256k1_ecdsa_signature_normalize(context, &parsed, &parsed); /* high S was always valid in blocks */
-    return secp256k1_ecdsa_verify(context, &parsed, hash.b, &public_key);
+    return secp256k1_ecdsa_verify(context, &parsed, hash->b, &public_key);
+}
+
+enum script_error schnorr_verify(const struct script_run *run, struct span signature, struct span key,
+                                 enum script_version version)
+{
+    const secp256k1_context *context = secp256k1_context_static;
+    uint8_t type = 0;
+    if (signature.len != 64 && signature.len != 65) {
+        return SCRIPT_ERROR_SCHNORR_SIG_SIZE;
+    }
+    if (signature.len == 65 && (type = signature.data[64]) == 0) {
+        return SCRIPT_ERROR_SCHNORR_SIG_HASHTYPE; /* the default type has no byte */
+    }
+    struct hash256 hash;
+    if (!sighash_taproot(&hash, run->tx, run->index, run->spent, type, &run->tap, version == SCRIPT_TAPSCRIPT,
+                         run->cache)) {
+        return SCRIPT_ERROR_SCHNORR_SIG_HASHTYPE;
+    }
+    secp256k1_xonly_pubkey public_key;
+    return secp256k1_xonly_pubkey_parse(context, &public_key, key.data) &&
+                   secp256k1_schnorrsig_verify(context, signature.data, hash.b, 32, &public_key)
+               ? SCRIPT_ERROR_OK
+               : SCRIPT_ERROR_SCHNORR_SIG;
+}
+
+bool taproot_commits(struct span control, struct span output_key, const struct hash256 *leaf)
+{
+    const secp256k1_context *context = secp256k1_context_static;
+    struct hash256 root = *leaf, tweak, node;
+    for (size_t at = 33; at < control.len; at += 32) {
+        memcpy(node.b, control.data + at, 32);
+        taproot_branch_hash(&root, &root, &node);
+    }
+    secp256k1_xonly_pubkey internal;
+    taproot_tweak_hash(&tweak, control.data + 1, &root);
+    return secp256k1_xonly_pubkey_parse(context, &internal, control.data + 1) &&
+           secp256k1_xonly_pubkey_tweak_add_check(context, output_key.data, control.data[0] & 1, &internal,
+                                                  tweak.b);
 }

@@ -1,5 +1,5 @@
-/* The script interpreter: one script, one stack. Base scripts and witness version 0; what surrounds a script
- * (P2SH, witness programs) is script_verify.c's. */
+/* The script interpreter: one script, one stack; base scripts, witness version 0, tapscript (BIP342). What
+ * surrounds a script (P2SH, witness programs, taproot's tree) is script_verify.c's. */
 #include "core/consensus/script.h"
 
 #include <openssl/evp.h>
@@ -10,6 +10,8 @@
 #define MULTISIG_KEYS_MAX      20
 #define NUMBER_BYTES           4u
 #define LOCKTIME_BYTES         5u
+#define SIGOP_WEIGHT           50 /* BIP342's budget: per signature that is checked */
+#define MADE_BYTES_MAX         (4u << 20)
 #define SEQUENCE_LOCK_DISABLED 0x80000000u
 #define SEQUENCE_LOCK_TIME     0x00400000u
 #define SEQUENCE_LOCK_MASK     0x0000ffffu
@@ -33,6 +35,7 @@ struct vm {
     struct script_stack *stack;
     struct span script;
     size_t at, code_start; /* next operation; after the last OP_CODESEPARATOR */
+    uint32_t position;     /* of the operation, counted in operations */
     enum script_version version;
     int ops;
     /* Nested conditions: how deep, and at which depth the first false one stands (or SIZE_MAX). */
@@ -57,11 +60,47 @@ static void drop(struct vm *vm, size_t count)
     vm->stack->count -= count;
 }
 
+uint8_t *script_memory(struct script_run *run, size_t len)
+{
+    size_t rounded = (len + 15u) & ~(size_t)15u;
+    if (rounded > sizeof run->small - run->small_used) {
+        return arena_alloc(&run->arena, len);
+    }
+    uint8_t *at = run->small + run->small_used;
+    run->small_used += rounded;
+    return at;
+}
+
+static void move_items(struct arena *to, struct script_stack *stack)
+{
+    for (size_t i = 0; i < stack->count; i++) {
+        uint8_t *copy = arena_alloc(to, stack->items[i].len);
+        if (stack->items[i].len) {
+            memcpy(copy, stack->items[i].data, stack->items[i].len);
+        }
+        stack->items[i].data = copy;
+    }
+}
+
+/* Base scripts and version 0 have 201 operations; a tapscript may have millions, and each may make an item.
+ * The few that still stand on the stacks (1,000 of 520 bytes at most) move, the rest is forgotten. */
+static void forget_dead_items(struct script_run *run)
+{
+    struct arena kept = {0};
+    move_items(&kept, &run->stack);
+    move_items(&kept, &run->alt);
+    arena_free(&run->arena);
+    run->arena = kept;
+}
+
 static void push_copy(struct vm *vm, const void *data, size_t len)
 {
-    uint8_t *copy = arena_alloc(&vm->run->arena, len);
+    uint8_t *copy = script_memory(vm->run, len);
     memcpy(copy, data, len);
     push(vm, span_of(copy, len));
+    if (vm->version == SCRIPT_TAPSCRIPT && vm->run->arena.used_bytes > MADE_BYTES_MAX) {
+        forget_dead_items(vm->run);
+    }
 }
 
 bool script_true(struct span item)
@@ -196,8 +235,11 @@ static enum script_error run_if(struct vm *vm, uint8_t op, bool executing)
             return SCRIPT_ERROR_UNBALANCED_CONDITIONAL;
         }
         struct span item = *top(vm, 1);
-        if (vm->version == SCRIPT_WITNESS_V0 && vm->run->flags & SCRIPT_MINIMALIF &&
-            (item.len > 1 || (item.len == 1 && item.data[0] != 1))) {
+        bool minimal = item.len == 0 || (item.len == 1 && item.data[0] == 1);
+        if (vm->version == SCRIPT_TAPSCRIPT && !minimal) {
+            return SCRIPT_ERROR_TAPSCRIPT_MINIMALIF; /* consensus there */
+        }
+        if (vm->version == SCRIPT_WITNESS_V0 && vm->run->flags & SCRIPT_MINIMALIF && !minimal) {
             return SCRIPT_ERROR_MINIMALIF;
         }
         value = script_true(item) == (op == OP_IF);
@@ -451,37 +493,52 @@ static enum script_error check_sequence(struct vm *vm)
     return SCRIPT_ERROR_OK;
 }
 
+/* The push of a signature, as the first client would have written it (520 bytes at most). */
+static size_t push_of(uint8_t out[SCRIPT_PUSH_BYTES_MAX + 3], struct span item)
+{
+    size_t at = 0;
+    if (item.len > 255) {
+        out[at++] = OP_PUSHDATA2;
+        out[at++] = (uint8_t)item.len;
+        out[at++] = (uint8_t)(item.len >> 8);
+    } else {
+        if (item.len >= OP_PUSHDATA1) {
+            out[at++] = OP_PUSHDATA1;
+        }
+        out[at++] = (uint8_t)item.len;
+    }
+    if (item.len) {
+        memcpy(out + at, item.data, item.len);
+    }
+    return at + item.len;
+}
+
 /* The script code without the pushes of a signature (base scripts only): a rule of the first client. *found
- * counts. */
+ * counts; nothing is copied while it is zero. */
 static struct span without_push(struct vm *vm, struct span code, struct span signature, size_t *found)
 {
-    struct buf pattern = {0};
-    if (signature.len < OP_PUSHDATA1) {
-        buf_u8(&pattern, (uint8_t)signature.len);
-    } else if (signature.len <= 255) {
-        buf_u8(&pattern, OP_PUSHDATA1);
-        buf_u8(&pattern, (uint8_t)signature.len);
-    } else {
-        buf_u8(&pattern, OP_PUSHDATA2);
-        buf_u16(&pattern, (uint16_t)signature.len);
-    }
-    buf_bytes(&pattern, signature.data, signature.len);
-    uint8_t *out = arena_alloc(&vm->run->arena, code.len);
-    size_t len = 0, at = 0;
+    uint8_t pattern[SCRIPT_PUSH_BYTES_MAX + 3], *out = NULL;
+    size_t pattern_len = push_of(pattern, signature), len = 0, at = 0;
     while (at < code.len) {
-        while (code.len - at >= pattern.len && memcmp(code.data + at, pattern.data, pattern.len) == 0) {
-            at += pattern.len;
+        while (code.len - at >= pattern_len && memcmp(code.data + at, pattern, pattern_len) == 0) {
+            if (!out) {
+                out = script_memory(vm->run, code.len);
+                memcpy(out, code.data, at);
+                len = at;
+            }
+            at += pattern_len;
             ++*found;
         }
         if (at < code.len) {
             size_t step = script_op_len(code, at);
-            memcpy(out + len, code.data + at, step);
+            if (out) {
+                memcpy(out + len, code.data + at, step);
+            }
             len += step;
             at += step;
         }
     }
-    buf_free(&pattern);
-    return span_of(out, len);
+    return out ? span_of(out, len) : code;
 }
 
 static enum script_error strip_signature(struct vm *vm, struct span *code, struct span signature)
@@ -499,17 +556,47 @@ static struct span current_code(const struct vm *vm)
     return span_of(vm->script.data + vm->code_start, vm->script.len - vm->code_start);
 }
 
-static enum script_error run_checksig(struct vm *vm, uint8_t op)
+/* BIP342: an empty signature is the one that may fail; any other counts against the budget and must be good.
+ */
+static enum script_error checksig_tapscript(struct vm *vm, struct span signature, struct span key, bool *ok)
 {
-    NEED(vm->stack, 2);
-    struct span signature = *top(vm, 2), key = *top(vm, 1), code = current_code(vm);
+    struct script_run *run = vm->run;
+    *ok = signature.len > 0;
+    if (*ok) {
+        run->tap.weight_left -= SIGOP_WEIGHT;
+        if (run->tap.weight_left < 0) {
+            return SCRIPT_ERROR_TAPSCRIPT_VALIDATION_WEIGHT;
+        }
+    }
+    if (key.len == 0) {
+        return SCRIPT_ERROR_PUBKEYTYPE;
+    }
+    if (key.len != 32) {
+        return run->flags & SCRIPT_DISCOURAGE_UPGRADABLE_PUBKEY
+                   ? SCRIPT_ERROR_DISCOURAGE_UPGRADABLE_PUBKEYTYPE
+                   : SCRIPT_ERROR_OK;
+    }
+    return *ok ? schnorr_verify(run, signature, key, SCRIPT_TAPSCRIPT) : SCRIPT_ERROR_OK;
+}
+
+static enum script_error checksig_ecdsa(struct vm *vm, struct span signature, struct span key, bool *ok)
+{
+    struct span code = current_code(vm);
     TRY(strip_signature(vm, &code, signature));
     TRY(signature_check_encoding(signature, vm->run->flags));
     TRY(public_key_check_encoding(key, vm->run->flags, vm->version));
-    bool ok = signature_verify(vm->run, signature, key, code, vm->version);
-    if (!ok && vm->run->flags & SCRIPT_NULLFAIL && signature.len) {
-        return SCRIPT_ERROR_SIG_NULLFAIL;
-    }
+    *ok = signature_verify(vm->run, signature, key, code, vm->version);
+    return !*ok && vm->run->flags & SCRIPT_NULLFAIL && signature.len ? SCRIPT_ERROR_SIG_NULLFAIL
+                                                                     : SCRIPT_ERROR_OK;
+}
+
+static enum script_error run_checksig(struct vm *vm, uint8_t op)
+{
+    bool ok;
+    NEED(vm->stack, 2);
+    struct span signature = *top(vm, 2), key = *top(vm, 1);
+    TRY(vm->version == SCRIPT_TAPSCRIPT ? checksig_tapscript(vm, signature, key, &ok)
+                                        : checksig_ecdsa(vm, signature, key, &ok));
     drop(vm, 2);
     if (op == OP_CHECKSIGVERIFY) {
         return ok ? SCRIPT_ERROR_OK : SCRIPT_ERROR_CHECKSIGVERIFY;
@@ -518,9 +605,27 @@ static enum script_error run_checksig(struct vm *vm, uint8_t op)
     return SCRIPT_ERROR_OK;
 }
 
+static enum script_error run_checksigadd(struct vm *vm)
+{
+    bool ok;
+    int64_t n;
+    if (vm->version != SCRIPT_TAPSCRIPT) {
+        return SCRIPT_ERROR_BAD_OPCODE;
+    }
+    NEED(vm->stack, 3);
+    TRY(top_number(vm, &n, 2));
+    TRY(checksig_tapscript(vm, *top(vm, 3), *top(vm, 1), &ok));
+    drop(vm, 3);
+    push_number(vm, n + ok);
+    return SCRIPT_ERROR_OK;
+}
+
 static enum script_error run_checkmultisig(struct vm *vm, uint8_t op)
 {
     int64_t key_count, sig_count;
+    if (vm->version == SCRIPT_TAPSCRIPT) {
+        return SCRIPT_ERROR_TAPSCRIPT_CHECKMULTISIG;
+    }
     NEED(vm->stack, 1);
     TRY(top_number(vm, &key_count, 1));
     if (key_count < 0 || key_count > MULTISIG_KEYS_MAX) {
@@ -628,11 +733,15 @@ static enum script_error run_operation(struct vm *vm, uint8_t op)
     case OP_EQUAL:
     case OP_EQUALVERIFY: return run_equal(vm, op);
     case OP_WITHIN: return run_within(vm);
-    case OP_CODESEPARATOR: vm->code_start = vm->at; return SCRIPT_ERROR_OK;
+    case OP_CODESEPARATOR:
+        vm->code_start = vm->at;
+        vm->run->tap.separator = vm->position;
+        return SCRIPT_ERROR_OK;
     case OP_CHECKSIG:
     case OP_CHECKSIGVERIFY: return run_checksig(vm, op);
     case OP_CHECKMULTISIG:
     case OP_CHECKMULTISIGVERIFY: return run_checkmultisig(vm, op);
+    case OP_CHECKSIGADD: return run_checksigadd(vm);
     default: return SCRIPT_ERROR_BAD_OPCODE;
     }
 }
@@ -648,7 +757,7 @@ static enum script_error step(struct vm *vm)
     if (data.len > SCRIPT_PUSH_BYTES_MAX) {
         return SCRIPT_ERROR_PUSH_SIZE;
     }
-    if (op > OP_16 && ++vm->ops > OPS_MAX) {
+    if (vm->version != SCRIPT_TAPSCRIPT && op > OP_16 && ++vm->ops > OPS_MAX) {
         return SCRIPT_ERROR_OP_COUNT;
     }
     if (is_disabled(op)) {
@@ -679,12 +788,37 @@ enum script_error script_execute(struct script_run *run, struct span script, enu
 {
     struct vm vm = {
         .run = run, .stack = &run->stack, .script = script, .version = version, .first_false = SIZE_MAX};
-    if (script.len > SCRIPT_BYTES_MAX) {
+    if (version != SCRIPT_TAPSCRIPT && script.len > SCRIPT_BYTES_MAX) {
         return SCRIPT_ERROR_SCRIPT_SIZE;
     }
     run->alt.count = 0;
-    while (vm.at < script.len) {
+    for (; vm.at < script.len; vm.position++) {
         TRY(step(&vm));
     }
     return vm.depth ? SCRIPT_ERROR_UNBALANCED_CONDITIONAL : SCRIPT_ERROR_OK;
+}
+
+/* BIP342: the codes that a later soft fork may give a meaning. */
+static bool is_op_success(uint8_t op)
+{
+    return op == 80 || op == 98 || (op >= 126 && op <= 129) || (op >= 131 && op <= 134) ||
+           (op >= 137 && op <= 138) || (op >= 141 && op <= 142) || (op >= 149 && op <= 153) ||
+           (op >= 187 && op <= 254);
+}
+
+enum script_error tapscript_scan(struct span script, bool *success)
+{
+    *success = false;
+    for (size_t at = 0; at < script.len;) {
+        uint8_t op;
+        struct span data;
+        if (!script_next_op(script, &at, &op, &data)) {
+            return SCRIPT_ERROR_BAD_OPCODE;
+        }
+        if (is_op_success(op)) {
+            *success = true;
+            return SCRIPT_ERROR_OK;
+        }
+    }
+    return SCRIPT_ERROR_OK;
 }

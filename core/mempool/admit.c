@@ -248,7 +248,7 @@ static void coins_are_here(void *context, struct coins_view *view)
         finish(a, &error);
         return;
     }
-    sighash_prepare(&a->cache, a->tx);
+    sighash_prepare(&a->cache, a->tx, a->spent);
     a->script_flags = SCRIPT_STANDARD_FLAGS;
     struct job *job = job_new(JOB_CHECK_SCRIPTS, scripts_checked, a);
     job->check.check = check_script;

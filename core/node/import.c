@@ -158,7 +158,7 @@ void import_block_result(struct node *node, const struct hash256 *hash, const st
     const uint64_t *place = map_get(&import->places, hash);
     import->in_flight--;
     import->accepted += !error;
-    if (error && error->kind != ERROR_UNJUDGED) {
+    if (error) {
         complain(import, "block at height %u (file offset %" PRIu64 ") refused: %s (%s)",
                  entry ? entry->height : 0, place ? *place : 0, error->word, error->text);
     }

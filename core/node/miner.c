@@ -26,7 +26,7 @@ static bool is_regtest(const struct node *node)
  * never delivers would stop us for good. */
 static bool should_mine(const struct node *node)
 {
-    return node->config.mine && !node->stopping && !node->unjudged && node->started && node_loaded(node) &&
+    return node->config.mine && !node->stopping && node->started && node_loaded(node) &&
            chain_near_tip(node->chain) && !chain_busy(node->chain) &&
            (node->config.seed_node || chain_tip(node->chain)->height > 0);
 }

@@ -167,17 +167,6 @@ static void on_block_result(void *context, const struct hash256 *hash, uint64_t 
     }
 }
 
-static void on_unjudged(void *context, const struct block_entry *entry, const struct error *error)
-{
-    struct node *node = context;
-    node->unjudged = true;
-    snprintf(node->warning, sizeof node->warning,
-             "stopped at height %u: block %u has a script that this version cannot judge (%.120s)",
-             entry->height - 1, entry->height, error->text);
-    log_error(LOG_CHAIN, "%s; nothing is marked invalid, nobody is blamed; a newer version goes on from here",
-              node->warning);
-}
-
 static void on_fatal(void *context, const struct error *error)
 {
     struct node *node = context;
@@ -216,9 +205,9 @@ static bool open_rooms(struct node *node, const struct store_reader *reader, str
     const struct node_config *config = &node->config;
     const struct chain_config chain_config = {config->params, config->coins_cache_bytes,
                                               config->recent_blocks_bytes, config->tx_index, &node->rng};
-    const struct chain_events chain_events = {
-        node,   node_submit, on_header,       on_connected, on_disconnected,
-        on_tip, on_durable,  on_block_result, on_unjudged,  on_fatal};
+    const struct chain_events chain_events = {node,         node_submit,     on_header,
+                                              on_connected, on_disconnected, on_tip,
+                                              on_durable,   on_block_result, on_fatal};
     node->chain = chain_open(&chain_config, &chain_events, reader, error);
     if (!node->chain) {
         return false;

@@ -216,11 +216,11 @@ RPC_HANDLER(getchaintips)
     put_open(out, NULL, '[');
     for (size_t i = 0; i < count; i++) {
         const struct block_entry *e = tips[i];
-        const char *status = e == chain_tip(chain)                       ? "active"
-                             : e->status & (BLOCK_BAD & ~BLOCK_UNJUDGED) ? "invalid"
-                             : !e->chain_tx                              ? "headers-only"
-                             : e->status & BLOCK_VALID                   ? "valid-fork"
-                                                                         : "valid-headers";
+        const char *status = e == chain_tip(chain)     ? "active"
+                             : e->status & BLOCK_BAD   ? "invalid"
+                             : !e->chain_tx            ? "headers-only"
+                             : e->status & BLOCK_VALID ? "valid-fork"
+                                                       : "valid-headers";
         put_open(out, NULL, '{');
         put_int(out, "height", e->height);
         put_hash(out, "hash", &e->hash);

@@ -113,8 +113,7 @@ void p2p_tx_result(struct p2p *p2p, struct tx *tx, peer_id source, const struct 
 {
     p2p->now = now;
     (void)source; /* a transaction that we do not want is nobody's crime */
-    if (error &&
-        (error->kind == ERROR_INVALID || error->kind == ERROR_POLICY || error->kind == ERROR_UNJUDGED)) {
+    if (error && (error->kind == ERROR_INVALID || error->kind == ERROR_POLICY)) {
         if (p2p->rejected.count >= REJECTED_MAX) {
             map_clear(&p2p->rejected);
         }
