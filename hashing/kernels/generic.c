@@ -55,7 +55,7 @@ static bool usable(void)
     return true;
 }
 
-static void compress(uint32_t state[8], const uint8_t *blocks, size_t count)
+void sha256_generic_compress(uint32_t state[8], const uint8_t *blocks, size_t count)
 {
     uint32_t w[64];
     for (; count; count--, blocks += 64) {
@@ -77,12 +77,12 @@ static void second_hash(uint32_t out[8], const uint32_t first[8])
     rounds(out, w);
 }
 
-static void double_64(uint8_t *out, const uint8_t *in, size_t count)
+void sha256_generic_double_64(uint8_t *out, const uint8_t *in, size_t count)
 {
     for (; count; count--, in += 64, out += 32) {
         uint32_t state[8], final[8], w[64] = {0};
         memcpy(state, sha256_iv, 32);
-        compress(state, in, 1);
+        sha256_generic_compress(state, in, 1);
         w[0] = 0x80000000;
         w[15] = 512;
         rounds(state, w);
@@ -93,7 +93,7 @@ static void double_64(uint8_t *out, const uint8_t *in, size_t count)
     }
 }
 
-static void header_hash(uint32_t out[8], const struct scan_job *job, uint32_t version_index, uint32_t nonce)
+void scan_hash(uint32_t out[8], const struct scan_job *job, uint32_t version_index, uint32_t nonce)
 {
     uint32_t w[64] = {job->tail[0], job->tail[1], job->tail[2], __builtin_bswap32(nonce), 0x80000000};
     w[15] = 640;
@@ -106,7 +106,7 @@ static void header_hash(uint32_t out[8], const struct scan_job *job, uint32_t ve
 bool scan_verify(const struct scan_job *job, uint32_t version_index, uint32_t nonce)
 {
     uint32_t hash[8];
-    header_hash(hash, job, version_index, nonce);
+    scan_hash(hash, job, version_index, nonce);
     for (int i = 7; i >= 0; i--) { /* as a little-endian number, word 7 is the most significant */
         uint32_t ours = __builtin_bswap32(hash[i]), limit;
         memcpy(&limit, job->target + 4 * i, 4);
@@ -133,4 +133,19 @@ static uint64_t scan(const struct scan_job *job, uint32_t first, uint64_t count,
     return done;
 }
 
-const struct sha256_kernel sha256_generic = {"generic", usable, compress, double_64, scan};
+static void last_words(const struct scan_job *job, uint32_t first, uint32_t *out)
+{
+    uint32_t hash[8];
+    for (uint32_t v = 0; v < job->version_count; v++) {
+        scan_hash(hash, job, v, first);
+        out[v] = hash[7];
+    }
+}
+
+const struct sha256_kernel sha256_generic = {.name = "generic",
+                                             .usable = usable,
+                                             .compress = sha256_generic_compress,
+                                             .double_64 = sha256_generic_double_64,
+                                             .scan = scan,
+                                             .batch_nonces = 1,
+                                             .last_words = last_words};

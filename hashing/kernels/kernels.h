@@ -38,6 +38,7 @@ void merkle_root(uint8_t out[32], uint8_t *leaves, size_t count, bool *mutated);
  * -------------------------------------------------------------------------------------------- */
 
 #define SCAN_VERSIONS_MAX 8
+#define SCAN_BATCH_MAX    32
 
 /* An 80-byte header for some versions (BIP320 rolling): one midstate per version, the same last 16 bytes. */
 struct scan_job {
@@ -66,6 +67,7 @@ uint32_t version_with(uint32_t version, uint32_t mask, uint32_t counter);
 /* ---- Selection
  * --------------------------------------------------------------------------------------------------- */
 
+/* What a kernel does not do itself is NULL, and another one does it. */
 struct sha256_kernel {
     const char *name;
     bool (*usable)(void); /* does this CPU have it? */
@@ -73,17 +75,42 @@ struct sha256_kernel {
     void (*double_64)(uint8_t *out, const uint8_t *in, size_t count);
     uint64_t (*scan)(const struct scan_job *job, uint32_t first, uint64_t count, struct scan_hit *hits,
                      size_t hits_max, size_t *found);
+    /* For tests: the last word (H7) of the hashes of the batch_nonces nonces from first on, out[version_index
+     * * batch_nonces + i]. Goes through the same code as scan. */
+    uint32_t batch_nonces; /* at most SCAN_BATCH_MAX */
+    void (*last_words)(const struct scan_job *job, uint32_t first, uint32_t *out);
 };
-/* All kernels of this build, best first; NULL-terminated. */
+/* All kernels of this build, most promising first; NULL-terminated. */
 extern const struct sha256_kernel *const sha256_kernels[];
-/* Runs the fixed vectors through a kernel; false when any answer is wrong. */
+/* Runs the fixed vectors through whatever the kernel does; false when any answer is wrong. */
 bool sha256_self_test(const struct sha256_kernel *kernel);
-/* The one in use: the first usable kernel that passes its self-test, chosen when the program is loaded. */
+/* True when the CPU has it and it passed its self-test when the program was loaded. */
+bool sha256_kernel_ready(const struct sha256_kernel *kernel);
+/* The one that scan_nonces uses: the first ready one, until sha256_kernel_measure or _force says otherwise.
+ */
 const struct sha256_kernel *sha256_kernel_in_use(void);
 /* Names of those that this CPU has but that failed the self-test, separated by blanks; "" normally. */
 const char *sha256_kernels_failed(void);
-/* Forces a kernel by name; false when there is none, or it is not usable or fails. Before threads start only.
- */
+/* A kernel of this build by name, ready or not; NULL: none. */
+const struct sha256_kernel *sha256_kernel_find(const char *name);
+/* Forces a kernel by name for all that it does; false when there is none, or it is not usable or fails.
+ * Before threads start only. */
 bool sha256_kernel_force(const char *name);
+
+/* The fastest ready kernel for one midstate or for `versions` of them on the calling thread's CPU: windows of
+ * about 1.5 ms of each candidate in turn, rounds times; the least time per hash counts. thread_time_ns is the
+ * caller's clock (this room has none): the CPU time of the calling thread. Changes nothing: the caller
+ * passes the kernel to scan_nonces_with. Pure but for the clock; any thread. */
+struct sha256_measured {
+    const struct sha256_kernel *kernel;
+    double ns_per_hash; /* least */
+};
+const struct sha256_kernel *sha256_kernel_measure(uint32_t versions, unsigned rounds,
+                                                  int64_t (*thread_time_ns)(void),
+                                                  struct sha256_measured *results, size_t results_max,
+                                                  size_t *result_count);
+/* scan_nonces by a kernel of the caller's choice (ready, with a scan). */
+uint64_t scan_nonces_with(const struct sha256_kernel *kernel, const struct scan_job *job, uint32_t first,
+                          uint64_t count, struct scan_hit *hits, size_t hits_max, size_t *found);
 
 #endif

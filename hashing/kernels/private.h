@@ -8,7 +8,17 @@
 
 extern const uint32_t sha256_k[64];
 extern const uint32_t sha256_iv[8];
-extern const struct sha256_kernel sha256_generic, sha256_shani;
+extern const struct sha256_kernel sha256_generic;
+void sha256_generic_compress(uint32_t state[8], const uint8_t *blocks, size_t count);
+void sha256_generic_double_64(uint8_t *out, const uint8_t *in, size_t count);
+#if defined(__x86_64__)
+extern const struct sha256_kernel sha256_shani_1, sha256_shani_2, sha256_shani_3, sha256_shani_4;
+extern const struct sha256_kernel sha256_avx2, sha256_avx512;
+void sha256_shani_compress(uint32_t state[8], const uint8_t *blocks, size_t count);
+void sha256_shani_double_64(uint8_t *out, const uint8_t *in, size_t count);
+#elif defined(__aarch64__)
+extern const struct sha256_kernel sha256_armv8;
+#endif
 
 static inline uint32_t load_be32(const uint8_t *p)
 {
@@ -23,19 +33,18 @@ static inline void store_be32(uint8_t *p, uint32_t v)
     memcpy(p, &v, 4);
 }
 
-/* The most significant 32 bits of the target: a hash whose own are larger cannot be a hit. */
-static inline uint32_t scan_threshold(const struct scan_job *job)
-{
-    uint32_t v;
-    memcpy(&v, job->target + 28, 4);
-    return v;
-}
+/* cpu.c: does this CPU have it, and does the operating system keep its registers? */
+bool cpu_has_shani(void);
+bool cpu_has_avx2(void);
+bool cpu_has_avx512(void); /* foundation and byte/word */
+bool cpu_has_armv8(void);  /* the SHA2 extension */
 
-/* shani_scan.c; only on x86-64. */
-uint64_t sha256_shani_scan(const struct scan_job *job, uint32_t first, uint64_t count, struct scan_hit *hits,
-                           size_t hits_max, size_t *found);
+/* Chosen when the program is loaded. */
+extern void (*sha256_compress)(uint32_t state[8], const uint8_t *blocks, size_t count);
+extern void (*sha256_double_64)(uint8_t *out, const uint8_t *in, size_t count);
 
-/* The whole truth about one nonce, by the generic code. */
+/* The whole truth about one nonce, by the generic code: the hash's words, and whether it is a hit. */
+void scan_hash(uint32_t out[8], const struct scan_job *job, uint32_t version_index, uint32_t nonce);
 bool scan_verify(const struct scan_job *job, uint32_t version_index, uint32_t nonce);
 
 #endif

@@ -9,7 +9,6 @@ void sha256_init(struct sha256_ctx *ctx)
 
 void sha256_update(struct sha256_ctx *ctx, const void *data, size_t len)
 {
-    const struct sha256_kernel *kernel = sha256_kernel_in_use();
     const uint8_t *p = data;
     size_t used = ctx->len % 64;
     ctx->len += len;
@@ -20,12 +19,12 @@ void sha256_update(struct sha256_ctx *ctx, const void *data, size_t len)
             return;
         }
         memcpy(ctx->block + used, p, room);
-        kernel->compress(ctx->state, ctx->block, 1);
+        sha256_compress(ctx->state, ctx->block, 1);
         p += room;
         len -= room;
     }
     if (len >= 64) {
-        kernel->compress(ctx->state, p, len / 64);
+        sha256_compress(ctx->state, p, len / 64);
         p += len / 64 * 64;
         len %= 64;
     }
@@ -42,7 +41,7 @@ void sha256_final(struct sha256_ctx *ctx, uint8_t out[32])
     last[used] = 0x80;
     uint64_t bits = __builtin_bswap64(ctx->len * 8);
     memcpy(last + total - 8, &bits, 8);
-    sha256_kernel_in_use()->compress(ctx->state, last, total / 64);
+    sha256_compress(ctx->state, last, total / 64);
     for (int i = 0; i < 8; i++) {
         store_be32(out + 4 * i, ctx->state[i]);
     }
@@ -65,7 +64,7 @@ void sha256d(uint8_t out[32], const void *data, size_t len)
 
 void sha256d_64(uint8_t *out, const uint8_t *in, size_t count)
 {
-    sha256_kernel_in_use()->double_64(out, in, count);
+    sha256_double_64(out, in, count);
 }
 
 void merkle_root(uint8_t out[32], uint8_t *leaves, size_t count, bool *mutated)
@@ -103,7 +102,7 @@ void scan_prepare(struct scan_job *job, const uint8_t header[80], const uint32_t
         job->version[v] = versions[v];
         memcpy(first, &versions[v], 4);
         memcpy(job->midstate[v], sha256_iv, 32);
-        sha256_generic.compress(job->midstate[v], first, 1);
+        sha256_compress(job->midstate[v], first, 1);
     }
     for (int i = 0; i < 3; i++) {
         job->tail[i] = load_be32(header + 64 + 4 * i);
@@ -111,11 +110,17 @@ void scan_prepare(struct scan_job *job, const uint8_t header[80], const uint32_t
     memcpy(job->target, target, 32);
 }
 
+uint64_t scan_nonces_with(const struct sha256_kernel *kernel, const struct scan_job *job, uint32_t first,
+                          uint64_t count, struct scan_hit *hits, size_t hits_max, size_t *found)
+{
+    uint64_t left = (UINT64_C(1) << 32) - first;
+    return kernel->scan(job, first, count < left ? count : left, hits, hits_max, found);
+}
+
 uint64_t scan_nonces(const struct scan_job *job, uint32_t first, uint64_t count, struct scan_hit *hits,
                      size_t hits_max, size_t *found)
 {
-    uint64_t left = (UINT64_C(1) << 32) - first;
-    return sha256_kernel_in_use()->scan(job, first, count < left ? count : left, hits, hits_max, found);
+    return scan_nonces_with(sha256_kernel_in_use(), job, first, count, hits, hits_max, found);
 }
 
 uint32_t version_with(uint32_t version, uint32_t mask, uint32_t counter)

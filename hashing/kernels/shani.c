@@ -2,27 +2,17 @@
  * SHA-NI (x86-64): messages one compression at a time, 64-byte nodes four side by side, since one stream
  * leaves the SHA unit idle while it waits for its own last round. The padding that follows 64 bytes has a
  * constant schedule, so the second of a node's three compressions is rounds only. The nonce scan is in
- * shani_scan.c.
+ * scan_shani.c.
  */
 #include "hashing/kernels/private.h"
 
 #if defined(__x86_64__)
 
-#include <cpuid.h>
 #include <immintrin.h>
 
 #define SHANI  __attribute__((target("sha,sse4.1")))
 #define INLINE SHANI __attribute__((always_inline)) static inline
 #define LANES  4
-
-static bool usable(void)
-{
-    unsigned a, b, c, d;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_SSSE3) || !(c & bit_SSE4_1)) {
-        return false;
-    }
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_SHA);
-}
 
 struct lane { /* the state in the order that the instructions want */
     __m128i abef, cdgh;
@@ -106,7 +96,7 @@ INLINE __m128i byte_swapped(const uint8_t *p)
     return _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)p), order);
 }
 
-SHANI static void compress(uint32_t state[8], const uint8_t *blocks, size_t count)
+SHANI void sha256_shani_compress(uint32_t state[8], const uint8_t *blocks, size_t count)
 {
     struct lane s = state_load(state);
     for (; count; count--, blocks += 64) {
@@ -170,7 +160,7 @@ INLINE void double_64_lanes(uint8_t *out, const uint8_t *in, const int n)
     }
 }
 
-SHANI static void double_64(uint8_t *out, const uint8_t *in, size_t count)
+SHANI void sha256_shani_double_64(uint8_t *out, const uint8_t *in, size_t count)
 {
     for (; count >= LANES; count -= LANES, in += 64 * LANES, out += 32 * LANES) {
         double_64_lanes(out, in, LANES);
@@ -179,15 +169,5 @@ SHANI static void double_64(uint8_t *out, const uint8_t *in, size_t count)
         double_64_lanes(out, in, 1);
     }
 }
-
-const struct sha256_kernel sha256_shani = {"sha-ni", usable, compress, double_64, sha256_shani_scan};
-
-#else
-
-static bool usable(void)
-{
-    return false;
-}
-const struct sha256_kernel sha256_shani = {"sha-ni", usable, 0, 0, 0};
 
 #endif

@@ -1,7 +1,7 @@
 /*
  * The nonce scan on SHA-NI, with every shortcut that an 80-byte header allows. Two shapes share the rounds:
  * plain (neighbouring nonces under one midstate) and rolling (one nonce under several midstates, whose
- * message schedule of the first hash is then done once for all: BIP320).
+ * message schedule of the first hash is then done once for all: BIP320). One to four streams: a kernel each.
  *
  * What is never computed: rounds 0..3 of the first hash (done once with nonce 0, the nonce is then added to A
  * and E), the schedule where it is constant, the last three rounds of the second hash. The last word of a
@@ -11,18 +11,14 @@
  * cycles of dispatch each), 19 msg1, about 114 simple ones; rolling with four midstates: 11/4 + 12 msg2,
  * 8/4 + 11 msg1. Latency of rnds2 is four cycles, so three or four streams run side by side.
  */
-#include "hashing/kernels/private.h"
+#include "hashing/kernels/scan.h"
 
 #if defined(__x86_64__)
 
 #include <immintrin.h>
 
-#define SHANI         __attribute__((target("sha,sse4.1")))
-#define INLINE        SHANI __attribute__((always_inline)) static inline
-#define PLAIN_LANES   3
-#define ROLLING_LANES 4
-#define CHUNK         1024u
-#define IV7           0x5be0cd19u
+#define SHANI  __attribute__((target("sha,sse4.1")))
+#define INLINE SHANI __attribute__((always_inline)) static inline
 
 struct lane {
     __m128i abef, cdgh;
@@ -36,6 +32,7 @@ struct midstate {      /* of one version */
 struct tail {       /* what the last 16 bytes of the header make constant */
     __m128i q4;     /* W16, W17, and W18, W19 without the nonce */
     __m128i q5, q7; /* addends of W20..23 and W28..31 */
+    __m128i kw[3];  /* K + W of rounds 4..15 */
 };
 
 static inline uint32_t rotr(uint32_t x, int n)
@@ -46,32 +43,11 @@ static inline uint32_t s0(uint32_t x)
 {
     return rotr(x, 7) ^ rotr(x, 18) ^ x >> 3;
 }
-static inline uint32_t s1(uint32_t x)
-{
-    return rotr(x, 17) ^ rotr(x, 19) ^ x >> 10;
-}
 
 INLINE __m128i words(uint32_t w0, uint32_t w1, uint32_t w2, uint32_t w3)
 {
     return _mm_set_epi32((int)w3, (int)w2, (int)w1, (int)w0);
 }
-
-/* K, and K + W where W is constant: rounds 4..15 of the first hash, 8..15 of the second. */
-static const uint32_t first_constant[12] __attribute__((aligned(16))) = {0x3956c25b + 0x80000000u,
-                                                                         0x59f111f1,
-                                                                         0x923f82a4,
-                                                                         0xab1c5ed5,
-                                                                         0xd807aa98,
-                                                                         0x12835b01,
-                                                                         0x243185be,
-                                                                         0x550c7dc3,
-                                                                         0x72be5d74,
-                                                                         0x80deb1fe,
-                                                                         0x9bdc06a7,
-                                                                         0xc19bf174 + 640u};
-static const uint32_t second_constant[8] __attribute__((aligned(16))) = {
-    0xd807aa98 + 0x80000000u, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7,
-    0xc19bf174 + 256u};
 
 INLINE __m128i load(const uint32_t *p)
 {
@@ -129,7 +105,7 @@ INLINE void second(__m128i *out, struct lane *s, const __m128i *start_abef, cons
 {
     __m128i w[4][4], kw[4];
     const __m128i iv_abef = words(0x9b05688c, 0x510e527f, 0xbb67ae85, 0x6a09e667);
-    const __m128i iv_cdgh = words(IV7, 0x1f83d9ab, 0xa54ff53a, 0x3c6ef372);
+    const __m128i iv_cdgh = words(SCAN_IV7, 0x1f83d9ab, 0xa54ff53a, 0x3c6ef372);
     const __m128i q2 = words(0x80000000u, 0, 0, 0), q3 = words(0, 0, 0, 256);
 #pragma GCC unroll 4
     for (int l = 0; l < n; l++) {
@@ -147,8 +123,8 @@ INLINE void second(__m128i *out, struct lane *s, const __m128i *start_abef, cons
         }
         quad(s, kw, n);
     }
-    quad_same(s, load(second_constant), n);
-    quad_same(s, load(second_constant + 4), n);
+    quad_same(s, load(scan_second_kw), n);
+    quad_same(s, load(scan_second_kw + 4), n);
 #pragma GCC unroll 4
     for (int l = 0; l < n; l++) { /* words 16..31 */
         __m128i q4 = _mm_sha256msg2_epu32(_mm_sha256msg1_epu32(w[l][0], w[l][1]), q3);
@@ -213,7 +189,7 @@ INLINE void rolling(__m128i *out, const struct midstate *mid, const struct tail 
     first_words(q, tail, word);
 #pragma GCC unroll 3
     for (int i = 0; i < 3; i++) {
-        quad_same(s, load(first_constant + 4 * i), n);
+        quad_same(s, tail->kw[i], n);
     }
 #pragma GCC unroll 4
     for (int i = 4; i < 8; i++) {
@@ -247,7 +223,7 @@ INLINE void plain(__m128i *out, const struct midstate *mid, const struct tail *t
     }
 #pragma GCC unroll 3
     for (int i = 0; i < 3; i++) {
-        quad_same(s, load(first_constant + 4 * i), n);
+        quad_same(s, tail->kw[i], n);
     }
 #pragma GCC unroll 4
     for (int i = 4; i < 8; i++) {
@@ -283,125 +259,131 @@ INLINE struct lane lane_of(const uint32_t state[8])
                          words(state[7], state[6], state[3], state[2])};
 }
 
-SHANI static void prepare_midstate(struct midstate *out, const uint32_t state[8], const uint32_t tail[3])
-{
-    struct lane s = out->start = lane_of(state);
-    __m128i kw = _mm_add_epi32(words(tail[0], tail[1], tail[2], 0), load(sha256_k));
-    quad(&s, &kw, 1);
-    out->after = s;
-}
-
-SHANI static void prepare_tail(struct tail *out, const uint32_t w[3])
-{
-    uint32_t w16 = w[0] + s0(w[1]), w17 = s1(640) + w[1] + s0(w[2]);
-    uint32_t c18 = s1(w16) + w[2], c19 = s1(w17) + s0(0x80000000u);
-    out->q4 = words(w16, w17, c18, c19);
-    out->q5 = words(0x80000000u, 0, 640, w16);
-    out->q7 = words(0, 0, s0(640), 640 + s0(w16));
-}
-
-/* Bits that a last word (as the rounds give it, before the IV is added) must have zero to stay below target.
- */
-static uint32_t hit_mask(const struct scan_job *job)
-{
-    uint32_t threshold = scan_threshold(job);
-    uint32_t zero_bits = threshold ? (uint32_t)__builtin_clz(threshold) : 32;
-    return __builtin_bswap32(zero_bits ? ~UINT32_C(0) << (32 - zero_bits) : 0);
-}
-
-/* One bit per stream whose last word passes the mask. */
-INLINE int passing(const __m128i *e, __m128i mask, __m128i iv7, const int n)
-{
-    __m128i all = n == 4 ? _mm_unpacklo_epi64(_mm_unpacklo_epi32(e[0], e[1]), _mm_unpacklo_epi32(e[2], e[3]))
-                         : _mm_unpacklo_epi64(_mm_unpacklo_epi32(e[0], e[1]), _mm_unpacklo_epi32(e[2], e[2]));
-    __m128i zero = _mm_cmpeq_epi32(_mm_and_si128(_mm_add_epi32(all, iv7), mask), _mm_setzero_si128());
-    return _mm_movemask_ps(_mm_castsi128_ps(zero)) & ((1 << n) - 1);
-}
-
-struct hits {
-    struct scan_hit *items;
-    size_t count, max;
-    bool overflow;
+struct ready { /* struct scan_prepared in the instructions' order */
+    struct midstate mid[SCAN_VERSIONS_MAX];
+    struct tail tail;
 };
 
-static void look_closer(struct hits *hits, const struct scan_job *job, uint32_t version, uint32_t nonce)
+SHANI static void make_ready(struct ready *out, const struct scan_prepared *p)
 {
-    if (scan_verify(job, version, nonce)) {
-        if (hits->count == hits->max) {
-            hits->overflow = true;
-        } else {
-            hits->items[hits->count++] = (struct scan_hit){job->version[version], nonce};
-        }
+    const struct scan_tail *tail = &p->tail;
+    for (uint32_t v = 0; v < p->job->version_count; v++) {
+        out->mid[v] = (struct midstate){lane_of(p->mid[v].start), lane_of(p->mid[v].after)};
+    }
+    out->tail.q4 = words(tail->w16, tail->w17, tail->w18, tail->w19);
+    out->tail.q5 = words(0x80000000u, 0, 640, tail->w16);
+    out->tail.q7 = words(0, 0, tail->w30, tail->w31);
+    for (int i = 0; i < 3; i++) {
+        out->tail.kw[i] =
+            words(tail->kw[4 + 4 * i], tail->kw[5 + 4 * i], tail->kw[6 + 4 * i], tail->kw[7 + 4 * i]);
     }
 }
 
-struct prepared {
-    struct midstate mid[SCAN_VERSIONS_MAX];
-    struct tail tail;
-    __m128i mask, iv7;
-};
-
-SHANI static void scan_plain(const struct scan_job *job, const struct prepared *p, uint32_t version,
-                             uint32_t first, uint32_t count, struct hits *hits)
+/* One bit per stream whose last word passes the mask. */
+INLINE unsigned passing(const __m128i *e, __m128i mask, const int n)
 {
-    for (uint32_t done = 0; done < count; done += PLAIN_LANES) {
-        __m128i e[PLAIN_LANES];
-        plain(e, &p->mid[version], &p->tail, first + done, PLAIN_LANES);
-        int bits = passing(e, p->mask, p->iv7, PLAIN_LANES);
-        for (; __builtin_expect(bits, 0); bits &= bits - 1) {
-            uint32_t l = (uint32_t)__builtin_ctz((unsigned)bits);
+    __m128i low = n > 1 ? _mm_unpacklo_epi32(e[0], e[1]) : e[0];
+    __m128i high = n > 3 ? _mm_unpacklo_epi32(e[2], e[3]) : n > 2 ? e[2] : low;
+    __m128i all = _mm_add_epi32(_mm_unpacklo_epi64(low, high), _mm_set1_epi32((int)SCAN_IV7));
+    __m128i zero = _mm_cmpeq_epi32(_mm_and_si128(all, mask), _mm_setzero_si128());
+    return (unsigned)_mm_movemask_ps(_mm_castsi128_ps(zero)) & ((1u << n) - 1);
+}
+
+INLINE void scan_plain(const struct scan_prepared *p, const struct ready *r, uint32_t version, uint32_t first,
+                       uint32_t count, struct scan_list *list, const int n)
+{
+    __m128i e[4], mask = _mm_set1_epi32((int)p->mask);
+    for (uint32_t done = 0; done < count; done += (uint32_t)n) {
+        plain(e, &r->mid[version], &r->tail, first + done, n);
+        unsigned bits = passing(e, mask, n);
+        for (; __builtin_expect(bits != 0, 0); bits &= bits - 1) {
+            uint32_t l = (uint32_t)__builtin_ctz(bits);
             if (done + l < count) {
-                look_closer(hits, job, version, first + done + l);
+                scan_candidate(list, p->job, version, first + done + l);
             }
         }
     }
 }
 
-SHANI static void scan_rolling(const struct scan_job *job, const struct prepared *p, uint32_t version,
-                               uint32_t first, uint32_t count, struct hits *hits)
+INLINE void scan_rolling(const struct scan_prepared *p, const struct ready *r, uint32_t version,
+                         uint32_t first, uint32_t count, struct scan_list *list, const int n)
 {
+    __m128i e[4], mask = _mm_set1_epi32((int)p->mask);
     for (uint32_t done = 0; done < count; done++) {
-        __m128i e[ROLLING_LANES];
-        rolling(e, &p->mid[version], &p->tail, first + done, ROLLING_LANES);
-        int bits = passing(e, p->mask, p->iv7, ROLLING_LANES);
-        for (; __builtin_expect(bits, 0); bits &= bits - 1) {
-            look_closer(hits, job, version + (uint32_t)__builtin_ctz((unsigned)bits), first + done);
+        rolling(e, &r->mid[version], &r->tail, first + done, n);
+        unsigned bits = passing(e, mask, n);
+        for (; __builtin_expect(bits != 0, 0); bits &= bits - 1) {
+            scan_candidate(list, p->job, version + (uint32_t)__builtin_ctz(bits), first + done);
         }
     }
 }
 
-SHANI uint64_t sha256_shani_scan(const struct scan_job *job, uint32_t first, uint64_t count,
-                                 struct scan_hit *hits, size_t hits_max, size_t *found)
+/* Versions in groups of n; what is left over, and a job without rolling, plain. */
+INLINE void some(const struct scan_prepared *p, uint32_t first, uint32_t count, struct scan_list *list,
+                 const int n)
 {
-    struct prepared p;
-    struct hits list = {hits, 0, hits_max, false};
-    for (uint32_t v = 0; v < job->version_count; v++) {
-        prepare_midstate(&p.mid[v], job->midstate[v], job->tail);
+    struct ready r;
+    uint32_t v = 0, group = (uint32_t)n;
+    make_ready(&r, p);
+    for (; n > 1 && v + group <= p->job->version_count; v += group) {
+        scan_rolling(p, &r, v, first, count, list, n);
     }
-    prepare_tail(&p.tail, job->tail);
-    p.mask = _mm_set1_epi32((int)hit_mask(job));
-    p.iv7 = _mm_set1_epi32((int)IV7);
-    uint64_t done = 0;
-    uint32_t chunk = CHUNK;
-    while (done < count && chunk) {
-        size_t before = list.count;
-        uint32_t some = count - done < chunk ? (uint32_t)(count - done) : chunk, v = 0;
-        for (; v + ROLLING_LANES <= job->version_count; v += ROLLING_LANES) {
-            scan_rolling(job, &p, v, first + (uint32_t)done, some, &list);
-        }
-        for (; v < job->version_count; v++) {
-            scan_plain(job, &p, v, first + (uint32_t)done, some, &list);
-        }
-        if (list.overflow) { /* the same nonces again, no more than there is room for */
-            list.overflow = false;
-            list.count = before;
-            chunk = (uint32_t)((hits_max - before) / job->version_count);
-        } else {
-            done += some;
-        }
+    for (; v < p->job->version_count; v++) {
+        scan_plain(p, &r, v, first, count, list, n);
     }
-    *found = list.count;
-    return done;
 }
+
+/* The last words of n nonces under every version, by the same two shapes. */
+INLINE void words_of_batch(const struct scan_job *job, uint32_t first, uint32_t *out, const int n)
+{
+    struct scan_prepared p;
+    struct ready r;
+    __m128i e[4];
+    uint32_t v = 0, group = (uint32_t)n;
+    scan_make_ready(&p, job);
+    make_ready(&r, &p);
+    for (; n > 1 && v + group <= job->version_count; v += group) {
+        for (uint32_t i = 0; i < group; i++) {
+            rolling(e, &r.mid[v], &r.tail, first + i, n);
+            for (uint32_t l = 0; l < group; l++) {
+                out[(v + l) * group + i] = (uint32_t)_mm_cvtsi128_si32(e[l]) + SCAN_IV7;
+            }
+        }
+    }
+    for (; v < job->version_count; v++) {
+        plain(e, &r.mid[v], &r.tail, first, n);
+        for (uint32_t l = 0; l < group; l++) {
+            out[v * group + l] = (uint32_t)_mm_cvtsi128_si32(e[l]) + SCAN_IV7;
+        }
+    }
+}
+
+/* The kernel of each width. */
+#define WIDTH(n)                                                                                             \
+    SHANI static void some_##n(const struct scan_prepared *p, uint32_t first, uint32_t count,                \
+                               struct scan_list *list)                                                       \
+    {                                                                                                        \
+        some(p, first, count, list, n);                                                                      \
+    }                                                                                                        \
+    static uint64_t scan_##n(const struct scan_job *job, uint32_t first, uint64_t count,                     \
+                             struct scan_hit *hits, size_t hits_max, size_t *found)                          \
+    {                                                                                                        \
+        return scan_run(some_##n, job, first, count, hits, hits_max, found);                                 \
+    }                                                                                                        \
+    SHANI static void last_words_##n(const struct scan_job *job, uint32_t first, uint32_t *out)              \
+    {                                                                                                        \
+        words_of_batch(job, first, out, n);                                                                  \
+    }                                                                                                        \
+    const struct sha256_kernel sha256_shani_##n = {.name = "sha-ni-" #n,                                     \
+                                                   .usable = cpu_has_shani,                                  \
+                                                   .compress = sha256_shani_compress,                        \
+                                                   .double_64 = sha256_shani_double_64,                      \
+                                                   .scan = scan_##n,                                         \
+                                                   .batch_nonces = n,                                        \
+                                                   .last_words = last_words_##n};
+WIDTH(1)
+WIDTH(2)
+WIDTH(3)
+WIDTH(4)
 
 #endif
