@@ -22,12 +22,12 @@ static bool is_regtest(const struct node *node)
 }
 
 /* May this node mine of its own accord now? On an empty chain only a seed may; far behind its peers nobody
- * should. A block or two that are announced and not here yet are no reason to stop: whoever announces and
- * never delivers would stop us for good. */
+ * should. Blocks that are announced and never delivered are no reason to stop (p2p_near_tip): whoever
+ * announces them would stop us for good. */
 static bool should_mine(const struct node *node)
 {
     return node->config.mine && !node->stopping && node->started && node_loaded(node) &&
-           chain_near_tip(node->chain) && !chain_busy(node->chain) &&
+           p2p_near_tip(node->p2p) && !chain_busy(node->chain) &&
            (node->config.seed_node || chain_tip(node->chain)->height > 0);
 }
 

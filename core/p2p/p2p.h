@@ -83,6 +83,9 @@ void p2p_tx_result(struct p2p *p2p, struct tx *tx, peer_id source, const struct 
 
 /* No connected peer has offered more work than our tip has, nothing is being fetched. */
 bool p2p_synced(const struct p2p *p2p);
+/* We are not catching up: at most a block or two of the best headers are missing, or nobody has delivered any
+ * of those for 10 s. Whoever shows headers and keeps the blocks must not silence a network. */
+bool p2p_near_tip(const struct p2p *p2p);
 struct p2p_peer_info {
     peer_id id;
     char address[80], node[80]; /* node: the configured name when it is one of ours to keep, else empty */

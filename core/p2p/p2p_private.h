@@ -87,6 +87,8 @@ struct p2p {
     uint64_t nonce; /* to recognise ourselves */
     size_t send_total, receive_total, inbound_count;
     struct moment now;
+    int64_t progress_us; /* the last block that was asked for has come, or the first header beyond our tip */
+    bool announcement_due; /* the tip was kept to ourselves while we were catching up */
     bool requesting, request_again;
 };
 
@@ -140,6 +142,6 @@ void handle_notfound(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_mempool(struct p2p *p2p, struct peer *peer);
 void relay_forget_peer(struct p2p *p2p, struct peer *peer);
 void relay_tick(struct p2p *p2p);
-void relay_new_tip(struct p2p *p2p);
+void relay_announce_tip(struct p2p *p2p);
 
 #endif

@@ -21,7 +21,7 @@ static void handle_tx_inv(struct p2p *p2p, struct peer *peer, const struct hash2
     peer_knows(p2p, peer, hash);
     const struct mempool_entry *entry =
         by_wtxid ? mempool_find_wtxid(p2p->pool, hash) : mempool_find(p2p->pool, hash);
-    if (entry || map_get(&p2p->rejected, hash) || !chain_near_tip(p2p->chain)) {
+    if (entry || map_get(&p2p->rejected, hash) || !p2p_near_tip(p2p)) {
         return;
     }
     struct tx_request *request = map_get(&p2p->tx_requests, hash);
@@ -240,6 +240,18 @@ static void announce_tip(struct p2p *p2p, struct peer *peer, const struct block_
     message_send(p2p, peer, "inv", &b);
 }
 
+void relay_announce_tip(struct p2p *p2p)
+{
+    p2p->announcement_due = false;
+    LIST_EACH(at, &p2p->peers)
+    {
+        struct peer *peer = CONTAINER_OF(at, struct peer, link);
+        if (peer_ready(peer)) {
+            announce_tip(p2p, peer, chain_tip(p2p->chain));
+        }
+    }
+}
+
 void p2p_tip_changed(struct p2p *p2p, const struct block_entry *old_tip, const struct block_entry *tip,
                      struct moment now)
 {
@@ -247,14 +259,9 @@ void p2p_tip_changed(struct p2p *p2p, const struct block_entry *old_tip, const s
     if (old_tip != tip) {
         map_clear(&p2p->rejected);
     }
-    if (chain_near_tip(p2p->chain)) { /* nobody wants to hear of each block while we catch up */
-        LIST_EACH(at, &p2p->peers)
-        {
-            struct peer *peer = CONTAINER_OF(at, struct peer, link);
-            if (peer_ready(peer)) {
-                announce_tip(p2p, peer, tip);
-            }
-        }
+    p2p->announcement_due = true;
+    if (p2p_near_tip(p2p)) { /* nobody wants to hear of each block while we catch up */
+        relay_announce_tip(p2p);
     }
     sync_request_blocks(p2p);
 }

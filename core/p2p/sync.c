@@ -13,6 +13,7 @@
 #define BLOCK_TIMEOUT_MAX_US (60 * US_PER_S)
 #define REST_US              (10 * US_PER_S)
 #define HEADERS_TIMEOUT_US   (30 * US_PER_S)
+#define WITHHELD_US          (10 * US_PER_S)
 #define UNCONNECTING_MAX     10u
 #define SIDE_HEADERS_MAX     20000u /* headers without more work than ours that one peer may make us keep */
 
@@ -63,6 +64,9 @@ void handle_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
         return;
     }
     peer->headers_asked_us = 0;
+    if (chain_near_tip(p2p->chain)) {
+        p2p->progress_us = p2p->now.mono_us;
+    }
     for (size_t i = 0; i < count; i++) {
         struct block_header header;
         struct error error = {0};
@@ -252,6 +256,9 @@ void handle_block(struct p2p *p2p, struct peer *peer, struct span payload)
     if (entry) {
         learn_best(peer, entry);
     }
+    if (asked && entry && block_ancestor(chain_best_header(p2p->chain), entry->height) == entry) {
+        p2p->progress_us = p2p->now.mono_us;
+    }
     peer_id id = peer->id;
     if (!chain_accept_block(p2p->chain, block, p2p->now, asked, id, &error)) {
         p2p_block_result(p2p, &block->hash, id, &error, p2p->now);
@@ -311,6 +318,15 @@ void sync_tick(struct p2p *p2p)
     if (freed || !p2p->block_requests.count) {
         sync_request_blocks(p2p);
     }
+    if (p2p->announcement_due && p2p_near_tip(p2p)) {
+        relay_announce_tip(p2p);
+    }
+}
+
+bool p2p_near_tip(const struct p2p *p2p)
+{
+    return chain_near_tip(p2p->chain) ||
+           (!chain_loading(p2p->chain) && p2p->now.mono_us - p2p->progress_us > WITHHELD_US);
 }
 
 bool p2p_synced(const struct p2p *p2p)

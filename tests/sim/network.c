@@ -1,6 +1,8 @@
 /*
  * Connections between the nodes: dials that may fail, bytes that arrive later and in other pieces than they
- * were sent, links that are cut (nothing arrives until they heal), connections that break, bounded windows.
+ * were sent, pieces that are lost and sent again, limited bandwidth and windows, links that are cut (nothing
+ * arrives until they heal), connections that break. Order is kept within a connection, as TCP does, and
+ * nowhere else.
  * Not here: what the bytes mean.
  */
 #include <stdio.h>
@@ -44,7 +46,7 @@ static bool is_cut(const struct connection *c)
 
 static bool alive(const struct end *end)
 {
-    return !end->closed && end->node->node && end->node->life == end->life;
+    return !end->closed && sim_alive(end->node) && end->node->life == end->life;
 }
 
 static struct connection *connection_by_id(struct world *world, uint64_t id)
@@ -217,6 +219,12 @@ static void pump(struct connection *c, int from)
         receiver->flight_bytes += len;
         taken += len;
         receiver->last_arrival_us = MAX(receiver->last_arrival_us, world->now_us + latency(world));
+        if (chance(world, world->loss_percent)) {
+            receiver->last_arrival_us += pick_between(world, US / 5, US);
+        }
+        if (world->bytes_per_second) {
+            receiver->last_arrival_us += (int64_t)(len * (uint64_t)US / world->bytes_per_second);
+        }
         later(c, !from, receiver->last_arrival_us - world->now_us, arrive);
     }
     if (taken) {
@@ -234,6 +242,11 @@ void network_send(struct sim_node *n, peer_id peer, struct buf *bytes)
     int side;
     struct connection *c = connection_of(n, peer, &side);
     if (c) {
+        if (n->world->verbose && bytes->len >= 24 &&
+            load_le32(bytes->data) == load_le32(n->world->params.magic)) {
+            printf("%10.3f n%u to n%u: %.12s, %zu bytes\n", (double)n->world->now_us / 1e6, n->index,
+                   c->ends[!side].node->index, (const char *)bytes->data + 4, bytes->len - 24);
+        }
         buf_bytes(&c->ends[side].queue, bytes->data, bytes->len);
         pump(c, side);
     }
@@ -265,7 +278,7 @@ static void dial_arrives(struct world *world, struct task *task)
 {
     struct sim_node *from = task->node, *to = &world->nodes[task->side];
     bool cut = world->cut[from->index][to->index];
-    if (!to->node || cut) {
+    if (!sim_alive(to) || cut) {
         struct task *failed = world_later(world, cut ? 2 * US : latency(world), from, dial_failed);
         failed->number = task->number;
         failed->side = cut;
@@ -290,7 +303,7 @@ void network_dial(struct sim_node *n, peer_id peer, const char *host)
     struct task *task = world_later(n->world, latency(n->world), n, dial_arrives);
     task->number = peer;
     task->side = atoi(host + 1); /* n3 */
-    CHECK(host[0] == 'n' && task->side >= 0 && task->side < SIM_NODES_MAX);
+    CHECK(host[0] == 'n' && task->side >= 0 && task->side < SIM_PLACES_MAX);
 }
 
 /* ---- Weather ------------------------------------------------------------------------------------------- */

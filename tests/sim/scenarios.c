@@ -87,6 +87,11 @@ static struct block *read_block(struct sim_node *n, const struct block_entry *e)
     return block;
 }
 
+struct block *scenarios_tip_block(struct sim_node *n)
+{
+    return read_block(n, chain_tip(node_chain(n->node)));
+}
+
 static void learn_coinbases(struct sim_node *n)
 {
     struct world *world = n->world;
@@ -127,6 +132,23 @@ static bool is_spendable(struct sim_node *n, const struct money *money)
     const struct block_entry *e = chain_find(chain, &money->block);
     return e && chain_contains(chain, e) &&
            money->height + n->world->params.maturity <= chain_tip(chain)->height + 1;
+}
+
+bool scenarios_some_coin(struct world *world, const struct chain *chain, const struct block_entry *parent,
+                         struct outpoint *coin)
+{
+    const struct wallet *wallet = wallet_of(world);
+    for (size_t i = 0; i < wallet->money_count; i++) {
+        const struct money *money = &wallet->money[i];
+        const struct block_entry *e =
+            money->coinbase && !money->used ? chain_find(chain, &money->block) : NULL;
+        if (e && block_ancestor(parent, e->height) == e &&
+            e->height + world->params.maturity <= parent->height + 1) {
+            *coin = money->outpoint;
+            return true;
+        }
+    }
+    return false;
 }
 
 static void payment_answered(struct world *world, struct sim_call *call, const char *reply)
@@ -318,6 +340,7 @@ static bool agree(struct world *world)
     int64_t since = world->now_us, tie_since = 0;
     bool tie;
     network_heal(world);
+    world_truce(world);
     for (uint32_t i = 0; i < world->node_count; i++) {
         node_set_rate(&world->nodes[i], 0);
         if (!world->nodes[i].node && !node_up(&world->nodes[i])) {
@@ -375,6 +398,21 @@ static bool same_money(struct world *world)
     }
     json_decref(first);
     return ok;
+}
+
+/* What liars said is on nobody's best chain. */
+static bool no_lie_believed(struct world *world)
+{
+    char text[HASH256_TEXT];
+    for (uint32_t i = 0; i < world->node_count; i++) {
+        for (const struct block_entry *e = tip_of(&world->nodes[i]); e; e = e->prev) {
+            if (map_get(&world->lies, &e->hash)) {
+                return world_fail(world, "node %u has believed a lie: block %u %s", i, e->height,
+                                  hash256_text(text, &e->hash));
+            }
+        }
+    }
+    return true;
 }
 
 /* What was promised is known to everybody who promised it, and the best chain is at least as good. */
@@ -500,7 +538,7 @@ static bool stops_cleanly(struct world *world)
 /* Everybody agrees, with a newcomer that has the chain from nobody but the others. */
 static void finish(struct world *world)
 {
-    if (!agree(world) || !same_money(world) || !promises_kept(world)) {
+    if (!agree(world) || !no_lie_believed(world) || !same_money(world) || !promises_kept(world)) {
         return;
     }
     struct sim_node *fresh = world_add_node(world, false, (const uint32_t[]){0, 1}, 2);
@@ -604,7 +642,7 @@ static void run_partition(struct world *world)
     for (uint32_t i = 0; i < count; i++) {
         node_set_rate(&world->nodes[i], 0);
     }
-    world_run(world, 5 * US); /* each half comes to rest */
+    world_run(world, 30 * US); /* each half comes to rest */
     struct hash256 old_a = tip_of(a)->hash, old_b = tip_of(b)->hash;
     if (!agree(world)) {
         return;
@@ -710,9 +748,36 @@ static void run_chaos(struct world *world)
     finish(world);
 }
 
+/* Two liars among five nodes, of which some dial them; the clocks of the honest ones differ too. */
+static void run_liars(struct world *world)
+{
+    uint32_t count = 3 + (uint32_t)pick(world, 3);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t connects[3] = {(i + 1) % count, SIM_NODES_MAX, SIM_NODES_MAX + 1};
+        struct sim_node *n = world_add_node(world, i < 3, connects, 1 + (size_t)pick(world, 3));
+        n->hash_rate = i < 3 ? (double)pick_between(world, 2, 6) : 0;
+        n->skew_us = pick_between(world, -20 * US, 20 * US);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        node_up(&world->nodes[i]);
+    }
+    world_add_liar(world);
+    world_add_liar(world);
+    uint32_t height = tip_of(&world->nodes[0])->height;
+    for (unsigned i = 0; i < 60 && !*world->failure; i++) {
+        pay_now_and_then(world, 15);
+        if (chance(world, 5)) {
+            network_drop_one(world);
+        }
+        world_run(world, US);
+    }
+    if (!*world->failure && tip_of(&world->nodes[0])->height < height + 3) {
+        world_fail(world, "liars have stopped the chain at height %u", tip_of(&world->nodes[0])->height);
+    }
+    finish(world);
+}
+
 const struct scenario scenarios[] = {
-    {"partition", run_partition},
-    {"power", run_power},
-    {"chaos", run_chaos},
-    {NULL, NULL},
+    {"partition", run_partition}, {"power", run_power}, {"chaos", run_chaos},
+    {"liars", run_liars},         {NULL, NULL},
 };

@@ -13,6 +13,8 @@
 
 #define US             INT64_C(1000000)
 #define SIM_NODES_MAX  10
+#define SIM_LIARS_MAX  2
+#define SIM_PLACES_MAX (SIM_NODES_MAX + SIM_LIARS_MAX)
 #define SIM_FILES_MAX  4
 #define SIM_CONNECTS   4
 #define SIM_START_UNIX INT64_C(1767230000) /* a while after the genesis block of cluster networks */
@@ -103,6 +105,7 @@ struct sim_node {
     struct world *world;
     uint32_t index, life;
     struct node *node; /* NULL: down */
+    struct liar *liar; /* not NULL: no node at all, but a peer that lies (liar.c) */
     struct node_config config;
     char *connect[SIM_CONNECTS];
     struct disk disk;
@@ -131,8 +134,8 @@ struct world {
     size_t task_count, task_capacity;
     uint64_t next_sequence;
     struct chain_params params;
-    struct sim_node nodes[SIM_NODES_MAX];
-    uint32_t node_count;
+    struct sim_node nodes[SIM_PLACES_MAX]; /* the honest ones; liars stand behind SIM_NODES_MAX */
+    uint32_t node_count, liar_count;
     struct sim_node *current; /* whose code runs: for the log */
     bool burying;             /* a crash is under way: what the core says now is heard by nobody */
     bool verbose;
@@ -140,9 +143,14 @@ struct world {
     char failure[512];
     /* network.c */
     struct list connections;
-    bool cut[SIM_NODES_MAX][SIM_NODES_MAX];
+    bool cut[SIM_PLACES_MAX][SIM_PLACES_MAX];
     int64_t latency_least_us, latency_most_us;
     size_t chunk_max, window;
+    unsigned loss_percent;     /* of pieces that are lost and sent again later; those behind them wait */
+    uint64_t bytes_per_second; /* of each direction of a connection; 0: no limit */
+    /* liar.c */
+    bool truce;
+    struct map lies; /* hashes of blocks that nobody may ever have on a best chain */
     /* scenarios.c: money that was seen */
     struct wallet *wallet;
 };
@@ -166,6 +174,18 @@ void node_call(struct sim_node *n, const char *method, const char *params,
  * mem_free; NULL: none came, and the world failed. */
 char *node_ask(struct sim_node *n, const char *method, const char *params);
 
+/* ---- Liars (liar.c) ------------------------------------------------------------------------------------ */
+
+static inline bool sim_alive(const struct sim_node *n)
+{
+    return n->node || n->liar;
+}
+struct sim_node *world_add_liar(struct world *world);
+void world_truce(struct world *world); /* they hang up and keep quiet */
+void world_lie(struct world *world, const struct hash256 *hash);
+void liar_event(struct sim_node *n, const struct event *event);
+void liar_free(struct sim_node *n);
+
 /* ---- Network (network.c) ------------------------------------------------------------------------------- */
 
 void network_dial(struct sim_node *n, peer_id peer, const char *host);
@@ -184,6 +204,11 @@ struct scenario {
     void (*run)(struct world *world);
 };
 extern const struct scenario scenarios[]; /* ends with a NULL name */
+/* For liars: the block at a node's tip as its files have it, one reference for the caller; NULL: not there.
+ * And a coin of somebody's that a block on this parent could spend. */
+struct block *scenarios_tip_block(struct sim_node *n);
+bool scenarios_some_coin(struct world *world, const struct chain *chain, const struct block_entry *parent,
+                         struct outpoint *coin);
 void scenarios_reorganised(struct sim_node *n); /* blocks have left its best chain */
 void scenarios_free(struct world *world);
 

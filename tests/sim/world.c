@@ -111,7 +111,7 @@ void world_run(struct world *world, int64_t for_us)
     while (!*world->failure && world->task_count && world->heap[0].at_us <= until) {
         struct task task = next_task(world);
         world->now_us = task.at_us;
-        if (!task.node || (task.node->node && task.node->life == task.life)) {
+        if (!task.node || (sim_alive(task.node) && task.node->life == task.life)) {
             task.run(world, &task);
         }
         if (++world->events > EVENTS_MAX) {
@@ -320,6 +320,10 @@ void node_event(struct sim_node *n, struct event *event)
 {
     struct world *world = n->world;
     struct sim_node *before = world->current;
+    if (n->liar) {
+        liar_event(n, event);
+        return;
+    }
     const struct {
         int64_t at;
         uint64_t node, kind, peer;
@@ -539,16 +543,28 @@ struct sim_node *world_add_node(struct world *world, bool mines, const uint32_t 
 
 /* ---- The log ------------------------------------------------------------------------------------------- */
 
-/* What an honest node may complain about when lines are cut and nodes die. */
-static bool excusable(const char *text)
+void world_lie(struct world *world, const struct hash256 *hash)
 {
-    static const char *const parts[] = {"no answer to a ping"};
-    for (size_t i = 0; i < ARRAY_COUNT(parts); i++) {
-        if (strstr(text, parts[i])) {
-            return true;
-        }
+    map_put(&world->lies, hash, NULL);
+}
+
+/* "block HASH at height N is not valid": it had better be one of the liars'. */
+static bool is_lie(const struct world *world, const char *text)
+{
+    char hex[HASH256_TEXT];
+    struct hash256 hash;
+    return sscanf(text, "block %64[0-9a-f] at height", hex) == 1 && hash256_parse(&hash, hex) &&
+           map_get(&world->lies, &hash);
+}
+
+/* What an honest node may complain about: lines that are cut, and liars, by address or by hash. */
+static bool excusable(const struct world *world, const char *text)
+{
+    unsigned address = 0;
+    if (sscanf(text, "disconnecting 10.0.0.%u:", &address) == 1 && address > SIM_NODES_MAX) {
+        return true;
     }
-    return false;
+    return strstr(text, "no answer to a ping") || is_lie(world, text);
 }
 
 static void on_log(void *context, enum log_level level, enum log_category category, const char *text)
@@ -562,7 +578,7 @@ static void on_log(void *context, enum log_level level, enum log_category catego
         printf("%10.3f n%d %-5s %-7s %s\n", (double)world->now_us / 1e6, index, log_level_name(level),
                log_category_name(category), text);
     }
-    if (level <= LOG_WARN && !excusable(text)) {
+    if (level <= LOG_WARN && !excusable(world, text)) {
         world_fail(world, "node %d complains: %s", index, text);
     }
 }
@@ -580,6 +596,7 @@ struct world *world_new(uint64_t seed, const char *scenario, bool verbose)
     world_digest(world, scenario, strlen(scenario));
     rng_seed_u64(&world->rng, seed * UINT64_C(0x9e3779b97f4a7c15) ^ world->digest);
     list_init(&world->connections);
+    map_init(&world->lies, sizeof(struct hash256), 0, &world->rng);
     network_spec_default(&spec, "sim");
     spec.spacing_s = 4;
     spec.first_bits = pow_bits(u256_shl(u256_of(1), 255));
@@ -589,6 +606,8 @@ struct world *world_new(uint64_t seed, const char *scenario, bool verbose)
     world->latency_most_us = world->latency_least_us + pick_between(world, 1000, 150000);
     world->chunk_max = chance(world, 20) ? 200 : 16384;
     world->window = chance(world, 20) ? 1024 : 65536;
+    world->loss_percent = chance(world, 30) ? (unsigned)pick(world, 15) : 0;
+    world->bytes_per_second = chance(world, 30) ? 5000 + pick(world, 200000) : 0;
     log_set_sink(on_log, world);
     log_set_level(LOG_CATEGORY_COUNT, verbose ? LOG_DEBUG : LOG_WARN);
     return world;
@@ -607,7 +626,11 @@ void world_free(struct world *world)
             mem_free(n->connect[k]);
         }
     }
+    for (uint32_t i = 0; i < world->liar_count; i++) {
+        liar_free(&world->nodes[SIM_NODES_MAX + i]);
+    }
     network_free(world);
+    map_free(&world->lies);
     scenarios_free(world);
     log_set_sink(NULL, NULL);
     chain_params_free(&world->params);
