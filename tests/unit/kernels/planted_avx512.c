@@ -1,0 +1,8 @@
+/* The nonce scan of scan_avx512.c with the table of round constants in which a test plants a wrong one. */
+#include "tests/unit/kernels/planted.h"
+
+#if defined(__x86_64__)
+#define sha256_k      planted_k
+#define sha256_avx512 planted_avx512
+#include "hashing/kernels/scan_avx512.c"
+#endif
