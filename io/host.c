@@ -19,6 +19,7 @@
 #define MIB                 ((size_t)1 << 20)
 #define RECENT_BLOCKS_BYTES (64 * MIB)
 #define DBCACHE_MIB         450
+#define SCRIPT_CACHE_BYTES  (16 * MIB)
 #define MEMPOOL_MIB         300
 #define STATS_US            INT64_C(1000000)
 #define GOODBYE_US          INT64_C(300000) /* for answers that are still on their way at the end */
@@ -342,7 +343,7 @@ static bool start_pool(struct host *host, const struct cpu_limits *limits, struc
 {
     const struct settings *s = host->settings;
     struct pool_config config = {.hash_threads = -1,
-                                 .check_threads = -1,
+                                 .check_threads = s->check_threads ? (int)s->check_threads : -1,
                                  .hash_share = (unsigned)s->hash_share,
                                  .pin = s->pin,
                                  .cpus = *s->cpus ? s->cpus : NULL,
@@ -380,9 +381,27 @@ static size_t share_of_memory(int64_t given_mib, size_t standard_mib, const stru
     return limits->memory_bytes ? MIN(bytes, MAX((size_t)limits->memory_bytes / 8, 8 * MIB)) : bytes;
 }
 
+/* Up to 64 hex digits, with or without 0x in front. */
+static bool hash_setting(const char *name, const char *given, struct hash256 *out, struct error *error)
+{
+    char text[HASH256_TEXT];
+    const char *digits = strncmp(given, "0x", 2) == 0 ? given + 2 : given;
+    size_t len = strlen(digits);
+    if (len && len < HASH256_TEXT) {
+        memset(text, '0', HASH256_TEXT - 1);
+        memcpy(text + HASH256_TEXT - 1 - len, digits, len + 1);
+        if (hash256_parse(out, text)) {
+            return true;
+        }
+    }
+    return error_set(error, ERROR_USAGE, NULL, "%s is '%.80s': allowed are up to 64 hex digits, or 0", name,
+                     given);
+}
+
 static bool start_node(struct host *host, const struct cpu_limits *limits, struct error *error)
 {
     const struct settings *s = host->settings;
+    struct hash256 work;
     struct node_config config = {
         .params = &host->params,
         .user_agent = "/Quarry:" QUARRY_VERSION "/",
@@ -393,6 +412,7 @@ static bool start_node(struct host *host, const struct cpu_limits *limits, struc
         .mempool_bytes = share_of_memory(s->mempool_mib, MEMPOOL_MIB, limits),
         .inbound_max = (uint32_t)s->max_inbound,
         .tx_index = s->tx_index,
+        .script_cache_bytes = SCRIPT_CACHE_BYTES,
         .seed_node = s->seed,
         .connect = (const char *const *)s->connect.items,
         .connect_count = s->connect.count,
@@ -403,6 +423,11 @@ static bool start_node(struct host *host, const struct cpu_limits *limits, struc
         .load_blocks = (const char *const *)s->load_blocks.items,
         .load_block_count = s->load_blocks.count,
     };
+    if (!hash_setting("assumevalid", s->assume_valid, &config.assume_valid, error) ||
+        !hash_setting("minimumchainwork", s->minimum_work, &work, error)) {
+        return false;
+    }
+    config.minimum_work = u256_from_le(work.b);
     random_bytes(config.seed, sizeof config.seed);
     if (strcmp(s->exit_when, "loaded") == 0) {
         config.exit_when = EXIT_LOADED;
@@ -470,6 +495,10 @@ static bool start(struct host *host, struct error *error)
         return false;
     }
     host->store = store_open(host->folder, &host->params, error);
+    if (host->store && (host->settings->reindex || host->settings->reindex_chainstate) &&
+        !store_reset(host->store, host->settings->reindex, error)) {
+        return false;
+    }
     if (!host->store || !choose_payout(host, error) || !start_threads(host, error) ||
         !start_pool(host, &limits, error) || !start_node(host, &limits, error) ||
         !rpc_server_start(host, error) || !peers_listen(host, error)) {

@@ -36,6 +36,9 @@ struct settings { /* every text is owned; free with settings_free */
     bool pin;
     int64_t dbcache_mib, mempool_mib; /* 0: from the memory limit */
     bool tx_index;
+    bool reindex, reindex_chainstate;
+    char *assume_valid, *minimum_work; /* hex; "0": none */
+    int64_t check_threads;             /* 0: as many as the limits allow */
     struct text_list load_blocks;
     char *exit_when;
     char *loop; /* auto, io_uring, epoll */
@@ -156,6 +159,9 @@ void task_submit(struct task_thread *thread, struct task *task);
 struct store;
 /* folder is <datadir>/<chain>: made when absent, locked, its format and network checked (ERROR_LOCKED). */
 struct store *store_open(const char *folder, const struct chain_params *params, struct error *error) MUST_USE;
+/* Empties the coins and what is derived from them (--reindex-chainstate), or the block index as well
+ * (--reindex); block and undo files stay. Before chain_open; survives being interrupted. */
+bool store_reset(struct store *store, bool index_too, struct error *error) MUST_USE;
 void store_close(struct store *store);
 void store_reads(struct store *store, struct store_reader *out);
 /* An open block or undo file (made when absent for writing), or -1 and *error; the caller closes it. */

@@ -356,6 +356,63 @@ static bool check_identity(struct store *store, const struct chain_params *param
     return ok;
 }
 
+static bool put_meta(struct store *store, rocksdb_writebatch_t *batch, struct error *error)
+{
+    char *problem = NULL;
+    rocksdb_write(store->db, store->writing_synced, batch, &problem);
+    rocksdb_writebatch_destroy(batch);
+    return !problem || db_error(error, "writing the store", problem);
+}
+
+static bool empty_family(struct store *store, enum column_family cf, struct error *error)
+{
+    char *problem = NULL;
+    rocksdb_drop_column_family(store->db, store->family[cf], &problem);
+    if (problem) {
+        return db_error(error, "emptying the store", problem);
+    }
+    rocksdb_column_family_handle_destroy(store->family[cf]);
+    store->family[cf] =
+        rocksdb_create_column_family(store->db, store->options, column_family_names[cf], &problem);
+    return !problem || db_error(error, "emptying the store", problem);
+}
+
+bool store_reset(struct store *store, bool index_too, struct error *error)
+{
+    /* The mark and the end of the best block come first: whoever stops in between is reset again by the next
+     * opening. */
+    const char mark = index_too ? 'i' : 'c';
+    rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
+    rocksdb_writebatch_put_cf(batch, store->family[CF_META], "resetting", 9, &mark, 1);
+    rocksdb_writebatch_delete_cf(batch, store->family[CF_META], "best", 4);
+    bool ok = put_meta(store, batch, error);
+    for (enum column_family cf = 0; ok && cf < CF_COUNT; cf++) {
+        if (cf != CF_META && (cf != CF_INDEX || index_too)) {
+            ok = empty_family(store, cf, error);
+        }
+    }
+    if (ok) {
+        batch = rocksdb_writebatch_create();
+        rocksdb_writebatch_delete_cf(batch, store->family[CF_META], "resetting", 9);
+        ok = put_meta(store, batch, error);
+    }
+    return ok;
+}
+
+static bool end_reset(struct store *store, struct error *error)
+{
+    struct buf mark = {0};
+    struct error problem = {0};
+    bool ok = true;
+    if (read_value(store, CF_META, span_of("resetting", 9), &mark, &problem)) {
+        ok = store_reset(store, mark.len == 1 && mark.data[0] == 'i', error);
+    } else if (problem.kind != ERROR_MISSING) {
+        ok = error_set(error, problem.kind, NULL, "%s", problem.text);
+    }
+    buf_free(&mark);
+    return ok;
+}
+
 struct store *store_open(const char *folder, const struct chain_params *params, struct error *error)
 {
     struct store *store = mem_alloc(sizeof *store);
@@ -368,7 +425,7 @@ struct store *store_open(const char *folder, const struct chain_params *params, 
     buf_free(&blocks);
     if (ok) {
         set_options(store);
-        ok = open_db(store, error) && check_identity(store, params, error);
+        ok = open_db(store, error) && check_identity(store, params, error) && end_reset(store, error);
     }
     if (!ok) {
         store_close(store);
@@ -384,7 +441,9 @@ void store_close(struct store *store)
     }
     if (store->db) {
         for (size_t i = 0; i < CF_COUNT; i++) {
-            rocksdb_column_family_handle_destroy(store->family[i]);
+            if (store->family[i]) {
+                rocksdb_column_family_handle_destroy(store->family[i]);
+            }
         }
         rocksdb_column_family_handle_destroy(store->unused_default);
         rocksdb_close(store->db);

@@ -140,30 +140,86 @@ static bool check_and_mark(struct chain *chain, struct entry *entry, const struc
     return false;
 }
 
-static bool roll_block(struct chain *chain, struct block *block, uint32_t file, uint64_t offset)
+/* A block in the files whose parent has not been seen: peers send blocks out of order. */
+struct early_block {
+    struct hash256 prev;
+    uint64_t offset;
+    uint32_t file, len;
+};
+
+struct rolling {
+    struct chain *chain;
+    const struct store_reader *reader;
+    struct buf early; /* struct early_block */
+    uint32_t found;
+};
+
+static struct block *roll_read(const struct store_reader *reader, uint32_t file, uint64_t offset,
+                               uint32_t len)
 {
+    uint8_t *raw = mem_alloc(len);
+    if (!reader->file_read(reader->context, FILE_BLOCKS, file, offset, raw, len)) {
+        mem_free(raw);
+        return NULL;
+    }
+    return block_parse(raw, len, NULL);
+}
+
+static void roll_block(struct rolling *rolling, struct block *block, uint32_t file, uint64_t offset)
+{
+    struct chain *chain = rolling->chain;
     struct error error = {0};
     struct entry *entry = index_find(chain, &block->hash),
                  *prev = index_find(chain, &block->header.prev_hash);
+    if (!entry && !prev) {
+        struct early_block early = {block->header.prev_hash, offset, file, (uint32_t)block->raw.len};
+        buf_bytes(&rolling->early, &early, sizeof early);
+        return;
+    }
     if (!entry) {
-        if (!prev || !index_check_header(chain, &block->header, &block->hash, prev, INT64_MAX, &error)) {
-            return false;
+        if (!index_check_header(chain, &block->header, &block->hash, prev, INT64_MAX, &error)) {
+            return;
         }
         entry = index_add(chain, &block->header, &block->hash, prev);
     }
     if (entry->e.status & (BLOCK_HAVE_DATA | BLOCK_BAD) || !entry->e.prev ||
         !check_and_mark(chain, entry, block, &error)) {
-        return false;
+        return;
     }
     take_position(chain, entry, block, file, offset);
-    return true;
+    rolling->found++;
+}
+
+/* Goes over the early ones until no more parents turn up. */
+static void roll_early(struct rolling *rolling)
+{
+    for (bool progress = true; progress;) {
+        progress = false;
+        for (size_t at = 0; at < rolling->early.len; at += sizeof(struct early_block)) {
+            struct early_block early;
+            memcpy(&early, rolling->early.data + at, sizeof early);
+            if (!early.len || !index_find(rolling->chain, &early.prev)) {
+                continue;
+            }
+            struct block *block = roll_read(rolling->reader, early.file, early.offset, early.len);
+            if (block) {
+                roll_block(rolling, block, early.file, early.offset);
+            }
+            block_unref(block);
+            early.len = 0;
+            memcpy(rolling->early.data + at, &early, sizeof early);
+            progress = true;
+        }
+    }
+    buf_free(&rolling->early);
 }
 
 /* Reads on behind the last block that the index knows: bytes that were written before a crash, but not their
  * batch. */
 static void roll_forward(struct chain *chain, const struct store_reader *reader)
 {
-    uint32_t file = chain->block_file, found = 0;
+    struct rolling rolling = {.chain = chain, .reader = reader};
+    uint32_t file = chain->block_file;
     uint64_t at = chain->block_file_end;
     for (;;) {
         uint64_t size = reader->file_size(reader->context, FILE_BLOCKS, file);
@@ -184,21 +240,20 @@ static void roll_forward(struct chain *chain, const struct store_reader *reader)
         if (len < HEADER_BYTES || len > BLOCK_SERIALIZED_MAX || size - at - 8 < len) {
             break; /* torn: to be overwritten */
         }
-        uint8_t *raw = mem_alloc(len);
-        bool read = reader->file_read(reader->context, FILE_BLOCKS, file, at + 8, raw, len);
-        struct block *block = read ? block_parse(raw, len, NULL) : (mem_free(raw), NULL);
+        struct block *block = roll_read(reader, file, at + 8, len);
         if (!block) {
             break;
         }
-        found += roll_block(chain, block, file, at + 8);
+        roll_block(&rolling, block, file, at + 8);
         block_unref(block);
         at += 8 + len;
         chain->block_file = file;
         chain->block_file_end = at;
     }
-    if (found) {
-        log_info(LOG_CHAIN,
-                 "rolling forward: %u blocks were written before the last stop and not yet entered", found);
+    roll_early(&rolling);
+    if (rolling.found) {
+        log_info(LOG_CHAIN, "rolling forward: %u blocks of the block files were not in the index",
+                 rolling.found);
     }
 }
 
@@ -228,6 +283,7 @@ struct chain *chain_open(const struct chain_config *config, const struct chain_e
     list_init(&chain->results);
     list_init(&chain->scans);
     coins_init(&chain->coins, config->coins_cache_bytes, config->rng);
+    script_cache_init(&chain->scripts, config->script_cache_bytes, config->rng);
     add_genesis(chain);
     if (!load_index(chain, reader, error) || !load_best(chain, reader, error)) {
         chain_free(chain);
@@ -282,6 +338,7 @@ void chain_free(struct chain *chain)
     }
     map_free(&chain->index);
     coins_free(&chain->coins);
+    script_cache_free(&chain->scripts);
     mem_free(chain->candidates);
     mem_free(chain->undo_file_end);
     buf_free(&chain->tx_rows.bytes);

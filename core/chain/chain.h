@@ -193,7 +193,12 @@ struct chain_config {
     size_t coins_cache_bytes;          /* --dbcache, memory bound of the coins cache */
     size_t recent_blocks_bytes;        /* recently seen blocks kept in memory for relay and connecting */
     bool tx_index;
-    struct rng *rng; /* borrowed */
+    struct rng *rng;           /* borrowed */
+    size_t script_cache_bytes; /* transactions whose scripts are known to pass; any size */
+    /* assumevalid: scripts of this block and its ancestors are not run when the best header builds on it, has
+     * at least minimum_work and buries the block under two weeks of work. Zero hash: run all. */
+    struct hash256 assume_valid;
+    struct u256 minimum_work;
 };
 
 /* Opens what the reader shows: index, best chain, coins; continues the roll-forward of blocks whose bytes are
@@ -253,6 +258,9 @@ bool chain_accept_block(struct chain *chain, struct block *block, struct moment 
 /* invalidateblock / reconsiderblock: mark, then activate what is now best. */
 bool chain_invalidate(struct chain *chain, const struct hash256 *hash, struct error *error) MUST_USE;
 bool chain_reconsider(struct chain *chain, const struct hash256 *hash, struct error *error) MUST_USE;
+/* All scripts of tx have passed under flags, on coins of the current chain or of the mempool (admission): a
+ * block that holds it need not run them again. */
+void chain_scripts_passed(struct chain *chain, const struct tx *tx, uint32_t flags);
 /* True while blocks are being connected or disconnected. */
 bool chain_busy(const struct chain *chain);
 
@@ -286,15 +294,21 @@ struct utxo_stats {
     const struct block_entry *tip;
     uint64_t txouts, transactions, bogo_size;
     int64_t total_sat;
-    struct hash256 hash_serialized_3; /* Core's sha256d over the sorted set; only when asked */
+    struct hash256 hash; /* by the kind that was asked for; zeros for none */
     bool failed;
 };
+enum utxo_hash {
+    UTXO_HASH_NONE,
+    UTXO_HASH_SERIALIZED_3, /* Core's: double SHA-256 over the sorted set */
+    UTXO_HASH_MUHASH,       /* Core's: MuHash3072 */
+};
 /* Flushes, then scans the stored set. stats is borrowed during the call. */
-void chain_utxo_stats(struct chain *chain, bool with_hash,
+void chain_utxo_stats(struct chain *chain, enum utxo_hash kind,
                       void (*done)(void *context, const struct utxo_stats *stats), void *context);
 
 struct chain_metrics {
     size_t index_bytes, coins_cache_bytes, coins_cached, recent_bytes;
+    uint64_t scripts_run, scripts_known, scripts_assumed; /* inputs of connected blocks */
     uint64_t coins_read, coins_hit, batches, batch_bytes, blocks_connected, blocks_disconnected;
 };
 void chain_metrics(const struct chain *chain, struct chain_metrics *out);

@@ -66,6 +66,31 @@ bool undo_decode(struct coin *out, size_t count, struct span bytes, const struct
 void entry_encode(struct buf *out, const struct block_entry *e);
 bool entry_decode(struct block_entry *out, struct span value);
 
+/* ---- Script cache (script_cache.c) ------------------------------------------------------------------------
+ */
+
+struct script_cache {
+    uint64_t salt[4];
+    struct hash256 *digests; /* zero: an empty place */
+    size_t set_count;        /* a power of two */
+};
+void script_cache_init(struct script_cache *cache, size_t bytes, struct rng *rng);
+void script_cache_free(struct script_cache *cache);
+bool script_cache_has(const struct script_cache *cache, const struct hash256 *wtxid, uint32_t flags);
+void script_cache_add(struct script_cache *cache, const struct hash256 *wtxid, uint32_t flags);
+
+/* ---- MuHash3072 (muhash.c): little-endian limbs, any representative below 2^3072; any thread
+ * ---------------
+ */
+
+#define MUHASH_LIMBS 48
+struct muhash {
+    uint64_t limb[MUHASH_LIMBS];
+};
+void muhash_init(struct muhash *m);
+void muhash_insert(struct muhash *m, struct span element);
+void muhash_final(struct hash256 *out, const struct muhash *m);
+
 /* ---- The chain
  * ----------------------------------------------------------------------------------------------- */
 
@@ -101,6 +126,7 @@ struct connecting { /* the one block in flight (connect.c) */
     } * items;
     size_t item_count;
     uint32_t flags;
+    bool assumed; /* scripts are taken as valid: assumevalid */
     struct amount fees;
     struct arena arena;
 };
@@ -119,6 +145,7 @@ struct chain {
     struct entry **candidates; /* linked, not bad, at least the work of `applied` */
     size_t candidate_count, candidate_capacity;
     struct coins_cache coins;
+    struct script_cache scripts;
     struct map recent;      /* hash -> struct recent * */
     struct list recent_lru; /* least recently used first */
     size_t recent_bytes;

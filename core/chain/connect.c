@@ -15,6 +15,9 @@
 #define FLUSH_BYTES (8u << 20) /* dirty coins that make a batch during initial download */
 #define BIP34_LIMIT 1983702u   /* from here on, old coinbases could repeat a BIP34 height (main only) */
 
+#define ASSUME_BURIED_S (14u * 24 * 3600) /* work on top of a block before its scripts may be assumed valid  \
+                                           */
+
 static void step_connect(struct chain *chain);
 static void step_disconnect(struct chain *chain);
 
@@ -238,18 +241,21 @@ static bool check_rules(struct chain *chain, struct error *error)
     for (uint32_t t = 0; ok && t < block->tx_count; t++) {
         const struct tx *tx = &block->txs[t];
         struct coin *coins = now->spent + now->spent_count;
+        bool run = t && !now->assumed && !script_cache_has(&chain->scripts, &tx->wtxid, now->flags);
         for (uint32_t i = 0; t && ok && i < tx->input_count; i++) {
             if (!find_coin(chain, &coins[i], &in_block, &spent, &tx->inputs[i].prevout)) {
                 ok = error_set(error, ERROR_INVALID, "bad-txns-inputs-missingorspent",
                                "inputs missing or spent");
                 break;
             }
-            now->items[now->item_count++] = (struct check_item){t, i, coins};
+            if (run) {
+                now->items[now->item_count++] = (struct check_item){t, i, coins};
+            }
         }
         now->spent_count += t ? tx->input_count : 0;
         ok = ok && check_tx(chain, t, coins, &sigop_cost, error);
         ((struct created *)map_put(&in_block, &tx->txid, NULL))->tx = t;
-        if (ok && t && tx->has_witness) {
+        if (ok && run && tx->has_witness) {
             sighash_prepare(&now->caches[t], tx, coins);
         }
     }
@@ -258,6 +264,9 @@ static bool check_rules(struct chain *chain, struct error *error)
     if (!ok) {
         return false;
     }
+    chain->metrics.scripts_run += now->item_count;
+    *(now->assumed ? &chain->metrics.scripts_assumed : &chain->metrics.scripts_known) +=
+        now->spent_count - now->item_count;
     int64_t paid = 0;
     for (uint32_t i = 0; i < block->txs[0].output_count; i++) {
         paid += block->txs[0].outputs[i].value.sat; /* in range: tx_check has seen the sum */
@@ -394,6 +403,23 @@ static void scripts_checked(void *context, struct job *job)
     refuse_block(chain, &error);
 }
 
+/* Whether scripts of this block may be taken as valid: assumevalid, as Core decides it. */
+static bool is_assumed(const struct chain *chain, const struct block_entry *e)
+{
+    const struct chain_config *config = &chain->config;
+    const struct block_entry *best = &chain->best_header->e;
+    const struct entry *assumed =
+        hash256_is_zero(&config->assume_valid) ? NULL : index_find(chain, &config->assume_valid);
+    if (!assumed || block_ancestor(&assumed->e, e->height) != e || block_ancestor(best, e->height) != e ||
+        u256_compare(best->work, config->minimum_work) < 0) {
+        return false;
+    }
+    uint64_t blocks = ASSUME_BURIED_S / chain->params->spacing_s, overflow;
+    struct u256 buried = u256_sub(best->work, e->work),
+                wanted = u256_mul_u64(pow_work(best->header.bits), blocks, &overflow);
+    return !overflow && u256_compare(buried, wanted) > 0;
+}
+
 static void coins_are_here(void *context, bool fetched)
 {
     struct chain *chain = context;
@@ -408,6 +434,7 @@ static void coins_are_here(void *context, bool fetched)
         inputs += now->block->txs[t].input_count;
     }
     now->flags = block_script_flags(now->entry->e.height, &now->entry->e.hash, chain->params);
+    now->assumed = is_assumed(chain, &now->entry->e);
     now->spent = arena_alloc(&now->arena, inputs * sizeof *now->spent);
     now->items = arena_alloc(&now->arena, inputs * sizeof *now->items);
     now->caches = arena_alloc(&now->arena, now->block->tx_count * sizeof *now->caches);

@@ -298,9 +298,11 @@ void chain_read_tx(struct chain *chain, const struct hash256 *txid,
 struct utxo_scan {
     struct list link;
     struct chain *chain;
-    bool with_hash;
+    enum utxo_hash kind;
     struct utxo_stats stats;
     struct sha256_ctx hash;
+    struct muhash muhash;
+    struct buf row;
     uint8_t last_txid[32];
     void (*done)(void *context, const struct utxo_stats *stats);
     void *context;
@@ -321,15 +323,20 @@ static void utxo_row(void *context, struct span key, struct span value)
     stats->total_sat += coin.value.sat;
     stats->bogo_size += 50 + coin.script.len;
     memcpy(scan->last_txid, key.data, 32);
-    if (scan->with_hash) {
-        struct buf row = {0};
-        buf_bytes(&row, key.data, 32);
-        buf_u32(&row, __builtin_bswap32(load_le32(key.data + 32)));
-        buf_u32(&row, coin.height << 1 | coin.coinbase);
-        buf_i64(&row, coin.value.sat);
-        buf_var_span(&row, coin.script);
-        sha256_update(&scan->hash, row.data, row.len);
-        buf_free(&row);
+    if (scan->kind == UTXO_HASH_NONE) {
+        return;
+    }
+    struct buf *row = &scan->row;
+    buf_clear(row);
+    buf_bytes(row, key.data, 32);
+    buf_u32(row, __builtin_bswap32(load_le32(key.data + 32)));
+    buf_u32(row, coin.height << 1 | coin.coinbase);
+    buf_i64(row, coin.value.sat);
+    buf_var_span(row, coin.script);
+    if (scan->kind == UTXO_HASH_MUHASH) {
+        muhash_insert(&scan->muhash, buf_span(row));
+    } else {
+        sha256_update(&scan->hash, row->data, row->len);
     }
 }
 
@@ -339,10 +346,15 @@ static void utxo_scanned(void *context, struct job *job)
     scan->chain->jobs_out--;
     scan->stats.failed |= job->failed;
     job_free(job);
-    uint8_t first[32];
-    sha256_final(&scan->hash, first);
-    sha256(scan->stats.hash_serialized_3.b, first, 32);
+    if (scan->kind == UTXO_HASH_MUHASH) {
+        muhash_final(&scan->stats.hash, &scan->muhash);
+    } else if (scan->kind == UTXO_HASH_SERIALIZED_3) {
+        uint8_t first[32];
+        sha256_final(&scan->hash, first);
+        sha256(scan->stats.hash.b, first, 32);
+    }
     scan->done(scan->context, &scan->stats);
+    buf_free(&scan->row);
     mem_free(scan);
 }
 
@@ -351,6 +363,7 @@ static void scan_start(struct utxo_scan *scan)
     struct chain *chain = scan->chain;
     scan->stats.tip = &chain->durable->e;
     sha256_init(&scan->hash);
+    muhash_init(&scan->muhash);
     struct job *job = job_new(JOB_SCAN, utxo_scanned, scan);
     job->scan.cf = CF_COINS;
     job->scan.row = utxo_row;
@@ -371,11 +384,11 @@ void query_after_commit(struct chain *chain)
     }
 }
 
-void chain_utxo_stats(struct chain *chain, bool with_hash,
+void chain_utxo_stats(struct chain *chain, enum utxo_hash kind,
                       void (*done)(void *context, const struct utxo_stats *stats), void *context)
 {
     struct utxo_scan *scan = mem_alloc(sizeof *scan);
-    *scan = (struct utxo_scan){.chain = chain, .with_hash = with_hash, .done = done, .context = context};
+    *scan = (struct utxo_scan){.chain = chain, .kind = kind, .done = done, .context = context};
     list_append(&chain->scans, &scan->link);
     if (!chain->commit && !chain_dirty(chain)) {
         query_after_commit(chain);

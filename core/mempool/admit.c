@@ -220,6 +220,7 @@ static void scripts_checked(void *context, struct job *job)
     } else if (has_moved(a)) {
         start_over(a);
     } else {
+        chain_scripts_passed(pool->chain, a->tx, a->script_flags);
         pool_add(pool, a->tx, a->fee, a->sigop_cost);
         pool_trim(pool);
         if (pool_find(pool, &a->tx->txid)) {

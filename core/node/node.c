@@ -203,8 +203,14 @@ static void on_tx_removed(void *context, const struct tx *tx, const char *reason
 static bool open_rooms(struct node *node, const struct store_reader *reader, struct error *error)
 {
     const struct node_config *config = &node->config;
-    const struct chain_config chain_config = {config->params, config->coins_cache_bytes,
-                                              config->recent_blocks_bytes, config->tx_index, &node->rng};
+    const struct chain_config chain_config = {.params = config->params,
+                                              .coins_cache_bytes = config->coins_cache_bytes,
+                                              .recent_blocks_bytes = config->recent_blocks_bytes,
+                                              .tx_index = config->tx_index,
+                                              .rng = &node->rng,
+                                              .script_cache_bytes = config->script_cache_bytes,
+                                              .assume_valid = config->assume_valid,
+                                              .minimum_work = config->minimum_work};
     const struct chain_events chain_events = {node,         node_submit,     on_header,
                                               on_connected, on_disconnected, on_tip,
                                               on_durable,   on_block_result, on_fatal};

@@ -35,6 +35,9 @@ struct node_config {
     size_t load_block_count;
     enum { EXIT_NEVER, EXIT_LOADED, EXIT_SYNCED, EXIT_HEIGHT } exit_when;
     uint32_t exit_height;
+    size_t script_cache_bytes;
+    struct hash256 assume_valid; /* zero: every script is run */
+    struct u256 minimum_work;    /* of a chain before assume_valid counts */
 };
 
 /* What the hash workers are to do. The host copies it. */

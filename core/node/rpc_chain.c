@@ -309,6 +309,9 @@ RPC_HANDLER(gettxout)
     }
 }
 
+static const char *const utxo_hash_names[] = {
+    [UTXO_HASH_NONE] = "none", [UTXO_HASH_SERIALIZED_3] = "hash_serialized_3", [UTXO_HASH_MUHASH] = "muhash"};
+
 static void stats_are_here(void *context, const struct utxo_stats *stats)
 {
     struct rpc_call *call = context;
@@ -322,8 +325,8 @@ static void stats_are_here(void *context, const struct utxo_stats *stats)
     put_hash(out, "bestblock", &stats->tip->hash);
     put_int(out, "txouts", (int64_t)stats->txouts);
     put_int(out, "bogosize", (int64_t)stats->bogo_size);
-    if (call->flag) {
-        put_hash(out, "hash_serialized_3", &stats->hash_serialized_3);
+    if (call->number != UTXO_HASH_NONE) {
+        put_hash(out, utxo_hash_names[call->number], &stats->hash);
     }
     put_amount(out, "total_amount", stats->total_sat);
     put_int(out, "transactions", (int64_t)stats->transactions);
@@ -337,10 +340,12 @@ RPC_HANDLER(gettxoutsetinfo)
     if (!arg_text(call, 0, &type)) {
         return;
     }
-    call->flag = strcmp(type, "hash_serialized_3") == 0;
-    if (!call->flag && strcmp(type, "none") != 0) {
-        rpc_fail(call, RPC_INVALID_PARAMETER, "'%.50s' is not a valid hash_type", type);
-        return;
+    for (uint32_t i = 0; i < ARRAY_COUNT(utxo_hash_names); i++) {
+        if (strcmp(type, utxo_hash_names[i]) == 0) {
+            call->number = i;
+            chain_utxo_stats(call->node->chain, (enum utxo_hash)i, stats_are_here, call);
+            return;
+        }
     }
-    chain_utxo_stats(call->node->chain, call->flag, stats_are_here, call);
+    rpc_fail(call, RPC_INVALID_PARAMETER, "'%.50s' is not a valid hash_type", type);
 }
