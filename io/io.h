@@ -24,8 +24,9 @@ struct text_list {
 
 struct settings { /* every text is owned; free with settings_free */
     char *chain, *network, *datadir, *conf, *rpc_socket, *wallet_file;
-    struct text_list listen, connect; /* connect without 'local' */
-    bool seed;                        /* 'local' was among the peers */
+    bool datadir_given, wallet_file_given; /* not the defaults */
+    struct text_list listen, connect;      /* connect without 'local' */
+    bool seed;                             /* 'local' was among the peers */
     int64_t max_inbound;
     bool mine;
     char *mining_address; /* empty: a key of our own */
