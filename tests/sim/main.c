@@ -1,6 +1,6 @@
 /*
  * quarry-sim: runs the scenarios over a range of seeds and says which seeds failed and how to replay them.
- *   quarry-sim [--seeds A..B] [--scenario NAME] [--verbose]
+ *   quarry-sim [--seeds A..B] [--scenario NAME] [--plant BUG] [--verbose]
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -64,7 +64,9 @@ static bool is_deterministic(const struct scenario *scenario, uint64_t seed)
 
 static int usage(const char *why)
 {
-    fprintf(stderr, "quarry-sim: %s\nusage: quarry-sim [--seeds A..B] [--scenario NAME] [--verbose]\n", why);
+    fprintf(stderr,
+            "quarry-sim: %s\nusage: quarry-sim [--seeds A..B] [--scenario NAME] [--plant BUG] [--verbose]\n",
+            why);
     return 2;
 }
 
@@ -85,6 +87,10 @@ int main(int argc, char **argv)
             }
         } else if (strcmp(argv[i], "--scenario") == 0 && i + 1 < argc) {
             only = argv[++i];
+        } else if (strcmp(argv[i], "--plant") == 0 && i + 1 < argc) {
+            if (!plant_choose(argv[++i])) {
+                return usage("no planted bug has this name");
+            }
         } else if (strcmp(argv[i], "--verbose") == 0) {
             verbose = true;
         } else {

@@ -650,14 +650,9 @@ static void run_partition(struct world *world)
     const struct block_entry *end_a = chain_find(node_chain(a->node), &old_a);
     const struct block_entry *end_b = chain_find(node_chain(b->node), &old_b);
     int order = u256_compare(end_a->work, end_b->work);
-    if (order) { /* the last blocks of the heavier side may have rivals of their own */
-        const struct block_entry *lost =
-            order > 0 ? chain_find(node_chain(b->node), &old_b) : chain_find(node_chain(a->node), &old_a);
-        const struct chain *chain = node_chain(order > 0 ? b->node : a->node);
-        uint32_t height = tip_of(b)->height;
-        if (chain_contains(chain, block_ancestor(lost, MIN(fork + 5, height)))) {
-            world_fail(world, "the heavier side did not win");
-        }
+    const struct chain *loser = node_chain(order > 0 ? b->node : a->node);
+    if (order && chain_contains(loser, order > 0 ? end_b : end_a)) {
+        world_fail(world, "the heavier side did not win");
     }
     payments_are_somewhere(world);
     finish(world);

@@ -197,6 +197,12 @@ void network_cut(struct world *world, uint32_t a, uint32_t b, bool cut);
 void network_heal(struct world *world);
 void network_free(struct world *world);
 
+/* ---- Planted bugs (plant.c) ---------------------------------------------------------------------------- */
+
+extern const char *const plants[]; /* ends with NULL */
+bool plant_choose(const char *name);
+bool plant_is(const char *name); /* the chosen one */
+
 /* ---- Scenarios (scenarios.c) --------------------------------------------------------------------------- */
 
 struct scenario {

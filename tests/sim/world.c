@@ -310,6 +310,19 @@ void node_drain(struct sim_node *n)
     }
 }
 
+/* Nobody outside can make a node hold more than it has said at start. */
+static void check_memory(struct sim_node *n)
+{
+    struct mempool_info info;
+    const struct p2p *p2p = node_p2p(n->node);
+    mempool_info(node_mempool(n->node), &info);
+    if (p2p_memory_bytes(p2p) > p2p_memory_bytes_max(p2p) || info.bytes_used > info.bytes_max) {
+        world_fail(
+            n->world, "node %u holds more than its budget: network %zu of %zu, mempool %zu of %zu bytes",
+            n->index, p2p_memory_bytes(p2p), p2p_memory_bytes_max(p2p), info.bytes_used, info.bytes_max);
+    }
+}
+
 static struct moment moment_of(const struct sim_node *n)
 {
     int64_t now = n->world->now_us;
@@ -340,6 +353,7 @@ void node_event(struct sim_node *n, struct event *event)
     if (!chain_contains(chain, tip)) {
         scenarios_reorganised(n);
     }
+    check_memory(n);
     node_drain(n);
     world->current = before;
 }
