@@ -517,7 +517,7 @@ static bool understand(struct reading *r, struct error *error)
     char *datadir = expand_home(r->out->datadir);
     mem_free(r->out->datadir);
     r->out->datadir = datadir;
-    r->out->datadir_given = r->source[row_of((enum settings_program)BOTH, "datadir", 7)] != FROM_NOWHERE;
+    r->out->datadir_given = r->source[row_of(r->program, "datadir", 7)] != FROM_NOWHERE;
     r->out->wallet_file_given = r->source[row_of(SETTINGS_CLI, "wallet-file", 11)] != FROM_NOWHERE;
     return r->program != SETTINGS_NODE || check_meaning(r->out, error);
 }
