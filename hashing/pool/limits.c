@@ -1,6 +1,5 @@
 /* What the machine and the control groups allow: affinity, cpuset, CPU quota, memory; v1 and v2, real or fake
  * trees. */
-#include "hashing/pool/pool.h"
 
 #include <ctype.h>
 #include <limits.h>
@@ -9,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+#include "hashing/pool/pool_private.h"
 
 #define NO_MEMORY_LIMIT (UINT64_C(1) << 60)
 
@@ -27,8 +28,7 @@ static bool read_text(char *out, size_t size, const char *root, const char *cont
     return got > 0;
 }
 
-/* CPUs in a list like "0-3,7"; adds them to the set. False when it is not one. */
-static bool parse_cpus(cpu_set_t *out, const char *text)
+bool cpu_list_parse(cpu_set_t *out, const char *text)
 {
     CPU_ZERO(out);
     while (isdigit((unsigned char)*text)) {
@@ -45,7 +45,7 @@ static bool parse_cpus(cpu_set_t *out, const char *text)
         }
         text = *end == ',' ? end + 1 : end;
     }
-    return CPU_COUNT(out) > 0;
+    return CPU_COUNT(out) > 0 && (*text == 0 || *text == '\n');
 }
 
 struct sources {
@@ -65,7 +65,7 @@ static void tighten_quota(struct sources *s, double quota)
 static void tighten_cpus(struct sources *s, const char *text)
 {
     cpu_set_t set;
-    if (parse_cpus(&set, text)) {
+    if (cpu_list_parse(&set, text)) {
         CPU_AND(&s->cpus, &s->cpus, &set);
     }
 }
@@ -163,6 +163,7 @@ void cpu_limits_read(struct cpu_limits *out, const char *cgroup_root, const char
         .quota_cpus = s.quota,
         .machine_cpus = (unsigned)MAX(online, 1),
         .memory_bytes = s.memory,
+        .cpus = s.cpus,
     };
     out->workers = out->affinity_cpus;
     if (s.quota > 0) {

@@ -37,8 +37,10 @@ static void result(bool ok, const char *name)
 static struct pool *start(int hash_threads, int check_threads)
 {
     struct error error = {0};
-    struct pool_config config = {
-        .hash_threads = hash_threads, .check_threads = check_threads, .hash_share = 100};
+    struct pool_config config = {.hash_threads = hash_threads,
+                                 .check_threads = check_threads,
+                                 .hash_share = 100,
+                                 .kernel = sha256_kernel_in_use()};
     cpu_limits_read(&config.limits, NULL, NULL);
     config.limits.quota_cpus = 0;
     struct pool *pool = pool_start(&config, &error);
