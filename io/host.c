@@ -176,7 +176,11 @@ static void pool_has_results(void *context)
     (void)got;
     while (pool_next_result(host->pool, &result)) {
         struct event event = {.kind = EVENT_HIT};
-        if (result.kind == POOL_HIT) {
+        if (result.kind == POOL_USED_UP) {
+            event.kind = EVENT_USED_UP;
+            event.hit.work_id = result.work_id;
+            host_emit(host, &event);
+        } else if (result.kind == POOL_HIT) {
             event.hit.work_id = result.work_id;
             event.hit.version = result.version;
             event.hit.nonce = result.nonce;
@@ -203,9 +207,29 @@ static size_t resident_bytes(void)
     return size ? resident * (size_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
+/* Quota and cpuset may change under a running process. */
+static void follow_limits(struct host *host)
+{
+    struct cpu_limits limits;
+    cpu_limits_read(&limits, NULL, NULL);
+    if (pool_limits(host->pool, &limits)) {
+        log_info(LOG_POOL, "the limits have changed: %u hash workers; %u of %u CPUs, quota %.3g (0: none)",
+                 pool_hash_threads(host->pool), limits.affinity_cpus, limits.machine_cpus, limits.quota_cpus);
+    }
+}
+
+/* What the first worker hashes with; the others log it where they differ. */
+static const char *kernel_name(const struct host *host)
+{
+    struct pool_worker_stats first;
+    return pool_worker_stats(host->pool, 0, &first) && first.rolling ? first.rolling
+                                                                     : sha256_kernel_in_use()->name;
+}
+
 static void stats_are_due(void *context)
 {
     struct host *host = context;
+    follow_limits(host);
     int64_t now = loop_now().mono_us;
     uint64_t hashes = pool_hash_count(host->pool);
     double seconds = (double)(now - host->stats_before_us) / 1e6;
@@ -219,7 +243,7 @@ static void stats_are_due(void *context)
     event.stats.hashes_total = hashes;
     event.stats.hashes_per_s = host->hashes_per_s;
     event.stats.threads = pool_hash_threads(host->pool);
-    event.stats.kernel = sha256_kernel_in_use()->name;
+    event.stats.kernel = kernel_name(host);
     event.stats.memory_bytes = resident_bytes();
     loop_timer_set(host->loop, &host->stats_timer, now + STATS_US);
     host_emit(host, &event);
@@ -351,6 +375,14 @@ static bool start_pool(struct host *host, const struct cpu_limits *limits, struc
     if (strcmp(s->threads, "auto") != 0) {
         config.hash_threads = (int)strtol(s->threads, NULL, 10);
     }
+    if (strcmp(s->hash_kernel, "auto") != 0) {
+        if (!sha256_kernel_force(s->hash_kernel)) {
+            return error_set(error, ERROR_USAGE, NULL,
+                             "hash-kernel is '%.60s': auto, or a kernel that this CPU has (see --version)",
+                             s->hash_kernel);
+        }
+        config.kernel = sha256_kernel_in_use();
+    }
     if (!s->mine && strcmp(s->threads, "auto") == 0 && host->params.kind == CHAIN_REGTEST) {
         config.hash_threads = 0; /* blocks are found on the spot there */
     }
@@ -362,9 +394,8 @@ static bool start_pool(struct host *host, const struct cpu_limits *limits, struc
     if (limits->quota_cpus > 0) {
         snprintf(quota, sizeof quota, "quota %.3g", limits->quota_cpus);
     }
-    log_info(LOG_POOL, "%u hash workers (%s kernel), %u check workers; %u of %u CPUs, %s",
-             pool_hash_threads(host->pool), sha256_kernel_in_use()->name, pool_check_threads(host->pool),
-             limits->affinity_cpus, limits->machine_cpus, quota);
+    log_info(LOG_POOL, "%u hash workers, %u check workers; %u of %u CPUs, %s", pool_hash_threads(host->pool),
+             pool_check_threads(host->pool), limits->affinity_cpus, limits->machine_cpus, quota);
     if (*sha256_kernels_failed()) {
         log_error(LOG_POOL, "these hash kernels failed their self-test and are not used: %s",
                   sha256_kernels_failed());

@@ -31,8 +31,9 @@ struct settings { /* every text is owned; free with settings_free */
     bool mine;
     char *mining_address; /* empty: a key of our own */
     int64_t block_interval_s;
-    char *threads; /* "auto" or a number */
-    char *cpus;    /* empty: the mask */
+    char *threads;     /* "auto" or a number */
+    char *cpus;        /* empty: the mask */
+    char *hash_kernel; /* "auto" or a name */
     int64_t hash_share;
     bool pin;
     int64_t dbcache_mib, mempool_mib; /* 0: from the memory limit */

@@ -84,6 +84,8 @@ static const struct setting table[] = {
      "only these CPUs, such as 0,2-3"},
     {"Mining", "hash-share", "PERCENT", TYPE_NUMBER, NODE, AT(hash_share), "100", 1, 100, NULL, NULL,
      "how much of each hash worker's time is spent hashing"},
+    {"Mining", "hash-kernel", "NAME", TYPE_TEXT, NODE, AT(hash_kernel), "auto", 0, 0, NULL, NULL,
+     "this hash kernel (quarryd --version lists them); default: each worker measures which is fastest"},
     {"Mining", "pin", "yes|no", TYPE_YES, NODE, AT(pin), "no", 0, 0, NULL, NULL,
      "pin workers to CPUs also where all of the machine's may be used"},
     {"Control", "rpc-socket", "PATH", TYPE_TEXT, BOTH, AT(rpc_socket), "", 0, 0, NULL, NULL,

@@ -125,6 +125,14 @@ void miner_hit(struct node *node, uint64_t work_id, uint32_t version, uint32_t n
     }
 }
 
+void miner_used_up(struct node *node, uint64_t work_id)
+{
+    struct mining *m = &node->mining;
+    if (work_id == m->order_id) {
+        m->refreshed_us = node->now.mono_us - REFRESH_US; /* miner_update, after this event, refreshes */
+    }
+}
+
 /* Regtest: hash here and now. False when nothing was found in the tries allowed. */
 static bool mine_on_the_spot(struct node *node, uint64_t tries, uint64_t source)
 {

@@ -403,6 +403,7 @@ void node_handle(struct node *node, const struct event *event)
         node->timer_us = INT64_MAX;
         mempool_expire(node->mempool, node->now);
         break;
+    case EVENT_USED_UP: miner_used_up(node, event->hit.work_id); break;
     case EVENT_HIT: miner_hit(node, event->hit.work_id, event->hit.version, event->hit.nonce); break;
     case EVENT_RPC: rpc_handle(node, event->rpc, event->rpc_text, event->rpc_len); break;
     case EVENT_RPC_GONE: rpc_gone(node, event->rpc); break;

@@ -60,6 +60,7 @@ enum event_kind {
     EVENT_JOB,         /* job: finished by the host */
     EVENT_TIMER,       /* the moment asked for by ACTION_TIMER has come */
     EVENT_HIT,         /* hit: a hash below the target */
+    EVENT_USED_UP,     /* hit.work_id: a hash worker has tried its whole part of this work */
     EVENT_RPC,         /* rpc = id of the request, bytes = one JSON text */
     EVENT_RPC_GONE,    /* rpc: nobody waits for its answer any more */
     EVENT_STATS,       /* stats: hash counters and host facts, now and then (at most once a second) */

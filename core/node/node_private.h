@@ -76,6 +76,7 @@ bool node_loaded(const struct node *node); /* nothing is left to import */
 /* miner.c */
 void miner_update(struct node *node); /* after every event: is the right work out? */
 void miner_hit(struct node *node, uint64_t work_id, uint32_t version, uint32_t nonce);
+void miner_used_up(struct node *node, uint64_t work_id); /* another extranonce is due */
 void miner_stop(struct node *node);
 void miner_free(struct node *node);
 int64_t miner_next_us(const struct node *node); /* when it wants to be looked at again */
