@@ -325,11 +325,10 @@ RPC_HANDLER(getstatus)
     struct buf *out = &call->out;
     size_t outbound, peers = p2p_peer_count(node->p2p, &outbound);
     int64_t now_s = moment_unix_s(node->now), window_s = 600;
-    while (since->prev && (int64_t)since->header.time > now_s - window_s) {
+    while (since->height > 1 && (int64_t)since->header.time > now_s - window_s) { /* genesis has no say */
         since = since->prev;
     }
-    int64_t span_s = MIN(window_s, MAX((node->now.mono_us - node->started_us) / 1000000, INT64_C(1)));
-    span_s = MAX(span_s, MIN(window_s, now_s - (int64_t)since->header.time));
+    int64_t span_s = MIN(window_s, MAX(now_s - (int64_t)since->header.time, INT64_C(1)));
     put_open(out, NULL, '{');
     put_text(out, "chain", node->params->name);
     put_text(out, "network", node->params->kind == CHAIN_CLUSTER ? node->params->network.name : "");

@@ -15,6 +15,7 @@ struct watched {
     struct client *client;
     json_t *now;
     struct error error;
+    unsigned missed; /* looks in a row without an answer */
     json_int_t shown_height, shown_peers;
     int64_t shown_at_s;
 };
@@ -36,6 +37,7 @@ static void look(struct watched *w)
         w->client = client_open(w->socket_path, &w->error);
     }
     w->now = w->client ? rpc_ask(w->client, "getstatus", NULL, &w->error) : NULL;
+    w->missed = w->now ? 0 : w->missed + 1;
     if (!w->now) {
         client_close(w->client);
         w->client = NULL;
@@ -117,7 +119,9 @@ static void print_lines(struct watched *nodes, size_t count)
         struct watched *w = &nodes[i];
         json_int_t height = w->now ? number_of(w->now, "height") : -2;
         json_int_t peers = w->now ? number_of(w->now, "peers") : -2;
-        if (height == w->shown_height && peers == w->shown_peers && now_s < w->shown_at_s + PLAIN_EVERY_S) {
+        bool starting = w->missed && w->missed < 3; /* a node that was started just now */
+        if (starting ||
+            (height == w->shown_height && peers == w->shown_peers && now_s < w->shown_at_s + PLAIN_EVERY_S)) {
             continue;
         }
         w->shown_height = height;
