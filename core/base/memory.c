@@ -47,7 +47,9 @@ void mem_free(void *pointer)
 
 void mem_wipe(void *data, size_t size)
 {
-    explicit_bzero(data, size);
+    if (size) {
+        explicit_bzero(data, size);
+    }
 }
 
 struct arena_chunk {

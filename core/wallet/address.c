@@ -14,7 +14,7 @@ static const char bech32_digits[] = "qpzry9x8gf2tvdw0s3jn54khce6mua7l";
 
 /* ---- base58check --------------------------------------------------------------------------------------- */
 
-static bool base58_decode(struct buf *out, const char *text, size_t max_bytes)
+bool base58_decode(struct buf *out, const char *text, size_t max_bytes)
 {
     size_t digits = strlen(text), zeros = strspn(text, "1");
     if (digits > BASE58_TEXT_MAX) {
@@ -63,20 +63,16 @@ bool base58check_decode(struct buf *out, const char *text, size_t max_bytes)
     return ok;
 }
 
-void base58check_encode(struct buf *out_text, const void *data, size_t len)
+void base58_encode(struct buf *out_text, const void *data, size_t len)
 {
-    struct buf raw = {0};
-    uint8_t sum[32];
-    sha256d(sum, data, len);
-    buf_bytes(&raw, data, len);
-    buf_bytes(&raw, sum, 4);
-    size_t size = raw.len * 138 / 100 + 1, zeros = 0;
+    const uint8_t *bytes = data;
+    size_t size = len * 138 / 100 + 1, zeros = 0; /* log(256) / log(58), rounded up */
     uint8_t *digits = mem_alloc(size);
-    while (zeros < raw.len && !raw.data[zeros]) {
+    while (zeros < len && !bytes[zeros]) {
         zeros++;
     }
-    for (size_t i = zeros; i < raw.len; i++) {
-        uint32_t carry = raw.data[i];
+    for (size_t i = zeros; i < len; i++) {
+        uint32_t carry = bytes[i];
         for (size_t k = size; k-- > 0;) {
             carry += 256u * digits[k];
             digits[k] = (uint8_t)(carry % 58);
@@ -93,7 +89,18 @@ void base58check_encode(struct buf *out_text, const void *data, size_t len)
     for (size_t i = skip; i < size; i++) {
         buf_u8(out_text, (uint8_t)base58_digits[digits[i]]);
     }
+    mem_wipe(digits, size);
     mem_free(digits);
+}
+
+void base58check_encode(struct buf *out_text, const void *data, size_t len)
+{
+    struct buf raw = {0};
+    uint8_t sum[32];
+    sha256d(sum, data, len);
+    buf_bytes(&raw, data, len);
+    buf_bytes(&raw, sum, 4);
+    base58_encode(out_text, raw.data, raw.len);
     mem_wipe(raw.data, raw.len);
     buf_free(&raw);
 }

@@ -18,6 +18,9 @@ bool address_to_script(struct buf *script, const char *address, const struct cha
 bool address_from_script(char out[ADDRESS_TEXT], struct span script,
                          const struct chain_params *params) MUST_USE;
 
+/* Base58 without a checksum: at most 512 digits, max_bytes bytes, appended. */
+bool base58_decode(struct buf *out, const char *text, size_t max_bytes) MUST_USE;
+void base58_encode(struct buf *out_text, const void *data, size_t len);
 bool base58check_decode(struct buf *out, const char *text, size_t max_bytes) MUST_USE;
 void base58check_encode(struct buf *out_text, const void *data, size_t len);
 
