@@ -230,16 +230,18 @@ share_cpus() { # share_cpus MINERS
     echo "CPU: $host on this host, $share for each miner$([ "$pin" = yes ] && echo ", pinned")"
 }
 
-# Every port of the plan, before success is claimed.
-verify_ports() { # verify_ports MINERS WEBSERVERS
-    local port service bad=no left host=$bind
+# Every instance healthy and every port of the plan answering, before success is claimed.
+verify() { # verify MINERS WEBSERVERS
+    local port service id state bad=no left=120 host=$bind
     [ "$host" = 0.0.0.0 ] && host=127.0.0.1
     while read -r port service; do
-        left=60
-        until (exec 3<>"/dev/tcp/$host/$port") 2>/dev/null; do
+        while :; do
+            id=$("${compose[@]}" ps -q "$service" 2>/dev/null)
+            state=$("$engine" inspect --format '{{.State.Health.Status}}' "$id" 2>/dev/null)
+            [ "$state" = healthy ] && (exec 3<>"/dev/tcp/$host/$port") 2>/dev/null && break
             left=$((left - 1))
-            if [ "$left" -eq 0 ]; then
-                echo "Error: port $port of $service does not answer ($(basename "${compose[0]}") logs $service)" >&2
+            if [ "$left" -le 0 ]; then
+                echo "Error: $service (port $port) is ${state:-not running}; see: docker compose logs $service" >&2
                 bad=yes
                 break
             fi
@@ -284,7 +286,7 @@ scale_to() { # scale_to MINERS WEBSERVERS
     echo "Scaled services:"
     "${compose[@]}" ps
     print_ports "$1" "$2"
-    verify_ports "$1" "$2"
+    verify "$1" "$2"
 }
 
 # scale-up.sh and scale-down.sh: words are KIND and, as a check, CURRENT.
