@@ -45,14 +45,20 @@ struct settings { /* every text is owned; free with settings_free */
     char *exit_when;
     char *loop; /* auto, io_uring, epoll */
     char *log_format, *log_level;
+    struct text_list http_listen, trusted_proxies, allowed_hosts; /* quarry-api, as all of the following */
+    char *serve, *profile;
+    char *admin_key, *admin_key_file, *wallet_key, *wallet_key_file;
+    char *wallet_dir, *purse, *redis, *rate_limit_fail;
+    int64_t rate_per_s, rate_burst; /* 0: the profile's */
+    int64_t http_connections;
     bool want_help, want_version;
     struct text_list notes; /* to be logged once the log is up: ignored or unknown names */
 };
 
-enum settings_program { SETTINGS_NODE = 1, SETTINGS_CLI = 2 };
+enum settings_program { SETTINGS_NODE = 1, SETTINGS_CLI = 2, SETTINGS_API = 4 };
 /* Flag, environment, quarry.conf, default, in this order. For the command line tool reading stops at the
- * first word that is no flag: *next is its index; for the node such a word is an error. False and ERROR_USAGE
- * (the setting's name, what was given, what is allowed). */
+ * first word that is no flag: *next is its index; for the others such a word is an error. False and
+ * ERROR_USAGE (the setting's name, what was given, what is allowed). */
 bool settings_read(struct settings *out, enum settings_program program, int argc, char **argv, int *next,
                    struct error *error) MUST_USE;
 void settings_free(struct settings *settings);

@@ -30,18 +30,19 @@ struct setting {
 };
 
 #define AT(member) offsetof(struct settings, member)
-#define BOTH       (SETTINGS_NODE | SETTINGS_CLI)
+#define ALL        (SETTINGS_NODE | SETTINGS_CLI | SETTINGS_API)
 #define NODE       SETTINGS_NODE
 #define CLI        SETTINGS_CLI
+#define API        SETTINGS_API
 
 static const struct setting table[] = {
-    {"Chain", "chain", "NAME", TYPE_TEXT, BOTH, AT(chain), "cluster", 0, 0, "cluster|regtest|testnet4|main",
+    {"Chain", "chain", "NAME", TYPE_TEXT, ALL, AT(chain), "cluster", 0, 0, "cluster|regtest|testnet4|main",
      NULL, "which chain: cluster (a network of your own), regtest, testnet4, main"},
-    {"Chain", "network", "NAME|FILE", TYPE_TEXT, BOTH, AT(network), "quarry", 0, 0, NULL, NULL,
+    {"Chain", "network", "NAME|FILE", TYPE_TEXT, ALL, AT(network), "quarry", 0, 0, NULL, NULL,
      "cluster only: the network's name, or a file with its parameters"},
-    {"Chain", "datadir", "DIR", TYPE_TEXT, BOTH, AT(datadir), "~/.quarry", 0, 0, NULL, "TREE_DIR",
+    {"Chain", "datadir", "DIR", TYPE_TEXT, ALL, AT(datadir), "~/.quarry", 0, 0, NULL, "TREE_DIR",
      "where everything is kept"},
-    {"Chain", "conf", "FILE", TYPE_TEXT, BOTH, AT(conf), "", 0, 0, NULL, NULL,
+    {"Chain", "conf", "FILE", TYPE_TEXT, ALL, AT(conf), "", 0, 0, NULL, NULL,
      "settings file (default: quarry.conf in the data directory)"},
     {"Chain", "dbcache", "MIB", TYPE_NUMBER, NODE, AT(dbcache_mib), "0", 0, 65536, NULL, NULL,
      "coins cache; 0: 450, or an eighth of the memory limit where that is less"},
@@ -88,14 +89,48 @@ static const struct setting table[] = {
      "this hash kernel (quarryd --version lists them); default: each worker measures which is fastest"},
     {"Mining", "pin", "yes|no", TYPE_YES, NODE, AT(pin), "no", 0, 0, NULL, NULL,
      "pin workers to CPUs also where all of the machine's may be used"},
-    {"Control", "rpc-socket", "PATH", TYPE_TEXT, BOTH, AT(rpc_socket), "", 0, 0, NULL, NULL,
+    {"Control", "rpc-socket", "PATH", TYPE_TEXT, ALL, AT(rpc_socket), "", 0, 0, NULL, NULL,
      "Unix socket of the node (default: node.sock in the chain's folder)"},
-    {"Control", "log-format", "text|json", TYPE_TEXT, NODE, AT(log_format), "text", 0, 0, "text|json", NULL,
-     "how log lines are written to standard error"},
-    {"Control", "log-level", "LEVEL", TYPE_TEXT, NODE, AT(log_level), "info", 0, 0,
+    {"Control", "log-format", "text|json", TYPE_TEXT, NODE | API, AT(log_format), "text", 0, 0, "text|json",
+     NULL, "how log lines are written to standard error"},
+    {"Control", "log-level", "LEVEL", TYPE_TEXT, NODE | API, AT(log_level), "info", 0, 0,
      "error|warn|info|debug|trace", NULL, "error, warn, info, debug or trace"},
     {"Control", "wallet-file", "FILE", TYPE_TEXT, CLI, AT(wallet_file), "wallets.dat", 0, 0, NULL,
      "WALLET_FILE", "where createwallet and listaddresses keep keys"},
+    {"HTTP", "listen", "HOST:PORT", TYPE_LIST, API, AT(http_listen), "", 0, 0, NULL, NULL,
+     "serve HTTP here (repeatable; port 0: a free one; default 127.0.0.1:8080)"},
+    {"HTTP", "serve", "LIST", TYPE_TEXT, API, AT(serve), "health,metrics,rest,web", 0, 0, NULL, NULL,
+     "what is served: health, metrics, rest, web"},
+    {"HTTP", "profile", "NAME", TYPE_TEXT, API, AT(profile), "development", 0, 0, "development|production",
+     NULL, "production refuses well-known keys, has no faucet and a smaller rate"},
+    {"HTTP", "http-connections", "N", TYPE_NUMBER, API, AT(http_connections), "1024", 1, 100000, NULL, NULL,
+     "connections at a time; more are closed at once"},
+    {"HTTP", "allowed-host", "NAME", TYPE_LIST, API, AT(allowed_hosts), "", 0, 0, NULL, NULL,
+     "answer only to these names in the Host header (repeatable; addresses and localhost always pass; "
+     "default: any name for reads)"},
+    {"HTTP", "admin-key", "KEY", TYPE_TEXT, API, AT(admin_key), "", 0, 0, NULL, "BITCOIN_API_ADMIN_KEY",
+     "X-API-Key of the role admin (default: a random one, kept in the data directory)"},
+    {"HTTP", "admin-key-file", "FILE", TYPE_TEXT, API, AT(admin_key_file), "", 0, 0, NULL, NULL,
+     "a file with that key"},
+    {"HTTP", "wallet-key", "KEY", TYPE_TEXT, API, AT(wallet_key), "", 0, 0, NULL, "BITCOIN_API_WALLET_KEY",
+     "X-API-Key of the role wallet (default: a random one, kept in the data directory)"},
+    {"HTTP", "wallet-key-file", "FILE", TYPE_TEXT, API, AT(wallet_key_file), "", 0, 0, NULL, NULL,
+     "a file with that key"},
+    {"HTTP", "wallet-dir", "DIR", TYPE_TEXT, API, AT(wallet_dir), "", 0, 0, NULL, NULL,
+     "wallets, one file each, shared by all web servers (default: WALLET_FILE's folder, else wallets in the "
+     "data directory)"},
+    {"HTTP", "purse", "PATH", TYPE_TEXT, API, AT(purse), "", 0, 0, NULL, NULL,
+     "development: a key file, or a folder of them, that the faucet pays from"},
+    {"HTTP", "redis", "ADDRESS", TYPE_TEXT, API, AT(redis), "", 0, 0, NULL, NULL,
+     "HOST:PORT or unix:PATH of the Redis that shares rate limits between web servers"},
+    {"HTTP", "rate-limit", "PER_SECOND", TYPE_NUMBER, API, AT(rate_per_s), "0", 0, 1000000, NULL, NULL,
+     "requests per second and client; 0: development 20, production 4"},
+    {"HTTP", "rate-limit-burst", "N", TYPE_NUMBER, API, AT(rate_burst), "0", 0, 1000000, NULL, NULL,
+     "requests that a rested client may make at once; 0: development 1200, production 240"},
+    {"HTTP", "rate-limit-fail", "open|closed", TYPE_TEXT, API, AT(rate_limit_fail), "open", 0, 0,
+     "open|closed", NULL, "without Redis: limit by this process's memory (open), or refuse (closed)"},
+    {"HTTP", "trusted-proxy", "ADDRESS", TYPE_LIST, API, AT(trusted_proxies), "", 0, 0, NULL, NULL,
+     "an address whose X-Forwarded-For counts (repeatable)"},
 };
 #define ROWS ARRAY_COUNT(table)
 
@@ -334,7 +369,8 @@ static bool read_line(struct reading *r, const char *path, unsigned number, char
     }
     *equals = 0;
     char *key = trim(line), *value = trim(equals + 1);
-    size_t row = row_of((enum settings_program)BOTH, key, strlen(key));
+    size_t row = row_of(r->program, key, strlen(key));
+    row = row == ROWS ? row_of((enum settings_program)ALL, key, strlen(key)) : row;
     if (row == ROWS) {
         return error_set(error, ERROR_USAGE, NULL, "%.150s line %u: unknown setting '%.60s'", path, number,
                          key);
@@ -521,6 +557,11 @@ static bool understand(struct reading *r, struct error *error)
     r->out->datadir = datadir;
     r->out->datadir_given = r->source[row_of(r->program, "datadir", 7)] != FROM_NOWHERE;
     r->out->wallet_file_given = r->source[row_of(SETTINGS_CLI, "wallet-file", 11)] != FROM_NOWHERE;
+    for (size_t i = 0; i < r->out->http_listen.count; i++) {
+        if (!check_host_port("listen", r->out->http_listen.items[i], error)) {
+            return false;
+        }
+    }
     return r->program != SETTINGS_NODE || check_meaning(r->out, error);
 }
 

@@ -1,0 +1,188 @@
+/*
+ * Private to quarry-api: the server's state, one request on its way, and the seams between the files.
+ *
+ *   server.c   sockets, h2o, limits, start and stop      gate.c    who may: host, origin, key, rate
+ *   routes.c   the table of routes and the OpenAPI page   reply.c   the envelope, errors, cached answers
+ *   node.c     the node over its Unix socket              limit.c   buckets in memory; redis.c: shared ones
+ *   views.c    chain, transactions, mining as JSON        wallet.c  wallet files; spend.c: choosing, signing
+ *
+ * One thread, h2o's event loop; nothing here blocks on node or Redis.
+ */
+#ifndef QUARRY_API_PRIVATE_H
+#define QUARRY_API_PRIVATE_H
+
+#include <h2o.h>
+#include <jansson.h>
+
+#include "io/io.h"
+
+enum role { ROLE_NONE, ROLE_WALLET, ROLE_ADMIN };
+enum serve { SERVE_HEALTH = 1, SERVE_METRICS = 2, SERVE_REST = 4, SERVE_WEB = 8 };
+
+struct exchange;
+
+struct route {
+    const char *method; /* GET routes answer HEAD too */
+    const char *path;   /* below a prefix; one {name} segment at most */
+    unsigned areas;     /* enum area */
+    enum role role;     /* under /api/v1; the other areas ask for their own */
+    unsigned serve;
+    unsigned flags;
+    void (*handle)(struct exchange *x);
+    const char *tag, *summary, *body; /* body: JSON schema properties of a request body, or NULL */
+};
+enum area { AREA_V1 = 1, AREA_ADMIN = 2, AREA_WALLET = 4, AREA_ROOT = 8, AREA_API = 16 };
+enum route_flags { ROUTE_CACHED = 1, ROUTE_EXEMPT = 2, ROUTE_FAUCET = 4 };
+
+/* One request. It lives until it is answered; when the client leaves first, req becomes NULL. */
+struct exchange {
+    struct api *api;
+    h2o_req_t *req;
+    struct exchange **guard; /* in the request's pool */
+    const struct route *route;
+    enum role role;
+    char param[128]; /* what stood for {name} */
+    char client[64]; /* address that limits count */
+    json_t *body;
+    void (*then)(struct exchange *x, json_t *replies); /* what the node's answer goes to */
+    struct list link;                                  /* waiting for a connection to the node */
+    struct buf ask;
+    int64_t asked_us, patience_us;
+    json_t *state; /* the handler's own, between steps */
+    int64_t number, page, limit;
+    struct limit_wait *limit_wait;
+    int64_t rate_remaining;
+};
+
+struct counters {
+    uint64_t requests, answered[6]; /* by first digit of the status */
+    uint64_t limited, redis_fallbacks, node_calls, node_losses, connections, refused;
+};
+
+struct node_status { /* getstatus, as of at_us; valid: the node answered lately */
+    bool valid, synced;
+    int64_t height, peers, mempool, uptime_s, transactions;
+    char tip[65];
+    double hashes_per_s, difficulty;
+    int64_t at_us;
+};
+
+struct api {
+    const struct settings *settings;
+    struct chain_params params;
+    unsigned serve;
+    bool production, well_known_keys;
+    char admin_key[256], wallet_key[256];
+    char *wallet_dir;
+    h2o_globalconf_t conf;
+    h2o_context_t context;
+    h2o_accept_ctx_t accept;
+    h2o_loop_t *loop;
+    h2o_timeout_t tick_timeout;
+    h2o_timeout_entry_t tick;
+    int64_t started_us;
+    struct node_link *node;
+    struct limits *limits;
+    struct shared_limits *redis; /* NULL: none configured */
+    struct map cache;            /* 128-bit key of a path -> struct cached */
+    struct rng rng;
+    struct counters counters;
+    struct node_status status;
+    size_t in_flight; /* exchanges */
+};
+
+/* reply.c */
+void reply_data(struct exchange *x, json_t *data); /* 200; takes over data; ends the exchange */
+void reply_error(struct exchange *x, int status, const char *code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+void reply_text(struct exchange *x, int status, const char *type, const void *text, size_t len);
+bool reply_from_cache(struct exchange *x); /* true: answered and ended */
+void cache_begin(struct api *api);
+void cache_drop(struct api *api); /* after a write: readers see it */
+void put_timestamp(char out[40], int64_t unix_us);
+void exchange_free(struct exchange *x);
+
+/* routes.c */
+extern const struct route routes[];
+/* The route of a request, or NULL with allowed methods in *allow (empty: unknown path). */
+const struct route *route_find(const char *method, size_t method_len, const char *path, size_t path_len,
+                               enum area *area, char param[128], char allow[64]);
+void openapi(struct exchange *x);
+
+/* gate.c: 0 refused and answered, else goes on by route_run, now or after Redis has said yes */
+void gate(struct exchange *x, enum area area);
+void route_run(struct exchange *x); /* server.c */
+
+/* limit.c */
+struct verdict {
+    bool allowed;
+    int64_t remaining, retry_after_s;
+};
+struct limits *limits_new(struct rng *rng, double per_s, double burst);
+void limits_free(struct limits *limits);
+struct verdict limits_take(struct limits *limits, const char *client, int64_t now_us);
+double limits_rate(const struct limits *limits);
+double limits_burst(const struct limits *limits);
+void limit_verdict(struct exchange *x, struct verdict verdict); /* gate.c: answers 429 or goes on */
+
+/* redis.c */
+struct shared_limits *shared_limits_new(struct api *api, const char *address);
+void shared_limits_free(struct shared_limits *shared);
+bool shared_limits_take(struct shared_limits *shared, struct exchange *x); /* false: not now, use memory */
+void shared_limits_tick(struct shared_limits *shared, int64_t now_us);
+bool shared_limits_up(const struct shared_limits *shared);
+
+/* node.c */
+struct node_link *node_link_new(struct api *api, char *socket_path);
+void node_link_free(struct node_link *link);
+void node_link_tick(struct node_link *link, int64_t now_us);
+bool node_link_up(const struct node_link *link);
+/* Asks several methods at once; calls: an array of {"method","params"}, taken over. `then` gets the array of
+ * replies in order, borrowed; when the node is gone, busy or silent the exchange is answered 503 instead. */
+void node_ask(struct exchange *x, json_t *calls, void (*then)(struct exchange *x, json_t *replies));
+/* One method; params by json_pack's format or NULL. Appends to calls. */
+void add_call(json_t *calls, const char *method, json_t *params);
+json_t *reply_result(json_t *replies, size_t index); /* NULL: that call failed */
+/* The error of a call as an answer; ends the exchange. */
+void reply_node_error(struct exchange *x, json_t *replies, size_t index);
+void status_learn(struct api *api, const json_t *result);
+
+/* settings of keys: keys.c */
+bool keys_load(struct api *api, struct error *error);
+enum role key_role(const struct api *api, const char *key, size_t len);
+
+/* wallet.c: one file per wallet in the shared folder */
+bool wallet_create(struct api *api, const char *label, char address[ADDRESS_TEXT], json_t **shown,
+                   struct error *error);
+json_t *wallet_list(struct api *api);
+json_t *wallet_show(struct api *api, const char *address); /* NULL: not ours */
+bool wallet_key_of(struct api *api, const char *address, struct key *out);
+size_t purse_keys(struct api *api, struct key *out, size_t max);
+
+/* views.c, spend.c, pages: handlers */
+#define HANDLER(name) void name(struct exchange *x)
+HANDLER(show_health);
+HANDLER(show_live);
+HANDLER(show_ready);
+HANDLER(show_blockchain);
+HANDLER(show_blocks);
+HANDLER(show_latest_blocks);
+HANDLER(show_block);
+HANDLER(show_mempool);
+HANDLER(show_mempool_tx);
+HANDLER(show_transactions);
+HANDLER(show_address_transactions);
+HANDLER(show_mining);
+HANDLER(generate_blocks);
+HANDLER(create_wallet);
+HANDLER(list_wallets);
+HANDLER(show_wallet);
+HANDLER(show_balance);
+HANDLER(send_payment);
+HANDLER(pay_from_faucet);
+HANDLER(show_metrics);
+HANDLER(show_page);
+
+bool address_ok(struct exchange *x, const char *address); /* false: answered 400 */
+
+#endif

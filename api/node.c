@@ -1,0 +1,324 @@
+/* The node as seen from the event loop: a few connections to its Unix socket, one question at a time on each,
+ * the rest waiting in a bounded queue. Lost connections are made anew; whoever waited is told 503. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "api/api_private.h"
+
+#define CONNECTIONS     8u
+#define WAITING_MAX     1024u
+#define ANSWER_MAX      (64u << 20)
+#define RETRY_US        INT64_C(200000)
+#define STATUS_EVERY_US INT64_C(250000)
+
+struct line { /* one connection */
+    struct node_link *link;
+    h2o_socket_t *socket;
+    struct exchange *asking; /* NULL: free, or the asker has been told 503 */
+    bool busy, for_status;
+    int64_t deadline_us, retry_at_us, status_at_us;
+    struct buf out;
+};
+
+struct node_link {
+    struct api *api;
+    struct sockaddr_un address;
+    struct line lines[CONNECTIONS];
+    struct list waiting; /* struct exchange */
+    size_t waiting_count;
+    bool was_up;
+};
+
+static void hand_out(struct node_link *link);
+
+static void line_lost(struct line *line, const char *why)
+{
+    struct exchange *asking = line->asking;
+    struct api *api = line->link->api;
+    if (line->socket) {
+        h2o_socket_close(line->socket);
+    }
+    line->socket = NULL;
+    line->asking = NULL;
+    line->retry_at_us = loop_now().mono_us + RETRY_US;
+    if (line->for_status) {
+        api->status.valid = false;
+    }
+    line->busy = line->for_status = false;
+    api->counters.node_losses++;
+    if (line->link->was_up) {
+        line->link->was_up = false;
+        api->status.valid = false;
+        log_warn(LOG_RPC, "lost the node: %s; trying again", why);
+    }
+    if (asking) {
+        reply_error(asking, 503, "node_unavailable", "The node is not reachable.");
+    }
+}
+
+static void answered(struct line *line, struct span text)
+{
+    struct exchange *asking = line->asking;
+    json_t *replies = json_loadb((const char *)text.data, text.len, 0, NULL);
+    line->busy = false;
+    line->asking = NULL;
+    line->link->was_up = true;
+    if (line->for_status) {
+        line->for_status = false;
+        status_learn(line->link->api, reply_result(replies, 0));
+    } else if (asking && json_is_array(replies)) {
+        asking->then(asking, replies);
+    } else if (asking) {
+        reply_error(asking, 503, "node_unavailable", "The node gave an answer that is not understood.");
+    }
+    json_decref(replies);
+    hand_out(line->link);
+}
+
+static void on_read(h2o_socket_t *socket, const char *err)
+{
+    struct line *line = socket->data;
+    if (err) {
+        line_lost(line, err);
+        return;
+    }
+    struct st_h2o_buffer_t *in = socket->input;
+    size_t fresh = socket->bytes_read;
+    const char *newline = memchr(in->bytes + in->size - fresh, '\n', fresh);
+    if (in->size > ANSWER_MAX) {
+        line_lost(line, "an answer that is too large");
+    } else if (newline && !line->busy) {
+        line_lost(line, "an answer to nothing");
+    } else if (newline) {
+        size_t len = (size_t)(newline - in->bytes);
+        uint8_t *text = mem_dup(in->bytes, len);
+        h2o_buffer_consume(&socket->input, len + 1);
+        answered(line, span_of(text, len));
+        mem_free(text);
+    }
+}
+
+static void on_written(h2o_socket_t *socket, const char *err)
+{
+    struct line *line = socket->data;
+    if (err) {
+        line_lost(line, err);
+    }
+}
+
+static void line_send(struct line *line, struct buf *bytes, int64_t patience_us)
+{
+    buf_free(&line->out);
+    line->out = *bytes;
+    *bytes = (struct buf){0};
+    buf_u8(&line->out, '\n');
+    line->busy = true;
+    line->deadline_us = loop_now().mono_us + patience_us;
+    h2o_iovec_t piece = h2o_iovec_init(line->out.data, line->out.len);
+    h2o_socket_write(line->socket, &piece, 1, on_written);
+}
+
+static void line_open(struct line *line)
+{
+    struct node_link *link = line->link;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 || connect(fd, (const struct sockaddr *)&link->address, sizeof link->address) != 0) {
+        if (fd >= 0) {
+            close(fd);
+        }
+        line->retry_at_us = loop_now().mono_us + RETRY_US;
+        return;
+    }
+    line->socket = h2o_evloop_socket_create(link->api->loop, fd, 0);
+    line->socket->data = line;
+    h2o_socket_read_start(line->socket, on_read);
+}
+
+static struct line *free_line(struct node_link *link)
+{
+    struct line *found = NULL;
+    for (size_t i = 1; i < CONNECTIONS; i++) { /* line 0 asks for the status only */
+        struct line *line = &link->lines[i];
+        if (!line->socket && loop_now().mono_us >= line->retry_at_us) {
+            line_open(line);
+        }
+        if (line->socket && !line->busy) {
+            found = line;
+            break;
+        }
+    }
+    return found;
+}
+
+static void hand_out(struct node_link *link)
+{
+    struct line *line;
+    while (!list_empty(&link->waiting) && (line = free_line(link))) {
+        struct exchange *x = CONTAINER_OF(link->waiting.next, struct exchange, link);
+        list_remove(&x->link);
+        link->waiting_count--;
+        line->asking = x;
+        line_send(line, &x->ask, x->patience_us);
+    }
+}
+
+void node_ask(struct exchange *x, json_t *calls, void (*then)(struct exchange *x, json_t *replies))
+{
+    struct node_link *link = x->api->node;
+    char *text = json_dumps(calls, JSON_COMPACT);
+    json_decref(calls);
+    buf_clear(&x->ask);
+    buf_bytes(&x->ask, text, strlen(text));
+    free(text);
+    x->then = then;
+    x->asked_us = loop_now().mono_us;
+    x->patience_us = MAX(x->patience_us, INT64_C(5000000));
+    x->api->counters.node_calls++;
+    if (link->waiting_count >= WAITING_MAX) {
+        reply_error(x, 503, "busy", "Too many requests wait for the node.");
+        return;
+    }
+    list_append(&link->waiting, &x->link);
+    link->waiting_count++;
+    hand_out(link);
+    bool any = false;
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        any |= link->lines[i].socket != NULL;
+    }
+    if (!any) { /* nobody to wait for */
+        list_remove(&x->link);
+        link->waiting_count--;
+        reply_error(x, 503, "node_unavailable", "The node is not reachable.");
+    }
+}
+
+void add_call(json_t *calls, const char *method, json_t *params)
+{
+    json_array_append_new(calls, json_pack("{s:i, s:s, s:o}", "id", (int)json_array_size(calls), "method",
+                                           method, "params", params ? params : json_array()));
+}
+
+json_t *reply_result(json_t *replies, size_t index)
+{
+    json_t *reply = json_array_get(replies, index);
+    return json_is_null(json_object_get(reply, "error")) ? json_object_get(reply, "result") : NULL;
+}
+
+void reply_node_error(struct exchange *x, json_t *replies, size_t index)
+{
+    const json_t *error = json_object_get(json_array_get(replies, index), "error");
+    const char *message = json_string_value(json_object_get(error, "message"));
+    int code = (int)json_integer_value(json_object_get(error, "code"));
+    message = message ? message : "no answer";
+    switch (code) {
+    case RPC_IN_WARMUP: reply_error(x, 503, "loading", "The node is loading its chain."); break;
+    case RPC_INVALID_ADDRESS_OR_KEY:
+    case RPC_INVALID_PARAMETER:
+    case RPC_TYPE_ERROR: reply_error(x, 400, "bad_request", "%s", message); break;
+    case RPC_VERIFY_ERROR:
+    case RPC_VERIFY_REJECTED:
+    case RPC_VERIFY_ALREADY_IN_UTXO_SET:
+        reply_error(x, 422, "rejected", "The node refuses: %s", message);
+        break;
+    case RPC_MISC_ERROR: reply_error(x, 409, "busy", "%s", message); break;
+    default: reply_error(x, 503, "node_error", "The node answers: %s", message); break;
+    }
+}
+
+void node_link_tick(struct node_link *link, int64_t now_us)
+{
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        struct line *line = &link->lines[i];
+        if (line->busy && now_us > line->deadline_us) {
+            line_lost(line, "no answer in time");
+        }
+    }
+    LIST_EACH_SAFE(at, following, &link->waiting)
+    {
+        struct exchange *x = CONTAINER_OF(at, struct exchange, link);
+        if (now_us > x->asked_us + x->patience_us) {
+            list_remove(at);
+            link->waiting_count--;
+            reply_error(x, 503, "busy", "The node is busy.");
+        }
+    }
+    struct line *line = &link->lines[0];
+    if (!line->socket && now_us >= line->retry_at_us) {
+        line_open(line);
+    }
+    if (line->socket && !line->busy && now_us >= line->status_at_us) {
+        struct buf ask = {0};
+        buf_printf(&ask, "[{\"id\":0,\"method\":\"getstatus\",\"params\":[]}]");
+        line->for_status = true;
+        line->status_at_us = now_us + STATUS_EVERY_US;
+        line_send(line, &ask, 5000000);
+    }
+    hand_out(link);
+}
+
+bool node_link_up(const struct node_link *link)
+{
+    return link->was_up && link->lines[0].socket;
+}
+
+struct node_link *node_link_new(struct api *api, char *path)
+{
+    struct node_link *link = mem_alloc(sizeof *link);
+    link->api = api;
+    link->address.sun_family = AF_UNIX;
+    snprintf(link->address.sun_path, sizeof link->address.sun_path, "%s", path);
+    list_init(&link->waiting);
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        link->lines[i].link = link;
+    }
+    mem_free(path);
+    return link;
+}
+
+void node_link_free(struct node_link *link)
+{
+    LIST_EACH_SAFE(at, following, &link->waiting)
+    {
+        list_remove(at);
+        exchange_free(CONTAINER_OF(at, struct exchange, link));
+    }
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        struct line *line = &link->lines[i];
+        if (line->asking) {
+            exchange_free(line->asking);
+        }
+        if (line->socket) {
+            h2o_socket_close(line->socket);
+        }
+        buf_free(&line->out);
+    }
+    mem_free(link);
+}
+
+void status_learn(struct api *api, const json_t *result)
+{
+    struct node_status *s = &api->status;
+    s->valid = json_is_object(result);
+    if (!s->valid) {
+        return;
+    }
+    const char *tip = json_string_value(json_object_get(result, "tip"));
+    if (tip && strcmp(tip, s->tip) != 0) {
+        snprintf(s->tip, sizeof s->tip, "%s", tip);
+        cache_drop(api);
+    }
+    s->at_us = loop_now().mono_us;
+    s->synced = json_is_true(json_object_get(result, "synced"));
+    s->height = json_integer_value(json_object_get(result, "height"));
+    s->peers = json_integer_value(json_object_get(result, "peers"));
+    s->mempool = json_integer_value(json_object_get(result, "mempool"));
+    s->uptime_s = json_integer_value(json_object_get(result, "uptime_s"));
+    s->transactions = json_integer_value(json_object_get(result, "transactions"));
+    s->hashes_per_s = json_number_value(json_object_get(result, "hashes_per_s"));
+    s->difficulty = json_number_value(json_object_get(result, "difficulty"));
+}

@@ -1,0 +1,381 @@
+/* The server: listeners, h2o, the way of a request from bytes to its handler, the tick, start and stop. */
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "api/api_private.h"
+
+#define TICK_MS       10u
+#define BODY_MAX      (2u << 20)
+#define REQUEST_MS    10000u
+#define LISTENERS_MAX 16u
+#define IN_FLIGHT_MAX 4096u
+#define DRAIN_US      INT64_C(1000000)
+
+struct handler {
+    h2o_handler_t super;
+    struct api *api;
+};
+
+struct server {
+    struct api api;
+    h2o_socket_t *listeners[LISTENERS_MAX];
+    size_t listener_count, connections;
+    h2o_socket_t *signals;
+    int64_t stop_at_us;
+    bool stopping, heard_node;
+};
+
+static void on_gone(void *context)
+{
+    struct exchange **guard = context;
+    if (*guard) {
+        (*guard)->req = NULL;
+        (*guard)->guard = NULL;
+    }
+}
+
+static void preflight(struct exchange *x)
+{
+    static const struct {
+        const char *name, *value;
+    } headers[] = {{"access-control-allow-origin", "*"},
+                   {"access-control-allow-methods", "GET, HEAD, OPTIONS"},
+                   {"access-control-allow-headers", "X-API-Key, Content-Type"},
+                   {"access-control-max-age", "86400"}};
+    for (size_t i = 0; i < ARRAY_COUNT(headers); i++) {
+        h2o_add_header_by_str(&x->req->pool, &x->req->res.headers, headers[i].name, strlen(headers[i].name),
+                              0, NULL, headers[i].value, strlen(headers[i].value));
+    }
+    reply_text(x, 204, "text/plain", "", 0);
+}
+
+static bool body_ok(struct exchange *x)
+{
+    h2o_req_t *req = x->req;
+    ssize_t at = h2o_find_header(&req->headers, H2O_TOKEN_CONTENT_TYPE, -1);
+    json_error_t problem;
+    if (req->entity.len > BODY_MAX) {
+        reply_error(x, 413, "too_large", "A request body has at most %u bytes.", BODY_MAX);
+    } else if (at < 0 || req->headers.entries[at].value.len < 16 ||
+               strncasecmp(req->headers.entries[at].value.base, "application/json", 16) != 0) {
+        reply_error(x, 415, "content_type", "Content-Type must be application/json.");
+    } else if (!(x->body = json_loadb(req->entity.base ? req->entity.base : "", req->entity.len,
+                                      JSON_REJECT_DUPLICATES, &problem))) {
+        reply_error(x, 400, "bad_json", "The body is not JSON: line %d, column %d.", problem.line,
+                    problem.column);
+    } else if (!json_is_object(x->body)) {
+        reply_error(x, 422, "bad_body", "The body must be a JSON object.");
+    } else {
+        return true;
+    }
+    return false;
+}
+
+void route_run(struct exchange *x)
+{
+    bool post = strcmp(x->route->method, "POST") == 0;
+    if (!x->req) {
+        exchange_free(x);
+    } else if (!reply_from_cache(x) && (!post || body_ok(x))) {
+        x->route->handle(x);
+    }
+}
+
+static void find_route(struct exchange *x)
+{
+    struct api *api = x->api;
+    h2o_req_t *req = x->req;
+    size_t path_len = req->query_at == SIZE_MAX ? req->path.len : req->query_at;
+    enum area area;
+    char allow[64];
+    x->route =
+        route_find(req->method.base, req->method.len, req->path.base, path_len, &area, x->param, allow);
+    bool hidden =
+        x->route && (!(x->route->serve & api->serve) ||
+                     (x->route->flags & ROUTE_FAUCET && (api->production || !*api->settings->purse)));
+    if (h2o_memis(req->method.base, req->method.len, H2O_STRLIT("OPTIONS"))) {
+        preflight(x);
+    } else if (!x->route && *allow) {
+        h2o_iovec_t copy = h2o_strdup(&req->pool, allow, SIZE_MAX);
+        h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("allow"), 0, NULL, copy.base,
+                              copy.len);
+        reply_error(x, 405, "method", "This path answers to %s.", allow);
+    } else if (!x->route || hidden) {
+        x->route = NULL;
+        reply_error(x, 404, "not_found", "There is nothing at this path.");
+    } else {
+        gate(x, area);
+    }
+}
+
+static int on_request(h2o_handler_t *self, h2o_req_t *req)
+{
+    struct api *api = ((struct handler *)self)->api;
+    struct exchange *x = mem_alloc(sizeof *x);
+    x->api = api;
+    x->req = req;
+    x->rate_remaining = -1;
+    list_init(&x->link);
+    x->guard = h2o_mem_alloc_shared(&req->pool, sizeof *x->guard, on_gone);
+    *x->guard = x;
+    api->counters.requests++;
+    if (++api->in_flight > IN_FLIGHT_MAX) {
+        reply_error(x, 503, "busy", "Too many requests are under way.");
+    } else {
+        find_route(x);
+    }
+    return 0;
+}
+
+/* ---- Connections ----------------------------------------------------------------------------------------
+ */
+
+static void on_close(void *data)
+{
+    struct server *server = data;
+    server->connections--;
+    server->api.counters.connections = server->connections;
+}
+
+static void on_accept(h2o_socket_t *listener, const char *err)
+{
+    struct server *server = listener->data;
+    h2o_socket_t *socket;
+    if (err) {
+        return;
+    }
+    for (int i = 0; i < 64 && (socket = h2o_evloop_socket_accept(listener)); i++) {
+        if (server->connections >= (size_t)server->api.settings->http_connections) {
+            server->api.counters.refused++;
+            h2o_socket_close(socket);
+            continue;
+        }
+        /* A reader that takes nothing for so long is cut off by the kernel. */
+        unsigned patience_ms = 30000;
+        setsockopt(h2o_socket_get_fd(socket), IPPROTO_TCP, TCP_USER_TIMEOUT, &patience_ms,
+                   sizeof patience_ms);
+        server->api.counters.connections = ++server->connections;
+        socket->on_close.cb = on_close;
+        socket->on_close.data = server;
+        h2o_accept(&server->api.accept, socket);
+    }
+}
+
+static bool listen_on(struct server *server, const char *text, struct error *error)
+{
+    char host[256], port[16];
+    const char *colon = strrchr(text, ':');
+    size_t host_len = (size_t)(colon - text);
+    bool bracket = *text == '[' && host_len > 2;
+    snprintf(host, sizeof host, "%.*s", (int)(bracket ? host_len - 2 : host_len), text + (bracket ? 1 : 0));
+    snprintf(port, sizeof port, "%s", colon + 1);
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *found = NULL;
+    int problem = getaddrinfo(*host ? host : NULL, port, &hints, &found), on = 1;
+    if (problem) {
+        return error_set(error, ERROR_USAGE, NULL, "listen %s: %s", text, gai_strerror(problem));
+    }
+    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool ok = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
+              bind(fd, found->ai_addr, found->ai_addrlen) == 0 && listen(fd, 512) == 0;
+    freeaddrinfo(found);
+    if (!ok) {
+        error_set(error, ERROR_IO, NULL, "cannot listen on %s: %s", text, strerror(errno));
+        if (fd >= 0) {
+            close(fd);
+        }
+        return false;
+    }
+    struct sockaddr_storage bound;
+    socklen_t len = sizeof bound;
+    getsockname(fd, (struct sockaddr *)&bound, &len);
+    uint16_t number = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
+                                                        : ((struct sockaddr_in *)&bound)->sin_port);
+    printf("Starting web server on %s%s%s:%u\n", bracket ? "[" : "", host, bracket ? "]" : "", number);
+    fflush(stdout);
+    h2o_socket_t *listener = h2o_evloop_socket_create(server->api.loop, fd, H2O_SOCKET_FLAG_DONT_READ);
+    listener->data = server;
+    server->listeners[server->listener_count++] = listener;
+    h2o_socket_read_start(listener, on_accept);
+    return true;
+}
+
+/* ---- Time and signals ------------------------------------------------------------------------------------
+ */
+
+static void on_tick(h2o_timeout_entry_t *entry)
+{
+    struct api *api = CONTAINER_OF(entry, struct api, tick);
+    struct server *server = CONTAINER_OF(api, struct server, api);
+    int64_t now_us = loop_now().mono_us;
+    node_link_tick(api->node, now_us);
+    if (api->redis) {
+        shared_limits_tick(api->redis, now_us);
+    }
+    if (!server->heard_node && node_link_up(api->node)) {
+        server->heard_node = true;
+        log_info(LOG_RPC, "connected to the node");
+    }
+    h2o_timeout_link(api->loop, &api->tick_timeout, &api->tick);
+}
+
+static void on_signal(h2o_socket_t *socket, const char *err)
+{
+    struct server *server = socket->data;
+    if (err || server->stopping) {
+        return;
+    }
+    h2o_buffer_consume(&socket->input, socket->input->size);
+    log_info(LOG_RPC, "stopping");
+    server->stopping = true;
+    server->stop_at_us = loop_now().mono_us + DRAIN_US;
+    for (size_t i = 0; i < server->listener_count; i++) {
+        h2o_socket_close(server->listeners[i]);
+    }
+    server->listener_count = 0;
+    h2o_context_request_shutdown(&server->api.context);
+}
+
+static void watch_signals(struct server *server)
+{
+    sigset_t set;
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    CHECK(fd >= 0);
+    server->signals = h2o_evloop_socket_create(server->api.loop, fd, 0);
+    server->signals->data = server;
+    h2o_socket_read_start(server->signals, on_signal);
+}
+
+/* ---- Start ------------------------------------------------------------------------------------------------
+ */
+
+static bool parse_serve(struct api *api, struct error *error)
+{
+    static const char *const names[] = {"health", "metrics", "rest", "web"};
+    for (const char *at = api->settings->serve; *at;) {
+        size_t len = strcspn(at, ","), i = 0;
+        while (i < ARRAY_COUNT(names) && (strlen(names[i]) != len || memcmp(names[i], at, len) != 0)) {
+            i++;
+        }
+        if (i == ARRAY_COUNT(names)) {
+            return error_set(error, ERROR_USAGE, NULL,
+                             "serve is '%.80s': allowed are health, metrics, rest, web",
+                             api->settings->serve);
+        }
+        api->serve |= 1u << i;
+        at += len + (at[len] == ',');
+    }
+    return true;
+}
+
+static char *find_wallet_dir(const struct settings *s)
+{
+    struct buf out = {0};
+    const char *file = getenv("WALLET_FILE"), *slash = file ? strrchr(file, '/') : NULL;
+    if (*s->wallet_dir) {
+        buf_printf(&out, "%s%c", s->wallet_dir, 0);
+    } else if (slash && slash > file) {
+        buf_printf(&out, "%.*s%c", (int)(slash - file), file, 0);
+    } else {
+        buf_printf(&out, "%s/%s/wallets%c", s->datadir, s->chain, 0);
+    }
+    return (char *)out.data;
+}
+
+static void open_http(struct api *api)
+{
+    h2o_config_init(&api->conf);
+    api->conf.server_name = h2o_iovec_init(H2O_STRLIT("quarry"));
+    api->conf.max_request_entity_size = 2 * BODY_MAX;
+    api->conf.http1.req_timeout = REQUEST_MS;
+    api->conf.http1.upgrade_to_http2 = 0;
+    h2o_hostconf_t *host = h2o_config_register_host(&api->conf, h2o_iovec_init(H2O_STRLIT("default")), 65535);
+    struct handler *handler =
+        (struct handler *)h2o_create_handler(h2o_config_register_path(host, "/", 0), sizeof *handler);
+    handler->super.on_req = on_request;
+    handler->api = api;
+    api->loop = h2o_evloop_create();
+    h2o_context_init(&api->context, api->loop, &api->conf);
+    api->accept = (h2o_accept_ctx_t){.ctx = &api->context, .hosts = api->conf.hosts};
+    h2o_timeout_init(api->loop, &api->tick_timeout, TICK_MS);
+    api->tick.cb = on_tick;
+    h2o_timeout_link(api->loop, &api->tick_timeout, &api->tick);
+}
+
+static bool begin(struct server *server, const struct settings *settings, struct error *error)
+{
+    struct api *api = &server->api;
+    uint8_t seed[32];
+    api->settings = settings;
+    api->production = strcmp(settings->profile, "production") == 0;
+    api->started_us = loop_now().mono_us;
+    random_bytes(seed, sizeof seed);
+    rng_seed(&api->rng, seed);
+    random_bytes(seed, sizeof seed);
+    wallet_init(seed);
+    cache_begin(api);
+    if (!settings_chain(settings, &api->params, error) || !parse_serve(api, error) ||
+        !keys_load(api, error)) {
+        return false;
+    }
+    if (getenv("RL_SETTINGS_PATH")) {
+        log_warn(LOG_RPC, "RL_SETTINGS_PATH is not read: set QUARRY_REDIS, QUARRY_RATE_LIMIT and "
+                          "QUARRY_RATE_LIMIT_BURST instead");
+    }
+    api->wallet_dir = find_wallet_dir(settings);
+    api->limits = limits_new(&api->rng,
+                             settings->rate_per_s ? (double)settings->rate_per_s
+                             : api->production    ? 4
+                                                  : 20,
+                             settings->rate_burst ? (double)settings->rate_burst
+                             : api->production    ? 240
+                                                  : 1200);
+    open_http(api);
+    watch_signals(server);
+    api->node = node_link_new(api, settings_socket_path(settings));
+    api->redis = *settings->redis ? shared_limits_new(api, settings->redis) : NULL;
+    bool ok = true;
+    for (size_t i = 0; ok && i < MIN(settings->http_listen.count, LISTENERS_MAX); i++) {
+        ok = listen_on(server, settings->http_listen.items[i], error);
+    }
+    return settings->http_listen.count ? ok : listen_on(server, "127.0.0.1:8080", error);
+}
+
+int api_run(const struct settings *settings)
+{
+    struct server *server = mem_alloc(sizeof *server);
+    struct api *api = &server->api;
+    struct error error = {0};
+    prctl(PR_SET_NAME, "q-api/0");
+    if (!begin(server, settings, &error)) {
+        log_error(LOG_RPC, "%s", error.text);
+        return error.kind == ERROR_USAGE ? STATUS_USAGE : STATUS_RUNTIME;
+    }
+    log_info(LOG_RPC, "serving %s; rate limit %.0f/s, burst %.0f per client, kept in %s", settings->serve,
+             limits_rate(api->limits), limits_burst(api->limits), api->redis ? "Redis" : "memory");
+    while (!server->stopping || (api->in_flight && loop_now().mono_us < server->stop_at_us)) {
+        h2o_evloop_run(api->loop, 100);
+    }
+    log_info(LOG_RPC, "stopped");
+    node_link_free(api->node);
+    if (api->redis) {
+        shared_limits_free(api->redis);
+    }
+    cache_drop(api);
+    return STATUS_OK; /* connections that idle go with the process */
+}
