@@ -8,6 +8,7 @@
 
 extern const uint32_t sha256_k[64];
 extern const uint32_t sha256_iv[8];
+extern const uint32_t sha256_padding_64[64]; /* K + W of the padding that follows 64 bytes: all constant */
 extern const struct sha256_kernel sha256_generic;
 void sha256_generic_compress(uint32_t state[8], const uint8_t *blocks, size_t count);
 void sha256_generic_double_64(uint8_t *out, const uint8_t *in, size_t count);
@@ -16,6 +17,7 @@ extern const struct sha256_kernel sha256_shani_1, sha256_shani_2, sha256_shani_3
 extern const struct sha256_kernel sha256_avx2, sha256_avx512;
 void sha256_shani_compress(uint32_t state[8], const uint8_t *blocks, size_t count);
 void sha256_shani_double_64(uint8_t *out, const uint8_t *in, size_t count);
+void sha256_avx512_double_64(uint8_t *out, const uint8_t *in, size_t count);
 #elif defined(__aarch64__)
 extern const struct sha256_kernel sha256_armv8;
 #endif

@@ -11,30 +11,9 @@
 
 #if defined(__x86_64__)
 
-#include <immintrin.h>
+#include "hashing/kernels/vector_avx512.h"
 
-#define KERNEL                 __attribute__((target("avx512f,avx512bw")))
-#define VEC                    __m512i
-#define LANES                  16
-#define STREAMS                2
-#define ADD(a, b)              _mm512_add_epi32(a, b)
-#define AND(a, b)              _mm512_and_si512(a, b)
-#define ROTR(x, n)             _mm512_ror_epi32(x, n)
-#define SHR(x, n)              _mm512_srli_epi32(x, n)
-#define XOR3(a, b, c)          _mm512_ternarylogic_epi32(a, b, c, 0x96)
-#define CHOOSE(e, f, g)        _mm512_ternarylogic_epi32(e, f, g, 0xca)
-#define MAJORITY(a, b, c)      _mm512_ternarylogic_epi32(a, b, c, 0xe8)
-#define SET1(x)                _mm512_set1_epi32((int)(x))
-#define EQUAL_BITS(a, b)       ((uint32_t)_mm512_cmpeq_epi32_mask(a, b))
-#define WORDS_OF_NONCES(first) words_of_nonces(first)
-
-KERNEL __attribute__((always_inline)) static inline VEC words_of_nonces(uint32_t first)
-{
-    VEC n = _mm512_add_epi32(SET1(first),
-                             _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-    const __m128i swap = _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3);
-    return _mm512_shuffle_epi8(n, _mm512_broadcast_i32x4(swap));
-}
+#define STREAMS 2
 
 #include "hashing/kernels/scan_lanes.h"
 
@@ -46,6 +25,7 @@ static uint64_t scan(const struct scan_job *job, uint32_t first, uint64_t count,
 
 const struct sha256_kernel sha256_avx512 = {.name = "avx512",
                                             .usable = cpu_has_avx512,
+                                            .double_64 = sha256_avx512_double_64,
                                             .scan = scan,
                                             .batch_nonces = BATCH_NONCES,
                                             .last_words = lanes_last_words};

@@ -1,24 +1,19 @@
 /*
  * The nonce scan for vector units without SHA instructions: one nonce per 32-bit lane, STREAMS vectors side
  * by side so that the rounds of one fill the latency of the other. Not a header in the usual sense: the text
- * of scan_avx2.c and scan_avx512.c, which define the vector before they include it:
- *
- *   VEC, LANES, STREAMS, KERNEL (the function attribute), ADD, ROTR, SHR, XOR3, CHOOSE, MAJORITY, SET1 (a
- *   word in every lane), WORDS_OF_NONCES(first) (byte-swapped first, first + 1, …), EQUAL_BITS(a, b) (a bit
- *   per lane), AND.
+ * of scan_avx2.c and scan_avx512.c, which define the vector and STREAMS before they include it.
  *
  * A call takes STREAMS * LANES nonces under any number of midstates. The first hash's schedule depends on the
  * nonce and on the tail alone: it is made once, with the round constants added, and read by the rounds of
  * every midstate. Without version rolling there is one midstate, and nothing is lost.
  *
- * Operations per vector: schedule 1 with constants 460, rounds 1 966 (60 rounds), second hash 1427 (schedule
- * 2 435, rounds to 60 with A only up to 56). That is 2393 + 460 / versions.
+ * Operations per vector where logic and rotations are one each: first schedule with its constants 460, first
+ * rounds 966, second hash 1427 (its schedule 436; A is not computed after round 56). In all 2393 + 460 /
+ * versions.
  */
+#include "hashing/kernels/rounds_lanes.h"
 
-#define INLINE       KERNEL __attribute__((always_inline)) static inline
 #define EACH_STREAM  _Pragma("GCC unroll 4") for (int s = 0; s < STREAMS; s++)
-#define UNROLLED     _Pragma("GCC unroll 16")
-#define K(t)         SET1(sha256_k[t])
 #define BATCH_NONCES (STREAMS * LANES)
 
 /* The schedule of the first hash: word 3 is the nonce; words 18..63 with their constants. */
@@ -27,44 +22,12 @@ struct first_schedule {
     VEC kw[64][STREAMS];
 };
 
-INLINE VEC vec_small0(VEC x)
-{
-    return XOR3(ROTR(x, 7), ROTR(x, 18), SHR(x, 3));
-}
-INLINE VEC vec_small1(VEC x)
-{
-    return XOR3(ROTR(x, 17), ROTR(x, 19), SHR(x, 10));
-}
-INLINE VEC vec_big0(VEC x)
-{
-    return XOR3(ROTR(x, 2), ROTR(x, 13), ROTR(x, 22));
-}
-INLINE VEC vec_big1(VEC x)
-{
-    return XOR3(ROTR(x, 6), ROTR(x, 11), ROTR(x, 25));
-}
-
 /* W[t] where nothing in it is constant. */
 INLINE VEC next_word(const VEC (*w)[STREAMS], int s)
 {
     return ADD(ADD(w[-16][s], vec_small0(w[-15][s])), ADD(w[-7][s], vec_small1(w[-2][s])));
 }
 
-/* Registers a..h of one stream. Round t calls h what round t - 1 called g: the index turns, nothing moves. */
-struct registers {
-    VEC r[8];
-};
-#define REG(x, letter, t) ((x)->r[((letter) - (t)) & 7])
-
-/* Round t; base is h + K[t] + W[t]. */
-INLINE void round_with(struct registers *x, int t, VEC base)
-{
-    VEC a = REG(x, 0, t), b = REG(x, 1, t), c = REG(x, 2, t);
-    VEC e = REG(x, 4, t), f = REG(x, 5, t), g = REG(x, 6, t);
-    VEC t1 = ADD(ADD(base, CHOOSE(e, f, g)), vec_big1(e));
-    REG(x, 3, t) = ADD(REG(x, 3, t), t1);
-    REG(x, 7, t) = ADD(t1, ADD(vec_big0(a), MAJORITY(a, b, c)));
-}
 /* The same where a is not needed any more. */
 INLINE void round_e(struct registers *x, int t, VEC base)
 {
@@ -72,11 +35,6 @@ INLINE void round_e(struct registers *x, int t, VEC base)
     VEC t1 = ADD(ADD(base, CHOOSE(e, f, g)), vec_big1(e));
     REG(x, 3, t) = ADD(REG(x, 3, t), t1);
 }
-INLINE void round_kw(struct registers *x, int t, VEC kw)
-{
-    round_with(x, t, ADD(REG(x, 7, t), kw));
-}
-
 KERNEL __attribute__((noinline)) static void make_first_schedule(struct first_schedule *out,
                                                                  const struct scan_tail *tail, uint32_t first)
 {

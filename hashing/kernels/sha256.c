@@ -33,26 +33,39 @@ void sha256_update(struct sha256_ctx *ctx, const void *data, size_t len)
     }
 }
 
+/* The blocks that end a message of len bytes, of which the last len % 64 are at rest; then the hash. */
+static void finish(uint8_t out[32], uint32_t state[8], const uint8_t *rest, uint64_t len)
+{
+    uint8_t last[128];
+    size_t used = len % 64, total = used < 56 ? 64 : 128;
+    uint64_t bits = __builtin_bswap64(len * 8);
+    if (used) {
+        memcpy(last, rest, used);
+    }
+    last[used] = 0x80;
+    memset(last + used + 1, 0, total - used - 1);
+    memcpy(last + total - 8, &bits, 8);
+    sha256_compress(state, last, total / 64);
+    for (int i = 0; i < 8; i++) {
+        store_be32(out + 4 * i, state[i]);
+    }
+}
+
 void sha256_final(struct sha256_ctx *ctx, uint8_t out[32])
 {
-    uint8_t last[128] = {0};
-    size_t used = ctx->len % 64, total = used < 56 ? 64 : 128;
-    memcpy(last, ctx->block, used);
-    last[used] = 0x80;
-    uint64_t bits = __builtin_bswap64(ctx->len * 8);
-    memcpy(last + total - 8, &bits, 8);
-    sha256_compress(ctx->state, last, total / 64);
-    for (int i = 0; i < 8; i++) {
-        store_be32(out + 4 * i, ctx->state[i]);
-    }
+    finish(out, ctx->state, ctx->block, ctx->len);
 }
 
 void sha256(uint8_t out[32], const void *data, size_t len)
 {
-    struct sha256_ctx ctx;
-    sha256_init(&ctx);
-    sha256_update(&ctx, data, len);
-    sha256_final(&ctx, out);
+    uint32_t state[8];
+    const uint8_t *p = data;
+    memcpy(state, sha256_iv, 32);
+    if (len >= 64) {
+        sha256_compress(state, p, len / 64);
+        p += len / 64 * 64;
+    }
+    finish(out, state, p, len);
 }
 
 void sha256d(uint8_t out[32], const void *data, size_t len)

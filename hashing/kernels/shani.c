@@ -61,23 +61,12 @@ INLINE void rounds(struct lane *s, __m128i w[][4], const int n)
     }
 }
 
-/* K + W of the padding that follows 64 bytes: the whole schedule is constant. */
-static const uint32_t padding_64[64] __attribute__((aligned(16))) = {
-    0xc28a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
-    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf374,
-    0x649b69c1, 0xf0fe4786, 0x0fe1edc6, 0x240cf254, 0x4fe9346f, 0x6cc984be, 0x61b9411e, 0x16f988fa,
-    0xf2c65152, 0xa88e5a6d, 0xb019fc65, 0xb9d99ec7, 0x9a1231c3, 0xe70eeaa0, 0xfdb1232b, 0xc7353eb0,
-    0x3069bad5, 0xcb976d5f, 0x5a0f118f, 0xdc1eeefd, 0x0a35b689, 0xde0b7a04, 0x58f4ca9d, 0xe15d5b16,
-    0x007f3e86, 0x37088980, 0xa507ea32, 0x6fab9537, 0x17406110, 0x0d8cd6f1, 0xcdaa3b6d, 0xc0bbbe37,
-    0x83613bda, 0xdb48a363, 0x0b02e931, 0x6fd15ca7, 0x521afaca, 0x31338431, 0x6ed41a95, 0x6d437890,
-    0xc39c91f2, 0x9eccabbd, 0xb5c9a0e6, 0x532fb63c, 0xd2c741c6, 0x07237ea3, 0xa4954b68, 0x4c191d76};
-
 /* The rounds of that padding on n streams. */
 INLINE void padding_rounds(struct lane *s, const int n)
 {
 #pragma GCC unroll 16
     for (int i = 0; i < 16; i++) {
-        __m128i kw = _mm_load_si128((const __m128i *)(const void *)(padding_64 + 4 * i));
+        __m128i kw = _mm_load_si128((const __m128i *)(const void *)(sha256_padding_64 + 4 * i));
         __m128i high = _mm_shuffle_epi32(kw, 0x0e);
 #pragma GCC unroll 4
         for (int l = 0; l < n; l++) {
