@@ -10,6 +10,7 @@
 
 #define DEPTH_MAX   3u  /* of transactions that spend each other: stays within the mempool's limits */
 #define AGREE_S     240 /* virtual seconds within which everybody must agree once lines and nodes are whole */
+#define AGREED_S    5   /* for so long, then it counts */
 #define TIE_S       30  /* two tips with equal work are left alone for so long, then one block decides */
 #define OUTPUTS_MAX 3u
 
@@ -337,7 +338,7 @@ static bool fail_disagree(struct world *world)
 /* Nobody mines, all lines are whole, every node is up: now they must come to one tip. */
 static bool agree(struct world *world)
 {
-    int64_t since = world->now_us, tie_since = 0;
+    int64_t since = world->now_us, tie_since = 0, agreed_since = world->now_us;
     bool tie;
     network_heal(world);
     world_truce(world);
@@ -347,7 +348,8 @@ static bool agree(struct world *world)
             return false;
         }
     }
-    while (!all_agree(world, &tie) || !all_idle(world)) {
+    while (world->now_us - agreed_since < AGREED_S * US) { /* what is still on the way may part them again */
+        agreed_since = all_agree(world, &tie) && all_idle(world) ? agreed_since : world->now_us;
         if (*world->failure || world->now_us - since > AGREE_S * US) {
             return *world->failure ? false : fail_disagree(world);
         }
