@@ -46,7 +46,7 @@ RPC_HANDLER(getnetworkinfo)
     put_int(out, "version", 100);
     put_text(out, "subversion", node->config.user_agent);
     put_int(out, "protocolversion", P2P_VERSION);
-    put_services(out, "localservices", "localservicesnames", 9);
+    put_services(out, "localservices", "localservicesnames", P2P_SERVICES);
     put_yes(out, "localrelay", true);
     put_int(out, "timeoffset", 0);
     put_yes(out, "networkactive", true);
@@ -55,6 +55,15 @@ RPC_HANDLER(getnetworkinfo)
     put_int(out, "connections_out", (int64_t)outbound);
     put_open(out, "networks", '[');
     put_close(out, '[');
+    struct p2p_compact_stats compact;
+    p2p_compact_stats(node->p2p, &compact);
+    put_open(out, "compactblocks", '{');
+    put_int(out, "received", (int64_t)compact.received);
+    put_int(out, "complete", (int64_t)compact.at_once);
+    put_int(out, "transactions_asked", (int64_t)compact.asked);
+    put_int(out, "fell_back", (int64_t)compact.fell_back);
+    put_int(out, "sent", (int64_t)compact.sent);
+    put_close(out, '{');
     put_amount(out, "relayfee", 1000);
     put_amount(out, "incrementalfee", 1000);
     put_open(out, "localaddresses", '[');
@@ -78,7 +87,7 @@ static void put_peer(struct buf *out, const struct p2p_peer_info *p)
     }
     put_text(out, "network", "ipv4");
     put_services(out, "services", "servicesnames", p->services);
-    put_yes(out, "relaytxes", p->handshake_done);
+    put_yes(out, "relaytxes", p->wants_txs);
     put_int(out, "lastsend", p->last_send_unix_s);
     put_int(out, "lastrecv", p->last_receive_unix_s);
     put_int(out, "bytessent", (int64_t)p->bytes_sent);
@@ -92,8 +101,8 @@ static void put_peer(struct buf *out, const struct p2p_peer_info *p)
     put_int(out, "version", p->version);
     put_text(out, "subver", p->user_agent);
     put_yes(out, "inbound", p->inbound);
-    put_yes(out, "bip152_hb_to", false);
-    put_yes(out, "bip152_hb_from", false);
+    put_yes(out, "bip152_hb_to", p->compact_to);
+    put_yes(out, "bip152_hb_from", p->compact_from);
     put_int(out, "startingheight", p->start_height);
     put_int(out, "synced_headers", p->synced_headers);
     put_int(out, "synced_blocks", p->synced_blocks);

@@ -25,7 +25,7 @@ static void send_version(struct p2p *p2p, struct peer *peer)
     buf_u64(&b, p2p->nonce);
     buf_var_span(&b, span_of(p2p->config.user_agent, strlen(p2p->config.user_agent)));
     buf_i32(&b, (int32_t)chain_tip(p2p->chain)->height);
-    buf_u8(&b, 1); /* relay */
+    buf_u8(&b, 1); /* BIP37: announce transactions to us */
     message_send(p2p, peer, "version", &b);
 }
 
@@ -58,6 +58,8 @@ void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
         }
         peer->start_height = cursor_i32(c);
     }
+    /* BIP37: absent means yes. Block-relay-only peers say no. */
+    peer->wants_txs = c->failed || !cursor_left(c) || cursor_u8(c) != 0;
     if (c->failed) {
         peer_close(p2p, peer, LOG_WARN, "a version message that cannot be read");
         return;
@@ -75,7 +77,8 @@ void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
         send_version(p2p, peer);
     }
     if (peer->version >= 70016) {
-        message_send(p2p, peer, "wtxidrelay", NULL); /* BIP339: before verack */
+        message_send(p2p, peer, "wtxidrelay", NULL); /* BIP339 and BIP155: before verack */
+        message_send(p2p, peer, "sendaddrv2", NULL);
     }
     message_send(p2p, peer, "verack", NULL);
 }
@@ -101,9 +104,14 @@ void handle_verack(struct p2p *p2p, struct peer *peer)
     if (peer->version >= 70012) {
         message_send(p2p, peer, "sendheaders", NULL); /* BIP130 */
     }
-    mempool_info(p2p->pool, &info);
-    buf_i64(&fee, info.min_fee_per_kvb_sat);
-    message_send(p2p, peer, "feefilter", &fee); /* BIP133 */
+    if (peer->version >= 70014) {
+        compact_offer(p2p, peer, false); /* BIP152 */
+    }
+    if (peer->wants_txs && peer->version >= 70013) {
+        mempool_info(p2p->pool, &info);
+        buf_i64(&fee, info.min_fee_per_kvb_sat);
+        message_send(p2p, peer, "feefilter", &fee); /* BIP133 */
+    }
     ping_send(p2p, peer);
     sync_ask_headers(p2p, peer, NULL);
 }

@@ -55,6 +55,9 @@ static uint32_t length_max(const char *command)
         {"getheaders", 4 + 9 + 32 * (LOCATOR_MAX + 1)},
         {"getblocks", 4 + 9 + 32 * (LOCATOR_MAX + 1)},
         {"sendheaders", 0},
+        {"sendcmpct", 9},
+        {"sendaddrv2", 0},
+        {"getblocktxn", 32 + 3 + 3 * 100000},
         {"feefilter", 8},
         {"mempool", 0},
         {"wtxidrelay", 0},
@@ -86,6 +89,10 @@ static void dispatch(struct p2p *p2p, struct peer *peer, const char *command, st
         handle_verack(p2p, peer);
     } else if (strcmp(command, "wtxidrelay") == 0) {
         peer->wants_wtxid = !peer->have_verack;
+    } else if (strcmp(command, "sendaddrv2") == 0) {
+        peer->wants_addrv2 = !peer->have_verack;
+    } else if (strcmp(command, "sendcmpct") == 0) {
+        handle_sendcmpct(peer, &c);
     } else if (strcmp(command, "sendheaders") == 0) {
         peer->wants_headers = true;
     } else if (strcmp(command, "ping") == 0) {
@@ -100,6 +107,12 @@ static void dispatch(struct p2p *p2p, struct peer *peer, const char *command, st
         handle_headers(p2p, peer, &c);
     } else if (strcmp(command, "block") == 0) {
         handle_block(p2p, peer, payload);
+    } else if (strcmp(command, "cmpctblock") == 0) {
+        handle_cmpctblock(p2p, peer, payload);
+    } else if (strcmp(command, "getblocktxn") == 0) {
+        handle_getblocktxn(p2p, peer, &c);
+    } else if (strcmp(command, "blocktxn") == 0) {
+        handle_blocktxn(p2p, peer, &c);
     } else if (strcmp(command, "tx") == 0) {
         handle_tx(p2p, peer, payload);
     } else if (strcmp(command, "inv") == 0) {

@@ -32,6 +32,8 @@ struct p2p *p2p_new(const struct p2p_config *config, struct chain *chain, struct
     map_init(&p2p->block_requests, 32, sizeof(struct block_request), config->rng);
     map_init(&p2p->tx_requests, 32, sizeof(struct tx_request), config->rng);
     map_init(&p2p->rejected, 32, 0, config->rng);
+    map_init(&p2p->compacted, 32, 0, config->rng);
+    map_init(&p2p->orphans, 32, sizeof(struct orphan), config->rng);
     return p2p;
 }
 
@@ -40,6 +42,7 @@ static void peer_free(struct p2p *p2p, struct peer *peer)
     p2p->send_total -= peer->queued_bytes;
     p2p->receive_total -= peer->in.capacity + peer->wanted.capacity;
     p2p->inbound_count -= peer->inbound;
+    compact_forget_peer(peer);
     list_remove(&peer->link);
     map_remove(&p2p->by_id, &peer->id);
     map_free(&peer->known);
@@ -65,6 +68,8 @@ void p2p_free(struct p2p *p2p)
     map_free(&p2p->block_requests);
     map_free(&p2p->tx_requests);
     map_free(&p2p->rejected);
+    compact_free(p2p);
+    orphans_free(p2p);
     mem_free(p2p);
 }
 
@@ -294,6 +299,7 @@ void p2p_closed(struct p2p *p2p, peer_id id, const char *why, struct moment now)
     peer->closing = true;
     sync_forget_peer(p2p, peer);
     relay_forget_peer(p2p, peer);
+    orphans_forget_peer(p2p, id);
     peer_free(p2p, peer);
     if (slot) {
         slot_retry(p2p, slot, why);
@@ -395,6 +401,7 @@ int64_t p2p_tick(struct p2p *p2p, struct moment now)
     }
     sync_tick(p2p);
     relay_tick(p2p);
+    orphans_tick(p2p);
     int64_t next = now.mono_us + TICK_US;
     LIST_EACH(at, &p2p->nodes)
     {
@@ -427,6 +434,9 @@ size_t p2p_peers(const struct p2p *p2p, struct p2p_peer_info *out, size_t max)
             .handshake_done = peer_ready(peer),
             .wants_headers = peer->wants_headers,
             .wants_wtxid = peer->wants_wtxid,
+            .wants_txs = peer->wants_txs,
+            .compact_to = peer->fast,
+            .compact_from = peer->wants_compact,
             .services = peer->services,
             .version = peer->version,
             .start_height = peer->start_height,

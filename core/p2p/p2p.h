@@ -1,6 +1,6 @@
 /*
- * core/p2p: Bitcoin's peer protocol (version 70016, BIPs 31, 35, 111, 130, 133, 144, 155, 339) as a state
- * machine.
+ * core/p2p: Bitcoin's peer protocol (version 70016, BIPs 31, 35, 111, 130, 133, 144, 152, 159, 339) as a
+ * state machine.
  *
  * Bytes of a peer go in, bytes for peers come out through events; blocks and transactions go to core/chain
  * and core/mempool. Handshake, keep-alive, headers-first synchronisation from several peers, relay,
@@ -13,7 +13,8 @@
 #include "core/mempool/mempool.h"
 
 #define P2P_VERSION           70016
-#define P2P_MESSAGE_BYTES_MAX 4000000u /* payload; per command smaller bounds hold */
+#define P2P_SERVICES          (1u | 8u | 1024u) /* NODE_NETWORK, NODE_WITNESS, NODE_NETWORK_LIMITED */
+#define P2P_MESSAGE_BYTES_MAX 4000000u          /* payload; per command smaller bounds hold */
 /* Per peer: beyond the first no more blocks are served until it has read; beyond the second it is cut off. */
 #define P2P_SEND_QUEUE_SOFT (1u << 20)
 #define P2P_SEND_QUEUE_HARD (8u << 20)
@@ -86,10 +87,20 @@ bool p2p_synced(const struct p2p *p2p);
 /* We are not catching up: at most a block or two of the best headers are missing, or nobody has delivered any
  * of those for 10 s. Whoever shows headers and keeps the blocks must not silence a network. */
 bool p2p_near_tip(const struct p2p *p2p);
+struct p2p_compact_stats {
+    uint64_t received;  /* compact blocks that were new to us */
+    uint64_t at_once;   /* of them, put together without asking for anything */
+    uint64_t asked;     /* transactions that had to be asked for */
+    uint64_t fell_back; /* the whole block was asked for: collision, or a spoiled copy */
+    uint64_t sent;
+};
+void p2p_compact_stats(const struct p2p *p2p, struct p2p_compact_stats *out);
+
 struct p2p_peer_info {
     peer_id id;
     char address[80], node[80]; /* node: the configured name when it is one of ours to keep, else empty */
-    bool inbound, handshake_done, wants_headers, wants_wtxid;
+    bool inbound, handshake_done, wants_headers, wants_wtxid, wants_txs;
+    bool compact_to, compact_from; /* we have asked it, it has asked us for compact blocks unasked */
     uint64_t services;
     int32_t version, start_height, synced_headers, synced_blocks;
     char user_agent[264];

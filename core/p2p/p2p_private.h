@@ -5,13 +5,14 @@
 #include "core/p2p/p2p.h"
 
 #define MESSAGE_HEADER_BYTES 24u
-#define SERVICES             (1u | 8u) /* NODE_NETWORK, NODE_WITNESS */
+#define SERVICES             P2P_SERVICES
 #define INV_MAX              50000u
 #define HEADERS_MAX          2000u
 #define LOCATOR_MAX          101u
 #define US_PER_S             INT64_C(1000000)
+#define EXTRA_TXS            100u
 
-enum inv_type { INV_TX = 1, INV_BLOCK = 2, INV_WTX = 5, INV_WITNESS_FLAG = 0x40000000 };
+enum inv_type { INV_TX = 1, INV_BLOCK = 2, INV_COMPACT = 4, INV_WTX = 5, INV_WITNESS_FLAG = 0x40000000 };
 
 /* One name to stay connected to. */
 struct node_slot {
@@ -33,7 +34,7 @@ struct peer {
     struct buf in;
     bool recognised;                /* the first bytes were Bitcoin's */
     bool have_version, have_verack; /* from the other side */
-    bool wants_headers, wants_wtxid;
+    bool wants_headers, wants_wtxid, wants_txs, wants_addrv2;
     uint64_t services;
     int32_t version, start_height;
     char user_agent[264];
@@ -53,11 +54,24 @@ struct peer {
     uint32_t unconnecting, side_headers;
     uint32_t in_flight;
     int64_t last_block_us, resting_until_us;
+    /* compact blocks */
+    bool speaks_compact, wants_compact; /* it has offered version 2; it wants them unasked */
+    bool fast;                          /* we have asked it to send them unasked */
+    int64_t fast_since_us;
+    struct partial *partial; /* a compact block of its whose transactions are on their way */
     /* relay and serving */
     struct map known;  /* hashes that it has or has been told of */
     struct buf wanted; /* getdata items not served yet: type, hash */
     size_t wanted_at;
-    bool reading; /* a block is being read for it */
+    bool reading;     /* a block is being read for it */
+    bool reading_txs; /* likewise, for getblocktxn */
+};
+
+/* A transaction whose inputs are not all known. */
+struct orphan {
+    struct tx *tx;
+    peer_id peer;
+    int64_t since_us;
 };
 
 struct block_request {
@@ -79,10 +93,15 @@ struct p2p {
     struct mempool *pool;
     struct p2p_events events;
     struct list peers, nodes;
-    struct map by_id;          /* peer_id -> struct peer * */
-    struct map block_requests; /* hash -> struct block_request */
-    struct map tx_requests;    /* wtxid or txid -> struct tx_request */
-    struct map rejected;       /* transactions not to ask for again on this tip */
+    struct map by_id;            /* peer_id -> struct peer * */
+    struct map block_requests;   /* hash -> struct block_request */
+    struct map tx_requests;      /* wtxid or txid -> struct tx_request */
+    struct map rejected;         /* transactions not to ask for again on this tip */
+    struct map compacted;        /* blocks put together from compact ones, until their fate is known */
+    struct map orphans;          /* wtxid -> struct orphan */
+    struct tx *extra[EXTRA_TXS]; /* ring: seen lately and not in the mempool, for compact blocks */
+    size_t extra_next;
+    struct p2p_compact_stats compact;
     peer_id next_outbound;
     uint64_t nonce; /* to recognise ourselves */
     size_t send_total, receive_total, inbound_count;
@@ -124,10 +143,38 @@ void sync_ask_headers(struct p2p *p2p, struct peer *peer, const struct block_ent
 void handle_headers(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_block(struct p2p *p2p, struct peer *peer, struct span payload);
 void handle_block_inv(struct p2p *p2p, struct peer *peer, const struct hash256 *hash);
+void sync_learn(struct peer *peer, const struct block_entry *entry); /* it has shown this header */
 void sync_request_blocks(struct p2p *p2p);
 void sync_forget_peer(struct p2p *p2p, struct peer *peer);
 void sync_not_found(struct p2p *p2p, struct peer *peer, const struct hash256 *hash);
 void sync_tick(struct p2p *p2p);
+
+bool end_request(struct p2p *p2p, struct peer *peer, const struct hash256 *hash);
+void ask_whole_block(struct p2p *p2p, struct peer *peer, const struct hash256 *hash);
+/* Gives a block to the chain. asked: we wanted it. False when the copy was spoiled (and says nothing). */
+bool sync_take_block(struct p2p *p2p, peer_id id, struct block *block, bool asked, bool compact);
+
+/* compact.c */
+void compact_offer(struct p2p *p2p, struct peer *peer, bool unasked);
+void handle_sendcmpct(struct peer *peer, struct cursor *c);
+void handle_cmpctblock(struct p2p *p2p, struct peer *peer, struct span payload);
+void handle_getblocktxn(struct p2p *p2p, struct peer *peer, struct cursor *c);
+void handle_blocktxn(struct p2p *p2p, struct peer *peer, struct cursor *c);
+void compact_send(struct p2p *p2p, struct peer *peer, const struct block *block);
+/* To every peer that wants compact blocks unasked, knows the parent and not the block. */
+void compact_announce(struct p2p *p2p, const struct block_entry *entry, const struct block *block);
+void compact_prefer(struct p2p *p2p, struct peer *peer); /* it was first with a good block */
+void compact_remember(struct p2p *p2p, struct tx *tx);
+void compact_forget_peer(struct peer *peer);
+void compact_free(struct p2p *p2p);
+
+/* orphans.c */
+void orphan_add(struct p2p *p2p, struct peer *peer, struct tx *tx);
+void orphans_of(struct p2p *p2p, const struct tx *parent); /* its parent is here: try again */
+bool orphan_find(const struct p2p *p2p, const struct hash256 *wtxid);
+void orphans_forget_peer(struct p2p *p2p, peer_id peer);
+void orphans_tick(struct p2p *p2p);
+void orphans_free(struct p2p *p2p);
 
 /* serve.c */
 void handle_getheaders(struct p2p *p2p, struct peer *peer, struct cursor *c);
@@ -137,6 +184,8 @@ void serve_wanted(struct p2p *p2p, struct peer *peer);
 
 /* relay.c */
 void handle_inv(struct p2p *p2p, struct peer *peer, struct cursor *c);
+void relay_want(struct p2p *p2p, struct peer *peer, const struct hash256 *txid); /* the parent of an orphan */
+bool peer_has_block(const struct peer *peer, const struct block_entry *entry);
 void handle_tx(struct p2p *p2p, struct peer *peer, struct span payload);
 void handle_notfound(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_mempool(struct p2p *p2p, struct peer *peer);

@@ -16,17 +16,16 @@ static void ask_tx(struct p2p *p2p, struct peer *peer, const struct hash256 *has
     message_send(p2p, peer, "getdata", &b);
 }
 
-static void handle_tx_inv(struct p2p *p2p, struct peer *peer, const struct hash256 *hash, bool by_wtxid)
+static void want_tx(struct p2p *p2p, struct peer *peer, const struct hash256 *hash, bool by_wtxid)
 {
-    peer_knows(p2p, peer, hash);
     const struct mempool_entry *entry =
         by_wtxid ? mempool_find_wtxid(p2p->pool, hash) : mempool_find(p2p->pool, hash);
-    if (entry || map_get(&p2p->rejected, hash) || !p2p_near_tip(p2p)) {
+    if (entry || map_get(&p2p->rejected, hash) || orphan_find(p2p, hash) || !p2p_near_tip(p2p)) {
         return;
     }
     struct tx_request *request = map_get(&p2p->tx_requests, hash);
     if (request) {
-        if (request->other_count < ARRAY_COUNT(request->others)) {
+        if (request->peer != peer->id && request->other_count < ARRAY_COUNT(request->others)) {
             request->others[request->other_count++] = peer->id;
         }
         return;
@@ -37,6 +36,11 @@ static void handle_tx_inv(struct p2p *p2p, struct peer *peer, const struct hash2
     request = map_put(&p2p->tx_requests, hash, NULL);
     *request = (struct tx_request){.peer = peer->id, .since_us = p2p->now.mono_us, .by_wtxid = by_wtxid};
     ask_tx(p2p, peer, hash, by_wtxid);
+}
+
+void relay_want(struct p2p *p2p, struct peer *peer, const struct hash256 *txid)
+{
+    want_tx(p2p, peer, txid, false);
 }
 
 void handle_inv(struct p2p *p2p, struct peer *peer, struct cursor *c)
@@ -53,7 +57,8 @@ void handle_inv(struct p2p *p2p, struct peer *peer, struct cursor *c)
         if (type == INV_BLOCK) {
             handle_block_inv(p2p, peer, &hash);
         } else if (type == INV_TX || type == INV_WTX) {
-            handle_tx_inv(p2p, peer, &hash, type == INV_WTX);
+            peer_knows(p2p, peer, &hash);
+            want_tx(p2p, peer, &hash, type == INV_WTX);
         }
     }
 }
@@ -112,12 +117,17 @@ void p2p_tx_result(struct p2p *p2p, struct tx *tx, peer_id source, const struct 
                    struct moment now)
 {
     p2p->now = now;
-    (void)source; /* a transaction that we do not want is nobody's crime */
+    struct peer *peer = peer_find(p2p, source);
+    /* A transaction that we do not want is nobody's crime. */
+    if (error && error->kind == ERROR_MISSING && peer) {
+        orphan_add(p2p, peer, tx);
+    }
     if (error && (error->kind == ERROR_INVALID || error->kind == ERROR_POLICY)) {
         if (p2p->rejected.count >= REJECTED_MAX) {
             map_clear(&p2p->rejected);
         }
         map_put(&p2p->rejected, &tx->wtxid, NULL);
+        compact_remember(p2p, tx); /* others may want it, and mine it */
     }
 }
 
@@ -140,10 +150,11 @@ void p2p_tx_added(struct p2p *p2p, const struct mempool_entry *entry)
     LIST_EACH(at, &p2p->peers)
     {
         struct peer *peer = CONTAINER_OF(at, struct peer, link);
-        if (peer_ready(peer)) {
+        if (peer_ready(peer) && peer->wants_txs) {
             announce_tx(p2p, peer, entry);
         }
     }
+    orphans_of(p2p, entry->tx);
 }
 
 void handle_mempool(struct p2p *p2p, struct peer *peer)
@@ -206,7 +217,7 @@ void relay_tick(struct p2p *p2p)
 /* ---- New tips
  * ------------------------------------------------------------------------------------------------ */
 
-static bool has_block(const struct peer *peer, const struct block_entry *entry)
+bool peer_has_block(const struct peer *peer, const struct block_entry *entry)
 {
     return (peer->best_known && block_ancestor(peer->best_known, entry->height) == entry) ||
            (peer->best_sent && block_ancestor(peer->best_sent, entry->height) == entry);
@@ -217,14 +228,14 @@ static void announce_tip(struct p2p *p2p, struct peer *peer, const struct block_
     struct buf b = {0};
     const struct block_entry *first = tip;
     uint32_t count = 1;
-    if (has_block(peer, tip)) {
+    if (peer_has_block(peer, tip)) {
         return;
     }
-    while (count < HEADERS_ANNOUNCED_MAX && first->prev && !has_block(peer, first->prev)) {
+    while (count < HEADERS_ANNOUNCED_MAX && first->prev && !peer_has_block(peer, first->prev)) {
         first = first->prev;
         count++;
     }
-    if (peer->wants_headers && first->prev && has_block(peer, first->prev)) {
+    if (peer->wants_headers && first->prev && peer_has_block(peer, first->prev)) {
         buf_compact_size(&b, count);
         for (uint32_t height = first->height; height <= tip->height; height++) {
             header_encode(buf_extend(&b, HEADER_BYTES), &block_ancestor(tip, height)->header);
@@ -242,12 +253,17 @@ static void announce_tip(struct p2p *p2p, struct peer *peer, const struct block_
 
 void relay_announce_tip(struct p2p *p2p)
 {
+    const struct block_entry *tip = chain_tip(p2p->chain);
+    const struct block *block = chain_recent_block(p2p->chain, &tip->hash);
     p2p->announcement_due = false;
+    if (block) {
+        compact_announce(p2p, tip, block);
+    }
     LIST_EACH(at, &p2p->peers)
     {
         struct peer *peer = CONTAINER_OF(at, struct peer, link);
         if (peer_ready(peer)) {
-            announce_tip(p2p, peer, chain_tip(p2p->chain));
+            announce_tip(p2p, peer, tip);
         }
     }
 }

@@ -3,6 +3,7 @@
 #include "core/p2p/p2p_private.h"
 
 #define GETBLOCKS_MAX 500u
+#define COMPACT_DEPTH 5u
 
 /* The block after which the asker wants to go on; NULL when the message cannot be read. */
 static const struct block_entry *read_locator(struct p2p *p2p, struct peer *peer, struct cursor *c,
@@ -127,6 +128,8 @@ static void block_is_read(void *context, struct block *block)
         peer->reading = false;
         if (!block) {
             not_found(p2p, peer, reply->type, &reply->hash);
+        } else if (reply->type == INV_COMPACT) {
+            compact_send(p2p, peer, block);
         } else if (reply->type & INV_WITNESS_FLAG) {
             buf_bytes(&b, block->raw.data, block->raw.len);
             message_send(p2p, peer, "block", &b);
@@ -170,12 +173,15 @@ void serve_wanted(struct p2p *p2p, struct peer *peer)
         peer->wanted_at += 36;
         if (plain == INV_TX || plain == INV_WTX) {
             serve_tx(p2p, peer, type, &hash);
-        } else if (plain == INV_BLOCK) {
+        } else if (plain == INV_BLOCK || type == INV_COMPACT) {
             const struct block_entry *entry = chain_find(p2p->chain, &hash);
             if (!entry || !(entry->status & BLOCK_HAVE_DATA) ||
                 entry->status & (BLOCK_FAILED | BLOCK_FAILED_PARENT)) {
                 not_found(p2p, peer, type, &hash);
                 continue;
+            }
+            if (type == INV_COMPACT && entry->height + COMPACT_DEPTH < chain_tip(p2p->chain)->height) {
+                type = INV_BLOCK | INV_WITNESS_FLAG; /* BIP152: of older blocks nobody has the transactions */
             }
             struct block_reply *reply = mem_alloc(sizeof *reply);
             *reply = (struct block_reply){p2p, peer->id, type, hash};

@@ -36,7 +36,7 @@ void sync_ask_headers(struct p2p *p2p, struct peer *peer, const struct block_ent
     message_send(p2p, peer, "getheaders", &b);
 }
 
-static void learn_best(struct peer *peer, const struct block_entry *entry)
+void sync_learn(struct peer *peer, const struct block_entry *entry)
 {
     if (!peer->best_known || u256_compare(entry->work, peer->best_known->work) > 0) {
         peer->best_known = entry;
@@ -88,7 +88,7 @@ void handle_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
             }
             return;
         }
-        learn_best(peer, last);
+        sync_learn(peer, last);
         if (is_new && u256_compare(last->work, chain_tip(p2p->chain)->work) <= 0 &&
             ++peer->side_headers > SIDE_HEADERS_MAX) {
             peer_close(p2p, peer, LOG_WARN, "too many headers of chains with little work");
@@ -108,7 +108,7 @@ void handle_block_inv(struct p2p *p2p, struct peer *peer, const struct hash256 *
 {
     const struct block_entry *entry = chain_find(p2p->chain, hash);
     if (entry) {
-        learn_best(peer, entry);
+        sync_learn(peer, entry);
         sync_request_blocks(p2p);
     } else if (!peer->headers_asked_us || p2p->now.mono_us - peer->headers_asked_us > US_PER_S) {
         sync_ask_headers(p2p, peer, chain_best_header(p2p->chain));
@@ -126,7 +126,9 @@ static void ask_block(struct p2p *p2p, struct peer *peer, const struct block_ent
         peer->last_block_us = p2p->now.mono_us;
     }
     peer->in_flight++;
-    buf_u32(items, INV_BLOCK | INV_WITNESS_FLAG);
+    /* The next block on top of ours is mostly made of what we have. */
+    bool compact = peer->speaks_compact && entry->prev == chain_tip(p2p->chain) && p2p_near_tip(p2p);
+    buf_u32(items, compact ? INV_COMPACT : INV_BLOCK | INV_WITNESS_FLAG);
     buf_bytes(items, entry->hash.b, 32);
 }
 
@@ -205,7 +207,7 @@ void sync_request_blocks(struct p2p *p2p)
 }
 
 /* True when this peer had been asked for it. */
-static bool end_request(struct p2p *p2p, struct peer *peer, const struct hash256 *hash)
+bool end_request(struct p2p *p2p, struct peer *peer, const struct hash256 *hash)
 {
     const struct block_request *request = map_get(&p2p->block_requests, hash);
     if (!request || request->peer != peer->id) {
@@ -241,6 +243,47 @@ void sync_forget_peer(struct p2p *p2p, struct peer *peer)
     peer->in_flight = 0;
 }
 
+void ask_whole_block(struct p2p *p2p, struct peer *peer, const struct hash256 *hash)
+{
+    struct buf b = {0};
+    bool inserted;
+    struct block_request *request = map_put(&p2p->block_requests, hash, &inserted);
+    if (!inserted && request->peer != peer->id) {
+        return; /* somebody else has been asked */
+    }
+    *request = (struct block_request){peer->id, p2p->now.mono_us};
+    peer->in_flight += inserted;
+    peer->last_block_us = p2p->now.mono_us;
+    buf_compact_size(&b, 1);
+    buf_u32(&b, INV_BLOCK | INV_WITNESS_FLAG);
+    buf_bytes(&b, hash->b, 32);
+    message_send(p2p, peer, "getdata", &b);
+}
+
+bool sync_take_block(struct p2p *p2p, peer_id id, struct block *block, bool asked, bool compact)
+{
+    struct error error = {0};
+    struct peer *peer;
+    const struct block_entry *entry;
+    if (compact) {
+        map_put(&p2p->compacted, &block->hash, NULL); /* first: the result may come from inside */
+    }
+    if (!chain_accept_block(p2p->chain, block, p2p->now, asked, id, &error)) {
+        if (compact && error.kind == ERROR_MUTATED) {
+            map_remove(&p2p->compacted, &block->hash);
+            return false;
+        }
+        p2p_block_result(p2p, &block->hash, id, &error, p2p->now);
+    } else if ((peer = peer_find(p2p, id)) && (entry = chain_find(p2p->chain, &block->hash))) {
+        sync_learn(peer, entry);
+        if (entry->prev == chain_tip(p2p->chain)) {
+            compact_announce(p2p, entry,
+                             block); /* BIP152: proof of work and form are right; scripts follow */
+        }
+    }
+    return true;
+}
+
 void handle_block(struct p2p *p2p, struct peer *peer, struct span payload)
 {
     struct error error = {0};
@@ -254,17 +297,13 @@ void handle_block(struct p2p *p2p, struct peer *peer, struct span payload)
     peer_knows(p2p, peer, &block->hash);
     const struct block_entry *entry = chain_find(p2p->chain, &block->hash);
     if (entry) {
-        learn_best(peer, entry);
+        sync_learn(peer, entry);
     }
     if (asked && entry && block_ancestor(chain_best_header(p2p->chain), entry->height) == entry) {
         p2p->progress_us = p2p->now.mono_us;
     }
-    peer_id id = peer->id;
-    if (!chain_accept_block(p2p->chain, block, p2p->now, asked, id, &error)) {
-        p2p_block_result(p2p, &block->hash, id, &error, p2p->now);
-    } else if ((peer = peer_find(p2p, id)) && (entry = chain_find(p2p->chain, &block->hash))) {
-        learn_best(peer, entry);
-    }
+    map_remove(&p2p->compacted, &block->hash);
+    sync_take_block(p2p, peer->id, block, asked, false);
     block_unref(block);
     sync_request_blocks(p2p);
 }
@@ -275,13 +314,19 @@ void p2p_block_result(struct p2p *p2p, const struct hash256 *hash, peer_id sourc
     struct peer *peer = peer_find(p2p, source);
     char text[HASH256_TEXT];
     p2p->now = now;
-    if (!error || !peer || peer->closing) {
+    /* BIP152: who forwards a compact block need not have validated it. */
+    bool blameless = map_remove(&p2p->compacted, hash);
+    if (!peer || peer->closing) {
+        return;
+    }
+    if (!error) {
+        compact_prefer(p2p, peer);
         return;
     }
     switch (error->kind) {
     case ERROR_INVALID:
     case ERROR_MUTATED:
-        if (strcmp(error->word, "duplicate-invalid") != 0) {
+        if (!blameless && strcmp(error->word, "duplicate-invalid") != 0) {
             peer_close(p2p, peer, LOG_WARN, "block %s: %s (%s)", hash256_text(text, hash), error->word,
                        error->text);
         }

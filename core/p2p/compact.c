@@ -1,0 +1,509 @@
+/*
+ * Compact blocks, version 2 (BIP152): a header and six bytes per transaction instead of what the other side
+ * has already. Low bandwidth: asked for by getdata; high bandwidth: sent unasked by the three peers that were
+ * first with a good block lately. What is missing is asked for once; a collision or a copy that does not fit
+ * its merkle root falls back to the whole block and is nobody's fault.
+ */
+#include "core/p2p/p2p_private.h"
+
+#include "hashing/kernels/kernels.h"
+
+#define COMPACT_VERSION  2u
+#define SHORT_BYTES      6u
+#define TXS_MAX          (BLOCK_WEIGHT_MAX / 240u) /* 60 bytes are the least that a transaction takes */
+#define FAST_PEERS       3u
+#define ANSWER_DEPTH_MAX 10u /* getblocktxn: of older blocks the whole is sent */
+#define COMPACTED_MAX    1000u
+
+struct partial {
+    struct hash256 hash;
+    struct block_header header;
+    uint32_t count, missing;
+    struct tx **txs; /* references; NULL: missing */
+};
+
+static void partial_free(struct partial *partial)
+{
+    if (partial) {
+        for (uint32_t i = 0; i < partial->count; i++) {
+            tx_unref(partial->txs[i]);
+        }
+        mem_free(partial->txs);
+        mem_free(partial);
+    }
+}
+
+void compact_forget_peer(struct peer *peer)
+{
+    partial_free(peer->partial);
+    peer->partial = NULL;
+}
+
+void compact_remember(struct p2p *p2p, struct tx *tx)
+{
+    struct tx **slot = &p2p->extra[p2p->extra_next++ % EXTRA_TXS];
+    tx_unref(*slot);
+    *slot = tx_ref(tx);
+}
+
+void compact_free(struct p2p *p2p)
+{
+    for (size_t i = 0; i < EXTRA_TXS; i++) {
+        tx_unref(p2p->extra[i]);
+    }
+    map_free(&p2p->compacted);
+}
+
+void p2p_compact_stats(const struct p2p *p2p, struct p2p_compact_stats *out)
+{
+    *out = p2p->compact;
+}
+
+/* ---- Who sends them unasked ---------------------------------------------------------------------------- */
+
+void compact_offer(struct p2p *p2p, struct peer *peer, bool unasked)
+{
+    struct buf b = {0};
+    buf_u8(&b, unasked);
+    buf_u64(&b, COMPACT_VERSION);
+    message_send(p2p, peer, "sendcmpct", &b);
+}
+
+void handle_sendcmpct(struct peer *peer, struct cursor *c)
+{
+    bool unasked = cursor_u8(c) == 1;
+    uint64_t version = cursor_u64(c);
+    if (!c->failed && version == COMPACT_VERSION) {
+        peer->speaks_compact = true;
+        peer->wants_compact = unasked;
+    }
+}
+
+void compact_prefer(struct p2p *p2p, struct peer *peer)
+{
+    struct peer *oldest = NULL;
+    size_t count = 0;
+    if (!peer->speaks_compact || !peer_ready(peer) || !p2p_near_tip(p2p)) {
+        return;
+    }
+    LIST_EACH(at, &p2p->peers)
+    {
+        struct peer *other = CONTAINER_OF(at, struct peer, link);
+        if (other->fast && !other->closing && other != peer) {
+            count++;
+            oldest = !oldest || other->fast_since_us < oldest->fast_since_us ? other : oldest;
+        }
+    }
+    if (!peer->fast && count >= FAST_PEERS) {
+        oldest->fast = false;
+        compact_offer(p2p, oldest, false);
+    }
+    if (!peer->fast) {
+        peer->fast = true;
+        compact_offer(p2p, peer, true);
+    }
+    peer->fast_since_us = p2p->now.mono_us;
+}
+
+/* ---- Short identifiers --------------------------------------------------------------------------------- */
+
+/* SipHash key: the first 16 bytes of the single SHA-256 of header and nonce. */
+static void short_key(uint64_t key[2], const uint8_t header_and_nonce[HEADER_BYTES + 8])
+{
+    uint8_t digest[32];
+    sha256(digest, header_and_nonce, HEADER_BYTES + 8);
+    key[0] = load_le64(digest);
+    key[1] = load_le64(digest + 8);
+}
+
+static void short_id(uint8_t out[8], const uint64_t key[2], const struct hash256 *wtxid)
+{
+    store_le64(out, siphash_2_4(key, wtxid->b, 32)); /* six of them count */
+}
+
+void compact_send(struct p2p *p2p, struct peer *peer, const struct block *block)
+{
+    struct buf b = {0};
+    uint64_t key[2];
+    uint8_t id[8];
+    header_encode(buf_extend(&b, HEADER_BYTES), &block->header);
+    buf_u64(&b, rng_next(p2p->config.rng));
+    short_key(key, b.data);
+    buf_compact_size(&b, block->tx_count - 1);
+    for (uint32_t i = 1; i < block->tx_count; i++) {
+        short_id(id, key, &block->txs[i].wtxid);
+        buf_bytes(&b, id, SHORT_BYTES);
+    }
+    buf_compact_size(&b, 1);
+    buf_compact_size(&b, 0);
+    tx_write(&b, &block->txs[0], true);
+    message_send(p2p, peer, "cmpctblock", &b);
+    peer_knows(p2p, peer, &block->hash);
+    p2p->compact.sent++;
+}
+
+void compact_announce(struct p2p *p2p, const struct block_entry *entry, const struct block *block)
+{
+    LIST_EACH(at, &p2p->peers)
+    {
+        struct peer *peer = CONTAINER_OF(at, struct peer, link);
+        if (peer_ready(peer) && peer->wants_compact && entry->prev && peer_has_block(peer, entry->prev) &&
+            !peer_has_block(peer, entry) && !peer_is_known(peer, &entry->hash)) {
+            compact_send(p2p, peer, block);
+            peer->best_sent = entry;
+        }
+    }
+}
+
+/* ---- Putting together ---------------------------------------------------------------------------------- */
+
+/* What a compact block says, borrowed from the message. */
+struct compact {
+    uint64_t key[2];
+    struct block_header header;
+    struct hash256 hash;
+    size_t short_count, prefilled_count;
+    const uint8_t *shorts;
+};
+
+static struct tx *tx_from(struct cursor *c)
+{
+    struct arena scratch = {0};
+    struct tx probe;
+    const uint8_t *begin = c->at;
+    bool ok = tx_read(&probe, c, &scratch);
+    arena_free(&scratch);
+    return ok ? tx_parse(span_of(begin, (size_t)(c->at - begin)), NULL) : NULL;
+}
+
+static bool read_prefilled(struct partial *partial, struct cursor *c, size_t count)
+{
+    uint64_t index = 0;
+    for (size_t i = 0; i < count; i++) {
+        index += cursor_compact_size(c, UINT16_MAX) + (i ? 1 : 0);
+        if (c->failed || index >= partial->count) {
+            return false;
+        }
+        partial->txs[index] = tx_from(c);
+        if (!partial->txs[index]) {
+            return false;
+        }
+    }
+    return cursor_done(c);
+}
+
+/* NULL: the message cannot be read, or its indices make no sense. */
+static struct partial *read_compact(struct compact *compact, struct span payload)
+{
+    struct cursor c = cursor_of(payload.data, payload.len);
+    struct span head = cursor_span(&c, HEADER_BYTES + 8);
+    if (c.failed) {
+        return NULL;
+    }
+    struct cursor h = cursor_of(head.data, head.len);
+    header_read(&compact->header, &h);
+    header_hash(&compact->hash, &compact->header);
+    short_key(compact->key, head.data);
+    compact->short_count = cursor_count(&c, SHORT_BYTES);
+    compact->shorts = cursor_span(&c, compact->short_count * SHORT_BYTES).data;
+    compact->prefilled_count = cursor_count(&c, 61);
+    size_t count = compact->short_count + compact->prefilled_count;
+    if (c.failed || count == 0 || count > TXS_MAX) {
+        return NULL;
+    }
+    struct partial *partial = mem_alloc(sizeof *partial);
+    partial->hash = compact->hash;
+    partial->header = compact->header;
+    partial->count = (uint32_t)count;
+    partial->txs = mem_alloc(count * sizeof *partial->txs);
+    if (!read_prefilled(partial, &c, compact->prefilled_count)) {
+        partial_free(partial);
+        return NULL;
+    }
+    return partial;
+}
+
+struct wanted_short {
+    uint32_t index;
+    bool twice; /* two different transactions of ours fit: ask rather than guess */
+};
+
+static void try_tx(struct partial *partial, const struct map *wanted, const uint64_t key[2], struct tx *tx)
+{
+    uint8_t id[8];
+    short_id(id, key, &tx->wtxid);
+    struct wanted_short *want = map_get(wanted, id);
+    if (!want || want->twice) {
+        return;
+    }
+    struct tx **slot = &partial->txs[want->index];
+    if (!*slot) {
+        *slot = tx_ref(tx);
+        partial->missing--;
+    } else if (!hash256_equal(&(*slot)->wtxid, &tx->wtxid)) {
+        tx_unref(*slot);
+        *slot = NULL;
+        want->twice = true;
+        partial->missing++;
+    }
+}
+
+/* False: two transactions of the block have one short identifier. */
+static bool fill(struct p2p *p2p, struct partial *partial, const struct compact *compact)
+{
+    struct map wanted;
+    bool ok = true;
+    const uint8_t *at = compact->shorts;
+    map_init(&wanted, SHORT_BYTES, sizeof(struct wanted_short), p2p->config.rng);
+    for (uint32_t i = 0; i < partial->count && ok; i++) {
+        if (!partial->txs[i]) {
+            struct wanted_short *want = map_put(&wanted, at, &ok);
+            want->index = i;
+            at += SHORT_BYTES;
+            partial->missing++;
+        }
+    }
+    const struct mempool_entry *entry;
+    for (size_t position = 0; ok && wanted.count && mempool_next(p2p->pool, &position, &entry);) {
+        try_tx(partial, &wanted, compact->key, entry->tx);
+    }
+    for (size_t i = 0; ok && i < EXTRA_TXS; i++) {
+        if (p2p->extra[i]) {
+            try_tx(partial, &wanted, compact->key, p2p->extra[i]);
+        }
+    }
+    const void *key;
+    void *value;
+    for (size_t position = 0; ok && map_next(&p2p->orphans, &position, &key, &value);) {
+        try_tx(partial, &wanted, compact->key, ((struct orphan *)value)->tx);
+    }
+    map_free(&wanted);
+    return ok;
+}
+
+/* All transactions are here: the block goes the way of every block. */
+static void complete(struct p2p *p2p, struct peer *peer, struct partial *partial, bool asked)
+{
+    struct buf raw = {0};
+    header_encode(buf_extend(&raw, HEADER_BYTES), &partial->header);
+    buf_compact_size(&raw, partial->count);
+    for (uint32_t i = 0; i < partial->count; i++) {
+        tx_write(&raw, partial->txs[i], true);
+    }
+    struct block *block = block_parse(raw.data, raw.len, NULL);
+    peer_id id = peer->id;
+    if (p2p->compacted.count >= COMPACTED_MAX) {
+        map_clear(&p2p->compacted);
+    }
+    if (block) {
+        asked |= end_request(p2p, peer, &block->hash);
+        peer->last_block_us = p2p->now.mono_us;
+    }
+    if (!block || !sync_take_block(p2p, id, block, asked, true)) {
+        p2p->compact.fell_back++;
+        peer = peer_find(p2p, id);
+        if (peer && !peer->closing) {
+            ask_whole_block(p2p, peer, &partial->hash);
+        }
+    }
+    block_unref(block);
+    sync_request_blocks(p2p);
+}
+
+static void ask_missing(struct p2p *p2p, struct peer *peer, const struct partial *partial)
+{
+    struct buf b = {0};
+    bool inserted;
+    struct block_request *request = map_put(&p2p->block_requests, &partial->hash, &inserted);
+    *request = (struct block_request){peer->id, p2p->now.mono_us};
+    peer->in_flight += inserted;
+    peer->last_block_us = p2p->now.mono_us;
+    buf_bytes(&b, partial->hash.b, 32);
+    buf_compact_size(&b, partial->missing);
+    for (uint32_t i = 0, next = 0; i < partial->count; i++) {
+        if (!partial->txs[i]) {
+            buf_compact_size(&b, i - next);
+            next = i + 1;
+        }
+    }
+    p2p->compact.asked += partial->missing;
+    message_send(p2p, peer, "getblocktxn", &b);
+}
+
+/* The header of a compact block, with what it means for what we know of the peer; NULL: nothing to do. */
+static const struct block_entry *take_header(struct p2p *p2p, struct peer *peer,
+                                             const struct block_header *header, const struct hash256 *hash)
+{
+    const struct block_entry *entry = NULL;
+    struct error error = {0};
+    bool is_new;
+    if (chain_accept_header(p2p->chain, header, p2p->now, &entry, &is_new, &error)) {
+        sync_learn(peer, entry);
+        return entry;
+    }
+    if (error.kind == ERROR_MISSING) {
+        sync_ask_headers(p2p, peer, NULL);
+    } else if (error.kind == ERROR_INVALID && strcmp(error.word, "duplicate-invalid") != 0 &&
+               strcmp(error.word, "bad-prevblk") != 0) {
+        char text[HASH256_TEXT];
+        peer_close(p2p, peer, LOG_WARN, "compact block %s: an invalid header: %s (%s)",
+                   hash256_text(text, hash), error.word, error.text);
+    }
+    return NULL;
+}
+
+void handle_cmpctblock(struct p2p *p2p, struct peer *peer, struct span payload)
+{
+    struct compact compact;
+    struct partial *partial = read_compact(&compact, payload);
+    if (!partial) {
+        peer_close(p2p, peer, LOG_WARN, "a compact block that cannot be read");
+        return;
+    }
+    const struct block_entry *entry = take_header(p2p, peer, &compact.header, &compact.hash);
+    const struct block_entry *tip = chain_tip(p2p->chain);
+    if (!entry || entry->status & (BLOCK_HAVE_DATA | BLOCK_BAD)) {
+        if (entry) {
+            end_request(p2p, peer, &compact.hash);
+        }
+        partial_free(partial);
+        sync_request_blocks(p2p);
+        return;
+    }
+    peer_knows(p2p, peer, &compact.hash);
+    const struct block_request *request = map_get(&p2p->block_requests, &compact.hash);
+    bool asked = request && request->peer == peer->id, elsewhere = request && !asked;
+    bool near = p2p_near_tip(p2p) && u256_compare(entry->work, tip->work) > 0;
+    if (!asked && !near) {
+        partial_free(partial);
+        sync_request_blocks(p2p); /* its header is known now: the usual way, if we want it at all */
+        return;
+    }
+    p2p->compact.received++;
+    if (!fill(p2p, partial, &compact)) {
+        p2p->compact.fell_back++;
+        ask_whole_block(p2p, peer, &compact.hash);
+        partial_free(partial);
+    } else if (!partial->missing) {
+        p2p->compact.at_once++;
+        complete(p2p, peer, partial, asked);
+        partial_free(partial);
+    } else if (elsewhere) {
+        partial_free(partial); /* the block is on its way from somebody else */
+    } else {
+        compact_forget_peer(peer);
+        peer->partial = partial;
+        ask_missing(p2p, peer, partial);
+    }
+}
+
+void handle_blocktxn(struct p2p *p2p, struct peer *peer, struct cursor *c)
+{
+    struct hash256 hash;
+    cursor_bytes(c, hash.b, 32);
+    size_t count = cursor_count(c, 60);
+    struct partial *partial = peer->partial;
+    if (c->failed) {
+        peer_close(p2p, peer, LOG_WARN, "a blocktxn message that cannot be read");
+        return;
+    }
+    if (!partial || !hash256_equal(&partial->hash, &hash)) {
+        return; /* too late, or never asked for */
+    }
+    peer->partial = NULL;
+    bool ok = count == partial->missing;
+    for (uint32_t i = 0; ok && i < partial->count; i++) {
+        if (!partial->txs[i]) {
+            partial->txs[i] = tx_from(c);
+            ok = partial->txs[i] != NULL;
+        }
+    }
+    if (!ok || !cursor_done(c)) {
+        peer_close(p2p, peer, LOG_WARN, "blocktxn with other transactions than were asked for");
+    } else {
+        complete(p2p, peer, partial, true);
+    }
+    partial_free(partial);
+}
+
+/* ---- Serving what others miss -------------------------------------------------------------------------- */
+
+struct txs_reply {
+    struct p2p *p2p;
+    peer_id peer;
+    struct hash256 hash;
+    size_t count;
+    uint32_t *indices;
+};
+
+static void txs_are_read(void *context, struct block *block)
+{
+    struct txs_reply *reply = context;
+    struct p2p *p2p = reply->p2p;
+    struct peer *peer = peer_find(p2p, reply->peer);
+    if (peer) {
+        peer->reading_txs = false;
+    }
+    if (peer && peer->open && !peer->closing && block) {
+        struct buf b = {0};
+        bool ok = true;
+        buf_bytes(&b, reply->hash.b, 32);
+        buf_compact_size(&b, reply->count);
+        for (size_t i = 0; ok && i < reply->count; i++) {
+            ok = reply->indices[i] < block->tx_count;
+            if (ok) {
+                tx_write(&b, &block->txs[reply->indices[i]], true);
+            }
+        }
+        if (ok) {
+            message_send(p2p, peer, "blocktxn", &b);
+        } else {
+            buf_free(&b);
+            peer_close(p2p, peer, LOG_WARN, "getblocktxn for transactions that the block does not have");
+        }
+    }
+    block_unref(block);
+    mem_free(reply->indices);
+    mem_free(reply);
+}
+
+void handle_getblocktxn(struct p2p *p2p, struct peer *peer, struct cursor *c)
+{
+    struct hash256 hash;
+    cursor_bytes(c, hash.b, 32);
+    size_t count = cursor_count(c, 1);
+    if (c->failed || count > TXS_MAX) {
+        peer_close(p2p, peer, LOG_WARN, "a getblocktxn message that cannot be read");
+        return;
+    }
+    const struct block_entry *entry = chain_find(p2p->chain, &hash);
+    if (!entry || !(entry->status & BLOCK_HAVE_DATA) || peer->reading_txs) {
+        return;
+    }
+    if (entry->height + ANSWER_DEPTH_MAX < chain_tip(p2p->chain)->height) {
+        struct buf item = {0};
+        buf_compact_size(&item, 1);
+        buf_u32(&item, INV_BLOCK | INV_WITNESS_FLAG);
+        buf_bytes(&item, hash.b, 32);
+        struct cursor all = cursor_of(item.data, item.len);
+        handle_getdata(p2p, peer, &all);
+        buf_free(&item);
+        return;
+    }
+    struct txs_reply *reply = mem_alloc(sizeof *reply);
+    *reply = (struct txs_reply){.p2p = p2p, .peer = peer->id, .hash = hash, .count = count};
+    reply->indices = mem_alloc((count + 1) * sizeof *reply->indices);
+    uint64_t index = 0;
+    for (size_t i = 0; i < count; i++) {
+        index += cursor_compact_size(c, UINT16_MAX) + (i ? 1 : 0);
+        reply->indices[i] = (uint32_t)MIN(index, UINT32_MAX);
+    }
+    if (c->failed) {
+        peer_close(p2p, peer, LOG_WARN, "a getblocktxn message that cannot be read");
+        mem_free(reply->indices);
+        mem_free(reply);
+        return;
+    }
+    peer->reading_txs = true; /* one at a time: a peer waits for its answer */
+    chain_read_block(p2p->chain, entry, txs_are_read, reply);
+}

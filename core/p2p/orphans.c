@@ -1,0 +1,136 @@
+/* Transactions whose inputs are not all known: kept for a while, their parents asked for from who sent them.
+ * Bounded in number, size and time, each peer to its share; what is over the bound goes at random. */
+#include "core/p2p/p2p_private.h"
+
+#define ORPHANS_MAX       100u
+#define ORPHANS_OF_PEER   50u
+#define ORPHAN_WEIGHT_MAX 400000u
+#define ORPHAN_US         (20 * 60 * US_PER_S)
+
+static void drop(struct p2p *p2p, const struct hash256 *wtxid)
+{
+    struct orphan *orphan = map_get(&p2p->orphans, wtxid);
+    if (orphan) {
+        struct tx *tx = orphan->tx;
+        map_remove(&p2p->orphans, wtxid); /* wtxid may be the transaction's own */
+        tx_unref(tx);
+    }
+}
+
+bool orphan_find(const struct p2p *p2p, const struct hash256 *wtxid)
+{
+    return map_get(&p2p->orphans, wtxid) != NULL;
+}
+
+static void drop_random(struct p2p *p2p)
+{
+    uint64_t victim = rng_below(p2p->config.rng, p2p->orphans.count);
+    const void *key;
+    void *value;
+    for (size_t at = 0; map_next(&p2p->orphans, &at, &key, &value);) {
+        if (victim-- == 0) {
+            struct hash256 wtxid;
+            memcpy(wtxid.b, key, 32);
+            drop(p2p, &wtxid);
+            return;
+        }
+    }
+}
+
+static size_t count_of(const struct p2p *p2p, peer_id peer)
+{
+    size_t count = 0;
+    void *value;
+    for (size_t at = 0; map_next(&p2p->orphans, &at, NULL, &value);) {
+        count += ((struct orphan *)value)->peer == peer;
+    }
+    return count;
+}
+
+void orphan_add(struct p2p *p2p, struct peer *peer, struct tx *tx)
+{
+    bool inserted;
+    if (tx_weight(tx) > ORPHAN_WEIGHT_MAX || count_of(p2p, peer->id) >= ORPHANS_OF_PEER) {
+        return;
+    }
+    for (uint32_t i = 0; i < tx->input_count; i++) {
+        if (map_get(&p2p->rejected, &tx->inputs[i].prevout.txid)) {
+            return; /* its parent was refused: so would it be */
+        }
+    }
+    struct orphan *orphan = map_put(&p2p->orphans, &tx->wtxid, &inserted);
+    if (!inserted) {
+        return;
+    }
+    *orphan = (struct orphan){tx_ref(tx), peer->id, p2p->now.mono_us};
+    if (p2p->orphans.count > ORPHANS_MAX) {
+        drop_random(p2p);
+    }
+    for (uint32_t i = 0; i < tx->input_count && peer_ready(peer); i++) {
+        const struct hash256 *parent = &tx->inputs[i].prevout.txid;
+        if (!mempool_find(p2p->pool, parent)) {
+            relay_want(p2p, peer, parent);
+        }
+    }
+}
+
+void orphans_of(struct p2p *p2p, const struct tx *parent)
+{
+    struct tx *ready[ORPHANS_MAX + 1];
+    peer_id from[ORPHANS_MAX + 1];
+    size_t count = 0;
+    void *value;
+    for (size_t at = 0; p2p->orphans.count && map_next(&p2p->orphans, &at, NULL, &value);) {
+        const struct orphan *orphan = value;
+        for (uint32_t i = 0; i < orphan->tx->input_count; i++) {
+            if (hash256_equal(&orphan->tx->inputs[i].prevout.txid, &parent->txid)) {
+                from[count] = orphan->peer;
+                ready[count++] = tx_ref(orphan->tx);
+                break;
+            }
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        drop(p2p, &ready[i]->wtxid);
+        mempool_submit(p2p->pool, ready[i], from[i], p2p->now);
+        tx_unref(ready[i]);
+    }
+}
+
+static void drop_where(struct p2p *p2p, peer_id peer, int64_t before_us)
+{
+    struct buf keys = {0};
+    const void *key;
+    void *value;
+    for (size_t at = 0; p2p->orphans.count && map_next(&p2p->orphans, &at, &key, &value);) {
+        const struct orphan *orphan = value;
+        if (orphan->peer == peer || orphan->since_us < before_us) {
+            buf_bytes(&keys, key, 32);
+        }
+    }
+    for (size_t at = 0; at < keys.len; at += 32) {
+        struct hash256 wtxid;
+        memcpy(wtxid.b, keys.data + at, 32);
+        drop(p2p, &wtxid);
+    }
+    buf_free(&keys);
+}
+
+void orphans_forget_peer(struct p2p *p2p, peer_id peer)
+{
+    drop_where(p2p, peer, INT64_MIN);
+}
+
+void orphans_tick(struct p2p *p2p)
+{
+    drop_where(p2p, 0, p2p->now.mono_us - ORPHAN_US);
+}
+
+void orphans_free(struct p2p *p2p)
+{
+    void *value;
+    for (size_t at = 0; map_next(&p2p->orphans, &at, NULL, &value);) {
+        tx_unref(((struct orphan *)value)->tx);
+    }
+    map_free(&p2p->orphans);
+}
