@@ -342,7 +342,7 @@ static const struct block_entry *take_header(struct p2p *p2p, struct peer *peer,
         return entry;
     }
     if (error.kind == ERROR_MISSING) {
-        sync_ask_headers(p2p, peer, NULL);
+        handle_block_inv(p2p, peer, hash);
     } else if (error.kind == ERROR_INVALID && strcmp(error.word, "duplicate-invalid") != 0 &&
                strcmp(error.word, "bad-prevblk") != 0) {
         char text[HASH256_TEXT];

@@ -51,7 +51,9 @@ struct peer {
     const struct block_entry *have_up_to; /* on the way to best_known: everything below is here */
     int64_t headers_asked_us;             /* 0: no answer awaited */
     bool headers_answered;
-    uint32_t unconnecting, side_headers;
+    struct hash256 announced; /* a block of its that we do not know and have not been led to yet */
+    uint32_t announced_asks;  /* how often we have asked what leads to it; 0: nothing is announced */
+    uint32_t side_headers;
     uint32_t in_flight;
     int64_t last_block_us, resting_until_us;
     /* compact blocks */

@@ -14,7 +14,7 @@
 #define REST_US              (10 * US_PER_S)
 #define HEADERS_TIMEOUT_US   (30 * US_PER_S)
 #define WITHHELD_US          (10 * US_PER_S)
-#define UNCONNECTING_MAX     10u
+#define ANNOUNCED_ASKS_MAX   5u
 #define SIDE_HEADERS_MAX     20000u /* headers without more work than ours that one peer may make us keep */
 
 void sync_ask_headers(struct p2p *p2p, struct peer *peer, const struct block_entry *from)
@@ -43,15 +43,35 @@ void sync_learn(struct peer *peer, const struct block_entry *entry)
     }
 }
 
-/* A header that does not connect is no crime once in a while: a peer announces what it thinks we can place.
- */
-static void ask_what_is_between(struct p2p *p2p, struct peer *peer)
+/* A block that does not connect is no crime: a peer announces what it thinks we can place, and what we asked
+ * before may not be answered yet. One question at a time, repeated for a while. */
+static void ask_what_leads_to(struct p2p *p2p, struct peer *peer, const struct hash256 *hash)
 {
-    if (++peer->unconnecting > UNCONNECTING_MAX) {
-        peer_close(p2p, peer, LOG_WARN, "%u announcements in a row do not connect to anything",
-                   peer->unconnecting);
+    peer->announced = *hash;
+    peer->announced_asks = 1;
+    if (!peer->headers_asked_us || p2p->now.mono_us - peer->headers_asked_us > US_PER_S) {
+        sync_ask_headers(p2p, peer, chain_best_header(p2p->chain));
+    }
+}
+
+/* Whether what it has announced is still unknown. */
+static bool is_led_on(struct p2p *p2p, struct peer *peer)
+{
+    if (peer->announced_asks && chain_find(p2p->chain, &peer->announced)) {
+        peer->announced_asks = 0;
+    }
+    return peer->announced_asks > 0;
+}
+
+static void ask_again(struct p2p *p2p, struct peer *peer)
+{
+    if (!is_led_on(p2p, peer)) {
+        return;
+    }
+    if (++peer->announced_asks > ANNOUNCED_ASKS_MAX) {
+        peer->announced_asks = 0;
     } else {
-        sync_ask_headers(p2p, peer, NULL);
+        sync_ask_headers(p2p, peer, chain_best_header(p2p->chain));
     }
 }
 
@@ -78,7 +98,9 @@ void handle_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
         }
         if (!chain_accept_header(p2p->chain, &header, p2p->now, &last, &is_new, &error)) {
             if (error.kind == ERROR_MISSING && i == 0) {
-                ask_what_is_between(p2p, peer);
+                struct hash256 hash;
+                header_hash(&hash, &header);
+                ask_what_leads_to(p2p, peer, &hash);
             } else if (error.kind == ERROR_INVALID && strcmp(error.word, "duplicate-invalid") != 0) {
                 peer_close(p2p, peer, LOG_WARN, "an invalid header: %s (%s)", error.word, error.text);
             } else if (error.kind == ERROR_MISSING) {
@@ -95,11 +117,11 @@ void handle_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
             return;
         }
     }
-    peer->unconnecting = 0;
     if (count == HEADERS_MAX && last) {
         sync_ask_headers(p2p, peer, last);
     } else {
         peer->headers_answered = true;
+        ask_again(p2p, peer);
     }
     sync_request_blocks(p2p);
 }
@@ -110,8 +132,8 @@ void handle_block_inv(struct p2p *p2p, struct peer *peer, const struct hash256 *
     if (entry) {
         sync_learn(peer, entry);
         sync_request_blocks(p2p);
-    } else if (!peer->headers_asked_us || p2p->now.mono_us - peer->headers_asked_us > US_PER_S) {
-        sync_ask_headers(p2p, peer, chain_best_header(p2p->chain));
+    } else {
+        ask_what_leads_to(p2p, peer, hash);
     }
 }
 
@@ -331,7 +353,7 @@ void p2p_block_result(struct p2p *p2p, const struct hash256 *hash, peer_id sourc
                        error->text);
         }
         break;
-    case ERROR_MISSING: ask_what_is_between(p2p, peer); break;
+    case ERROR_MISSING: ask_what_leads_to(p2p, peer, hash); break;
     default: break; /* duplicates, too early, not to be judged, busy: nobody is to blame */
     }
 }
@@ -349,6 +371,9 @@ void sync_tick(struct p2p *p2p)
         if (peer->headers_asked_us && now - peer->headers_asked_us > HEADERS_TIMEOUT_US) {
             peer->headers_asked_us = 0;
             peer->headers_answered = true; /* it has nothing for us, or nothing to say */
+        }
+        if (peer_ready(peer) && peer->announced_asks && now - peer->headers_asked_us > US_PER_S) {
+            ask_again(p2p, peer);
         }
         /* Larger allowances while everything is slow: a peer that has no rival is not dropped for it. */
         int64_t patience = peer->resting_until_us ? BLOCK_TIMEOUT_MAX_US : BLOCK_TIMEOUT_US;
