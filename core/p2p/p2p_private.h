@@ -183,6 +183,7 @@ void handle_getheaders(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_getblocks(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_getdata(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void serve_wanted(struct p2p *p2p, struct peer *peer);
+void serve_waiting(struct p2p *p2p); /* a block was judged: whoever waits for one */
 
 /* relay.c */
 void handle_inv(struct p2p *p2p, struct peer *peer, struct cursor *c);

@@ -276,6 +276,7 @@ void p2p_tip_changed(struct p2p *p2p, const struct block_entry *old_tip, const s
         map_clear(&p2p->rejected);
     }
     p2p->announcement_due = true;
+    serve_waiting(p2p);
     if (p2p_near_tip(p2p)) { /* nobody wants to hear of each block while we catch up */
         relay_announce_tip(p2p);
     }

@@ -175,7 +175,12 @@ void serve_wanted(struct p2p *p2p, struct peer *peer)
             serve_tx(p2p, peer, type, &hash);
         } else if (plain == INV_BLOCK || type == INV_COMPACT) {
             const struct block_entry *entry = chain_find(p2p->chain, &hash);
-            if (!entry || !(entry->status & BLOCK_HAVE_DATA) ||
+            bool judged = entry && entry->status & (BLOCK_VALID | BLOCK_BAD);
+            if (entry && entry->status & BLOCK_HAVE_DATA && !judged && chain_busy(p2p->chain)) {
+                peer->wanted_at -= 36; /* only what is valid is handed on: serve_waiting goes on from here */
+                return;
+            }
+            if (!judged || !(entry->status & BLOCK_HAVE_DATA) ||
                 entry->status & (BLOCK_FAILED | BLOCK_FAILED_PARENT)) {
                 not_found(p2p, peer, type, &hash);
                 continue;
@@ -195,5 +200,16 @@ void serve_wanted(struct p2p *p2p, struct peer *peer)
         p2p->receive_total -= peer->wanted.capacity;
         buf_free(&peer->wanted);
         peer->wanted_at = 0;
+    }
+}
+
+void serve_waiting(struct p2p *p2p)
+{
+    LIST_EACH(at, &p2p->peers)
+    {
+        struct peer *peer = CONTAINER_OF(at, struct peer, link);
+        if (peer_ready(peer) && peer->wanted.len) {
+            serve_wanted(p2p, peer);
+        }
     }
 }

@@ -365,6 +365,7 @@ void sync_tick(struct p2p *p2p)
 {
     int64_t now = p2p->now.mono_us;
     bool freed = false;
+    serve_waiting(p2p);
     LIST_EACH(at, &p2p->peers)
     {
         struct peer *peer = CONTAINER_OF(at, struct peer, link);

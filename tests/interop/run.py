@@ -140,7 +140,7 @@ def relays(node, bcoin):
     block = node.rpc("getblock", node.rpc("getbestblockhash"), 1)
     assert ours["txid"] in block["tx"]
     before = counters(node)
-    for i in range(6):
+    for i in range(2):
         theirs = bcoin.do("spend", fee=20000 + i)
         wait_until(lambda: theirs["txid"] in node.rpc("getrawmempool"), what="bcoin's transaction in our mempool")
         bcoin.do("mine", count=1)
