@@ -632,7 +632,10 @@ static void run_partition(struct world *world)
         world_run(world, US);
     }
     cut_halves(world, half);
-    uint32_t fork = tip_of(&world->nodes[0])->height;
+    uint32_t fork = 0; /* at most: one half may know more than its first node */
+    for (uint32_t i = 0; i < count; i++) {
+        fork = MAX(fork, tip_of(&world->nodes[i])->height);
+    }
     struct sim_node *a = &world->nodes[0], *b = &world->nodes[half];
     while (!*world->failure && MIN(tip_of(a)->height, tip_of(b)->height) < fork + 30) {
         pay_now_and_then(world, 10);
