@@ -68,6 +68,7 @@ void node_print(struct node *node, const char *line)
 static void on_send(void *context, peer_id peer, struct buf *bytes)
 {
     struct action *action = node_push(context, ACTION_SEND);
+    ((struct node *)context)->bytes_sent += bytes->len;
     action->peer = peer;
     action->bytes = *bytes;
     *bytes = (struct buf){0};
@@ -135,6 +136,7 @@ static void on_tip(void *context, const struct block_entry *old_tip, const struc
     mempool_settled(node->mempool, node->now);
     miner_update(node); /* workers first: every microsecond on the old tip is lost */
     p2p_tip_changed(node->p2p, old_tip, tip, node->now);
+    rpc_waits_end(node, false);
 }
 
 static void on_durable(void *context, const struct block_entry *tip)
@@ -362,6 +364,7 @@ static void check_exit(struct node *node)
 static void set_timer(struct node *node, int64_t at_us)
 {
     at_us = MIN(at_us, miner_next_us(node));
+    at_us = MIN(at_us, rpc_waits_next_us(node));
     if (node->stopping) {
         at_us = MIN(at_us, node->now.mono_us + 100000);
     }
@@ -392,7 +395,10 @@ void node_handle(struct node *node, const struct event *event)
     case EVENT_ACCEPTED: p2p_accepted(node->p2p, event->peer, event->text, node->now); break;
     case EVENT_OPENED: p2p_opened(node->p2p, event->peer, event->text, node->now); break;
     case EVENT_DIAL_FAILED: p2p_dial_failed(node->p2p, event->peer, event->text, node->now); break;
-    case EVENT_BYTES: p2p_bytes(node->p2p, event->peer, event->data, event->len, node->now); break;
+    case EVENT_BYTES:
+        node->bytes_received += event->len;
+        p2p_bytes(node->p2p, event->peer, event->data, event->len, node->now);
+        break;
     case EVENT_DRAINED: p2p_drained(node->p2p, event->peer, event->queued_bytes, node->now); break;
     case EVENT_CLOSED: p2p_closed(node->p2p, event->peer, event->text, node->now); break;
     case EVENT_JOB:
@@ -402,6 +408,7 @@ void node_handle(struct node *node, const struct event *event)
     case EVENT_TIMER:
         node->timer_us = INT64_MAX;
         mempool_expire(node->mempool, node->now);
+        rpc_waits_end(node, false);
         break;
     case EVENT_USED_UP: miner_used_up(node, event->hit.work_id); break;
     case EVENT_HIT: miner_hit(node, event->hit.work_id, event->hit.version, event->hit.nonce); break;

@@ -53,6 +53,7 @@ struct node {
     struct generate generate;
     struct import *import;
     struct rpc_state *rpc;
+    uint64_t bytes_received, bytes_sent; /* by all peers, also those that have left */
     uint64_t hashes_total;
     double hashes_per_s;
     uint32_t hash_threads;
@@ -102,6 +103,10 @@ void rpc_block_result(struct node *node, const struct hash256 *hash, uint64_t so
                       const struct error *error);
 void rpc_tx_result(struct node *node, struct tx *tx, uint64_t source, const struct error *error);
 void rpc_settled(struct node *node); /* the tip is on disk */
+/* The tip has moved, time has passed, somebody has left: whoever waits for a block (rpc_wait.c) may be
+ * answered; all: everybody is. The next moment when time alone does it. */
+void rpc_waits_end(struct node *node, bool all);
+int64_t rpc_waits_next_us(const struct node *node);
 void rpc_generated(struct node *node, void *call, const struct buf *hashes,
                    const char *why_fewer /* NULL: all found */);
 

@@ -20,6 +20,10 @@ const struct rpc_method rpc_methods[] = {
     {"Blockchain", "getblockheader", "blockhash:text verbose:bool?", rpc_getblockheader,
      "A block header, as an object (default) or as hex."},
     {"Blockchain", "getchaintips", "", rpc_getchaintips, "All known tips, the active one first."},
+    {"Blockchain", "getchaintxstats", "nblocks:number? blockhash:text?", rpc_getchaintxstats,
+     "The number and rate of transactions in the last nblocks blocks (default: a month) up to a block."},
+    {"Blockchain", "getdeploymentinfo", "blockhash:text?", rpc_getdeploymentinfo,
+     "The soft forks and since when they hold, at a block (default: the best)."},
     {"Blockchain", "getdifficulty", "", rpc_getdifficulty,
      "The difficulty of the best block, as a multiple of Bitcoin's easiest."},
     {"Blockchain", "getmempoolentry", "txid:text", rpc_getmempoolentry, "One transaction of the mempool."},
@@ -33,8 +37,18 @@ const struct rpc_method rpc_methods[] = {
     {"Blockchain", "invalidateblock", "blockhash:text", rpc_invalidateblock,
      "Treats a block and all that build on it as invalid."},
     {"Blockchain", "reconsiderblock", "blockhash:text", rpc_reconsiderblock, "Takes invalidateblock back."},
+    {"Blockchain", "waitforblock", "blockhash:text timeout:number?", rpc_waitforblock,
+     "Waits (milliseconds, 0: for ever) until a block is the best one; the tip then."},
+    {"Blockchain", "waitforblockheight", "height:number timeout:number?", rpc_waitforblockheight,
+     "Waits (milliseconds, 0: for ever) until the best chain is at least so high; the tip then."},
+    {"Blockchain", "waitfornewblock", "timeout:number?", rpc_waitfornewblock,
+     "Waits (milliseconds, 0: for ever) for another best block; the tip then."},
+    {"Control", "getmemoryinfo", "mode:text?", rpc_getmemoryinfo, "The memory that the node holds."},
+    {"Control", "getrpcinfo", "", rpc_getrpcinfo, "The requests that are under way."},
     {"Control", "getstatus", "", rpc_getstatus, "What `quarry status` shows."},
     {"Control", "help", "command:text?", rpc_help, "All methods, or one of them."},
+    {"Control", "logging", "include:any? exclude:any?", rpc_logging,
+     "Which categories log in detail; lists of names switch them on or off."},
     {"Control", "stop", "", rpc_stop, "Stops the node."},
     {"Control", "uptime", "", rpc_uptime, "Seconds since the node was started."},
     {"Hidden", "setmocktime", "timestamp:number", rpc_setmocktime,
@@ -42,6 +56,8 @@ const struct rpc_method rpc_methods[] = {
     {"Mining", "generatetoaddress", "nblocks:number address:text maxtries:number?", rpc_generatetoaddress,
      "Mines blocks to an address: at once on regtest, at the chain's real difficulty (30 s at most) "
      "elsewhere."},
+    {"Mining", "generatetodescriptor", "num_blocks:number descriptor:text maxtries:number?",
+     rpc_generatetodescriptor, "Mines blocks to a descriptor, addr(ADDRESS) or raw(HEX)."},
     {"Mining", "getmininginfo", "", rpc_getmininginfo, "The state of mining."},
     {"Mining", "getnetworkhashps", "nblocks:number? height:number?", rpc_getnetworkhashps,
      "Hashes per second of the network, estimated."},
@@ -51,9 +67,15 @@ const struct rpc_method rpc_methods[] = {
      "Adds (add), forgets (remove) or tries (onetry) a peer."},
     {"Network", "disconnectnode", "address:text? nodeid:number?", rpc_disconnectnode,
      "Disconnects a peer by address or id."},
+    {"Network", "getaddednodeinfo", "node:text?", rpc_getaddednodeinfo,
+     "The peers that we keep connected to, as given by --connect or addnode."},
     {"Network", "getconnectioncount", "", rpc_getconnectioncount, "The number of peers."},
+    {"Network", "getnettotals", "", rpc_getnettotals, "Bytes received and sent since the start."},
     {"Network", "getnetworkinfo", "", rpc_getnetworkinfo, "The state of the network."},
     {"Network", "getpeerinfo", "", rpc_getpeerinfo, "All peers."},
+    {"Network", "ping", "", rpc_ping, "Pings every peer; getpeerinfo shows the times."},
+    {"Rawtransactions", "createrawtransaction", "inputs:any outputs:any locktime:number? replaceable:bool?",
+     rpc_createrawtransaction, "An unsigned transaction from inputs and outputs, as hex."},
     {"Rawtransactions", "decoderawtransaction", "hexstring:text iswitness:bool?", rpc_decoderawtransaction,
      "A transaction as an object."},
     {"Rawtransactions", "decodescript", "hexstring:text", rpc_decodescript, "A script as an object."},
@@ -61,8 +83,13 @@ const struct rpc_method rpc_methods[] = {
      rpc_getrawtransaction, "A transaction of mempool or chain."},
     {"Rawtransactions", "sendrawtransaction", "hexstring:text maxfeerate:any? maxburnamount:any?",
      rpc_sendrawtransaction, "Takes a transaction into the mempool and relays it."},
+    {"Util", "estimatesmartfee", "conf_target:number estimate_mode:text?", rpc_estimatesmartfee,
+     "The fee rate per kvB with which a transaction is mined within so many blocks, from what waits in the "
+     "mempool."},
+    {"Util", "getindexinfo", "index_name:text?", rpc_getindexinfo, "The state of the indexes."},
     {"Util", "validateaddress", "address:text", rpc_validateaddress,
      "Whether an address is one of this chain, and what it pays to."},
+    {"Zmq", "getzmqnotifications", "", rpc_getzmqnotifications, "The ZeroMQ publishers: none."},
     {0},
 };
 
@@ -170,6 +197,7 @@ void rpc_settled(struct node *node)
 
 void rpc_stopping(struct node *node)
 {
+    rpc_waits_end(node, true);
     LIST_EACH_SAFE(at, following, &node->rpc->calls)
     {
         struct rpc_call *call = CONTAINER_OF(at, struct rpc_call, link);
@@ -188,6 +216,7 @@ void rpc_gone(struct node *node, uint64_t rpc)
             call->batch->gone = true;
         }
     }
+    rpc_waits_end(node, false);
 }
 
 void rpc_begin(struct node *node)
@@ -408,6 +437,7 @@ static void begin_call(struct node *node, struct rpc_batch *batch, size_t index,
     call->node = node;
     call->batch = batch;
     call->batch_index = index;
+    call->began_us = node->now.mono_us;
     list_append(&node->rpc->calls, &call->link);
     if (!json_is_object(request)) {
         rpc_fail(call, RPC_INVALID_REQUEST, "Invalid Request object");
@@ -468,60 +498,4 @@ void rpc_handle(struct node *node, uint64_t rpc, const char *text, size_t len)
         begin_call(node, batch, 0, request);
     }
     json_decref(request);
-}
-
-/* ---- Control
- * -------------------------------------------------------------------------------------------------------------
- */
-
-RPC_HANDLER(help)
-{
-    const char *name = NULL, *category = "";
-    if (!arg_text(call, 0, &name)) {
-        return;
-    }
-    struct buf text = {0};
-    for (const struct rpc_method *m = rpc_methods; m->name; m++) {
-        if (name ? strcmp(m->name, name) == 0 : strcmp(m->category, "Hidden") != 0) {
-            if (!name && strcmp(category, m->category) != 0) {
-                buf_printf(&text, "%s== %s ==\n", *category ? "\n" : "", m->category);
-            }
-            category = m->category;
-            buf_printf(&text, name ? "%s %s\n\n%s" : "%s %s\n", m->name, m->params, m->help);
-        }
-    }
-    if (!text.len) {
-        buf_printf(&text, "help: unknown command: %.100s", name);
-    }
-    put_span_text(&call->out, NULL, buf_span(&text));
-    buf_free(&text);
-    rpc_ok(call);
-}
-
-RPC_HANDLER(stop)
-{
-    struct node *node = call->node;
-    put_text(&call->out, NULL, "Quarry stopping");
-    rpc_ok(call);
-    node_stop(node, false);
-}
-
-RPC_HANDLER(uptime)
-{
-    put_int(&call->out, NULL, (call->node->now.mono_us - call->node->started_us) / 1000000);
-    rpc_ok(call);
-}
-
-RPC_HANDLER(setmocktime)
-{
-    int64_t time = 0;
-    if (!arg_number(call, 0, &time, 0, UINT32_MAX)) {
-        return;
-    }
-    if (call->node->params->kind != CHAIN_REGTEST) {
-        rpc_fail(call, RPC_MISC_ERROR, "setmocktime is for regression testing (-regtest mode) only");
-        return;
-    }
-    call->node->mock_time_s = time;
-    rpc_ok(call);
 }

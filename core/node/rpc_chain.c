@@ -232,6 +232,83 @@ RPC_HANDLER(getchaintips)
     rpc_ok(call);
 }
 
+RPC_HANDLER(getchaintxstats)
+{
+    const struct chain *chain = call->node->chain;
+    const struct block_entry *last = tip_of(call);
+    struct buf *out = &call->out;
+    int64_t blocks = 30 * 24 * 3600 / (int64_t)MAX(call->node->params->spacing_s, 1u);
+    if (arg_any(call, 1) && !(last = arg_block(call, 1))) {
+        return;
+    }
+    if (!chain_contains(chain, last)) {
+        rpc_fail(call, RPC_INVALID_PARAMETER, "Block is not in main chain");
+        return;
+    }
+    int64_t most = last->height ? (int64_t)last->height - 1 : 0;
+    blocks = MIN(blocks, most);
+    if (arg_any(call, 0)) {
+        if (!arg_number(call, 0, &blocks, INT32_MIN, INT32_MAX)) {
+            return;
+        }
+        if (blocks < 0 || (blocks > 0 && blocks > most)) {
+            rpc_fail(call, RPC_INVALID_PARAMETER,
+                     "Invalid block count: should be between 0 and the block's height - 1");
+            return;
+        }
+    }
+    const struct block_entry *first = block_ancestor(last, last->height - (uint32_t)blocks);
+    int64_t interval_s = block_median_time(last) - block_median_time(first);
+    put_open(out, NULL, '{');
+    put_int(out, "time", last->header.time);
+    put_int(out, "txcount", (int64_t)last->chain_tx);
+    put_hash(out, "window_final_block_hash", &last->hash);
+    put_int(out, "window_final_block_height", last->height);
+    put_int(out, "window_block_count", blocks);
+    if (blocks > 0) {
+        int64_t txs = (int64_t)(last->chain_tx - first->chain_tx);
+        put_int(out, "window_interval", interval_s);
+        put_int(out, "window_tx_count", txs);
+        if (interval_s > 0) {
+            put_real(out, "txrate", (double)txs / (double)interval_s);
+        }
+    }
+    put_close(out, '{');
+    rpc_ok(call);
+}
+
+/* Active: for the block after this one. */
+static void put_buried(struct buf *out, const char *name, uint32_t from, const struct block_entry *at)
+{
+    put_open(out, name, '{');
+    put_text(out, "type", "buried");
+    put_yes(out, "active", at->height + 1 >= from);
+    put_int(out, "height", from);
+    put_close(out, '{');
+}
+
+RPC_HANDLER(getdeploymentinfo)
+{
+    const struct chain_params *params = call->node->params;
+    const struct block_entry *at = tip_of(call);
+    struct buf *out = &call->out;
+    if (arg_any(call, 0) && !(at = arg_block(call, 0))) {
+        return;
+    }
+    put_open(out, NULL, '{');
+    put_hash(out, "hash", &at->hash);
+    put_int(out, "height", at->height);
+    put_open(out, "deployments", '{');
+    put_buried(out, "bip34", params->bip34_height, at);
+    put_buried(out, "bip66", params->bip66_height, at);
+    put_buried(out, "bip65", params->bip65_height, at);
+    put_buried(out, "csv", params->csv_height, at);
+    put_buried(out, "segwit", params->segwit_height, at);
+    put_close(out, '{');
+    put_close(out, '{');
+    rpc_ok(call);
+}
+
 static void change_validity(struct rpc_call *call,
                             bool (*change)(struct chain *chain, const struct hash256 *hash,
                                            struct error *error))

@@ -1,4 +1,4 @@
-/* RPC methods about peers, mining and the node as a whole. */
+/* RPC methods about peers and the node as a whole. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,7 +6,6 @@
 #include "core/node/rpc_private.h"
 
 #define PEERS_SHOWN_MAX 4096u
-#define DEFAULT_TRIES   INT64_C(1000000)
 
 /* ---- Network
  * -------------------------------------------------------------------------------------------------- */
@@ -158,6 +157,69 @@ RPC_HANDLER(addnode)
     }
 }
 
+RPC_HANDLER(getaddednodeinfo)
+{
+    struct p2p_node_info nodes[128];
+    const char *name = NULL;
+    struct buf *out = &call->out;
+    bool found = false;
+    if (!arg_text(call, 0, &name)) {
+        return;
+    }
+    size_t count = p2p_nodes(call->node->p2p, nodes, ARRAY_COUNT(nodes));
+    put_open(out, NULL, '[');
+    for (size_t i = 0; i < count; i++) {
+        if (name && strcmp(name, nodes[i].node) != 0) {
+            continue;
+        }
+        found = true;
+        put_open(out, NULL, '{');
+        put_text(out, "addednode", nodes[i].node);
+        put_yes(out, "connected", *nodes[i].address);
+        put_open(out, "addresses", '[');
+        if (*nodes[i].address) {
+            put_open(out, NULL, '{');
+            put_text(out, "address", nodes[i].address);
+            put_text(out, "connected", "outbound");
+            put_close(out, '{');
+        }
+        put_close(out, '[');
+        put_close(out, '{');
+    }
+    put_close(out, '[');
+    if (name && !found) {
+        rpc_fail(call, RPC_CLIENT_NODE_NOT_ADDED, "Error: Node has not been added.");
+    } else {
+        rpc_ok(call);
+    }
+}
+
+RPC_HANDLER(getnettotals)
+{
+    const struct node *node = call->node;
+    struct buf *out = &call->out;
+    put_open(out, NULL, '{');
+    put_int(out, "totalbytesrecv", (int64_t)node->bytes_received);
+    put_int(out, "totalbytessent", (int64_t)node->bytes_sent);
+    put_int(out, "timemillis", node->now.unix_us / 1000);
+    put_open(out, "uploadtarget", '{');
+    put_int(out, "timeframe", 86400);
+    put_int(out, "target", 0);
+    put_yes(out, "target_reached", false);
+    put_yes(out, "serve_historical_blocks", true);
+    put_int(out, "bytes_left_in_cycle", 0);
+    put_int(out, "time_left_in_cycle", 0);
+    put_close(out, '{');
+    put_close(out, '{');
+    rpc_ok(call);
+}
+
+RPC_HANDLER(ping)
+{
+    p2p_ping_all(call->node->p2p, call->node->now);
+    rpc_ok(call);
+}
+
 RPC_HANDLER(disconnectnode)
 {
     const char *address = "";
@@ -171,156 +233,6 @@ RPC_HANDLER(disconnectnode)
         rpc_ok(call);
     } else {
         rpc_fail(call, RPC_CLIENT_NODE_NOT_CONNECTED, "Node not found in connected nodes");
-    }
-}
-
-/* ---- Mining
- * ------------------------------------------------------------------------------------------------------ */
-
-RPC_HANDLER(getnetworkhashps)
-{
-    const struct chain *chain = call->node->chain;
-    int64_t blocks = 120, height = -1;
-    if (!arg_number(call, 0, &blocks, -1, INT32_MAX) || !arg_number(call, 1, &height, -1, INT32_MAX)) {
-        return;
-    }
-    const struct block_entry *entry = height < 0 ? chain_tip(chain) : chain_at(chain, (uint32_t)height);
-    if (!entry) {
-        rpc_fail(call, RPC_INVALID_PARAMETER, "Block does not exist at specified height");
-        return;
-    }
-    put_real(&call->out, NULL,
-             network_hashes_per_s(entry, blocks <= 0 ? entry->height % 2016 + 1 : (uint32_t)blocks));
-    rpc_ok(call);
-}
-
-RPC_HANDLER(getmininginfo)
-{
-    struct node *node = call->node;
-    const struct block_entry *tip = chain_tip(node->chain);
-    struct buf *out = &call->out;
-    struct mempool_info info;
-    mempool_info(node->mempool, &info);
-    put_open(out, NULL, '{');
-    put_int(out, "blocks", tip->height);
-    if (node->mining.template) {
-        put_int(out, "currentblockweight", node->mining.template->weight);
-        put_int(out, "currentblocktx", node->mining.template->tx_count);
-    }
-    put_real(out, "difficulty", pow_difficulty(tip->header.bits));
-    put_real(out, "networkhashps", network_hashes_per_s(tip, 120));
-    put_int(out, "pooledtx", (int64_t)info.count);
-    put_text(out, "chain", node->params->rpc_name);
-    put_yes(out, "mining", node->mining.template != NULL);
-    put_real(out, "hashespersec", node->hashes_per_s);
-    put_int(out, "threads", node->hash_threads);
-    put_text(out, "kernel", node->kernel);
-    put_int(out, "blocksfound", (int64_t)node->mining.blocks_found);
-    put_open(out, "warnings", '[');
-    if (*node->warning) {
-        put_text(out, NULL, node->warning);
-    }
-    put_close(out, '[');
-    put_close(out, '{');
-    rpc_ok(call);
-}
-
-RPC_HANDLER(generatetoaddress)
-{
-    struct buf script = {0};
-    struct error error = {0};
-    int64_t blocks = 0, tries = DEFAULT_TRIES;
-    bool spot = call->node->params->kind == CHAIN_REGTEST;
-    if (!spot) {
-        tries = INT64_MAX; /* the deadline bounds it */
-    }
-    if (!arg_number(call, 0, &blocks, 0, 100000) || !arg_number(call, 2, &tries, 0, INT64_MAX)) {
-        return;
-    }
-    if (!arg_script(call, 1, &script)) {
-        buf_free(&script);
-        return;
-    }
-    if (!generate_begin(call->node, buf_span(&script), (uint32_t)blocks, (uint64_t)tries, call, &error)) {
-        rpc_fail(call, RPC_MISC_ERROR, "%s", error.text);
-    }
-    buf_free(&script);
-}
-
-void rpc_generated(struct node *node, void *context, const struct buf *hashes, const char *why_fewer)
-{
-    struct rpc_call *call = context;
-    if (why_fewer) {
-        log_info(LOG_RPC, "generatetoaddress ends with %zu blocks: %s", hashes->len / 32, why_fewer);
-    }
-    put_open(&call->out, NULL, '[');
-    for (size_t at = 0; at < hashes->len; at += 32) {
-        struct hash256 hash;
-        memcpy(hash.b, hashes->data + at, 32);
-        put_hash(&call->out, NULL, &hash);
-    }
-    put_close(&call->out, '[');
-    if (!hashes->len || node->stopping) {
-        rpc_ok(call);
-    } else {
-        rpc_ok_when_on_disk(call);
-    }
-}
-
-RPC_HANDLER(submitblock)
-{
-    struct node *node = call->node;
-    const char *hex = "";
-    struct buf raw = {0};
-    struct error error = {0};
-    if (!arg_text(call, 0, &hex)) {
-        return;
-    }
-    bool decoded = hex_decode_buf(&raw, hex, BLOCK_SERIALIZED_MAX);
-    struct block *block = decoded ? block_parse(raw.data, raw.len, &error) : NULL;
-    if (!decoded) {
-        buf_free(&raw);
-    }
-    if (!block) {
-        rpc_fail(call, RPC_DESERIALIZATION_ERROR, "Block decode failed");
-        return;
-    }
-    const struct block_entry *known = chain_find(node->chain, &block->hash);
-    call->hash = block->hash;
-    call->source = ++node->rpc->next_source;
-    if (known && known->status & BLOCK_HAVE_DATA) {
-        put_text(&call->out, NULL,
-                 known->status & BLOCK_VALID ? "duplicate"
-                 : known->status & BLOCK_BAD ? "duplicate-invalid"
-                                             : "duplicate-inconclusive");
-        rpc_ok(call);
-    } else if (!chain_accept_block(node->chain, block, node->now, true, call->source, &error)) {
-        put_text(&call->out, NULL, error.word);
-        rpc_ok(call);
-    }
-    block_unref(block);
-}
-
-void rpc_block_result(struct node *node, const struct hash256 *hash, uint64_t source, bool connected,
-                      const struct error *error)
-{
-    (void)hash;
-    LIST_EACH_SAFE(at, following, &node->rpc->calls)
-    {
-        struct rpc_call *call = CONTAINER_OF(at, struct rpc_call, link);
-        if (call->source != source) {
-            continue;
-        }
-        if (error) {
-            put_text(&call->out, NULL, error->word);
-            rpc_ok(call);
-        } else if (connected) {
-            rpc_ok_when_on_disk(call);
-        } else {
-            put_text(&call->out, NULL, "inconclusive");
-            rpc_ok(call);
-        }
-        return;
     }
 }
 

@@ -20,6 +20,8 @@ struct rpc_call {
     struct buf out;      /* the result, as JSON */
     struct hash256 hash; /* what it waits for */
     bool waits_for_disk;
+    enum rpc_wait { WAIT_NOTHING, WAIT_OTHER_TIP, WAIT_THIS_TIP, WAIT_HEIGHT } waits_for; /* rpc_wait.c */
+    int64_t wait_until_us, began_us;
     uint32_t number;
     bool flag;
 };
@@ -109,5 +111,21 @@ RPC_HANDLER(uptime);
 RPC_HANDLER(help);
 RPC_HANDLER(stop);
 RPC_HANDLER(getstatus);
+RPC_HANDLER(getchaintxstats);
+RPC_HANDLER(getdeploymentinfo);
+RPC_HANDLER(waitforblock);
+RPC_HANDLER(waitforblockheight);
+RPC_HANDLER(waitfornewblock);
+RPC_HANDLER(getmemoryinfo);
+RPC_HANDLER(getrpcinfo);
+RPC_HANDLER(logging);
+RPC_HANDLER(generatetodescriptor);
+RPC_HANDLER(getaddednodeinfo);
+RPC_HANDLER(getnettotals);
+RPC_HANDLER(ping);
+RPC_HANDLER(createrawtransaction);
+RPC_HANDLER(estimatesmartfee);
+RPC_HANDLER(getindexinfo);
+RPC_HANDLER(getzmqnotifications);
 
 #endif

@@ -258,6 +258,34 @@ bool p2p_remove_node(struct p2p *p2p, const char *host_port)
     return true;
 }
 
+size_t p2p_nodes(const struct p2p *p2p, struct p2p_node_info *out, size_t max)
+{
+    size_t count = 0;
+    LIST_EACH(at, &p2p->nodes)
+    {
+        const struct node_slot *slot = CONTAINER_OF(at, struct node_slot, link);
+        const struct peer *peer = peer_find(p2p, slot->peer);
+        if (!slot->once && count < max) {
+            snprintf(out[count].node, sizeof out->node, "%s", slot->text);
+            snprintf(out[count].address, sizeof out->address, "%s", peer && peer->open ? peer->address : "");
+            count++;
+        }
+    }
+    return count;
+}
+
+void p2p_ping_all(struct p2p *p2p, struct moment now)
+{
+    p2p->now = now;
+    LIST_EACH(at, &p2p->peers)
+    {
+        struct peer *peer = CONTAINER_OF(at, struct peer, link);
+        if (peer_ready(peer) && peer->ping_sent_us < 0) { /* one at a time */
+            ping_send(p2p, peer);
+        }
+    }
+}
+
 /* ---- From the host
  * ------------------------------------------------------------------------------------------- */
 

@@ -56,6 +56,13 @@ void p2p_free(struct p2p *p2p);
  * and standard output say "waiting for HOST:PORT (attempt N)" with back-off 0.2 s .. 10 s and "connected to
  * HOST:PORT". */
 bool p2p_add_node(struct p2p *p2p, const char *host_port, struct moment now, struct error *error) MUST_USE;
+struct p2p_node_info {
+    char node[96];    /* as it was given */
+    char address[80]; /* of the connection; empty: none now */
+};
+size_t p2p_nodes(const struct p2p *p2p, struct p2p_node_info *out,
+                 size_t max); /* those to stay connected to */
+void p2p_ping_all(struct p2p *p2p, struct moment now);
 bool p2p_remove_node(struct p2p *p2p, const char *host_port);
 bool p2p_try_once(struct p2p *p2p, const char *host_port, struct moment now,
                   struct error *error) MUST_USE; /* addnode onetry */

@@ -1,0 +1,256 @@
+/* RPC methods about mining, blocks that come in, and what a place in a block costs. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/node/rpc_private.h"
+
+#define DEFAULT_TRIES     INT64_C(1000000)
+#define TARGET_BLOCKS_MAX 1008
+#define BLOCK_VSIZE       (BLOCK_WEIGHT_MAX / WITNESS_SCALE)
+
+RPC_HANDLER(getnetworkhashps)
+{
+    const struct chain *chain = call->node->chain;
+    int64_t blocks = 120, height = -1;
+    if (!arg_number(call, 0, &blocks, -1, INT32_MAX) || !arg_number(call, 1, &height, -1, INT32_MAX)) {
+        return;
+    }
+    const struct block_entry *entry = height < 0 ? chain_tip(chain) : chain_at(chain, (uint32_t)height);
+    if (!entry) {
+        rpc_fail(call, RPC_INVALID_PARAMETER, "Block does not exist at specified height");
+        return;
+    }
+    put_real(&call->out, NULL,
+             network_hashes_per_s(entry, blocks <= 0 ? entry->height % 2016 + 1 : (uint32_t)blocks));
+    rpc_ok(call);
+}
+
+RPC_HANDLER(getmininginfo)
+{
+    struct node *node = call->node;
+    const struct block_entry *tip = chain_tip(node->chain);
+    struct buf *out = &call->out;
+    struct mempool_info info;
+    mempool_info(node->mempool, &info);
+    put_open(out, NULL, '{');
+    put_int(out, "blocks", tip->height);
+    if (node->mining.template) {
+        put_int(out, "currentblockweight", node->mining.template->weight);
+        put_int(out, "currentblocktx", node->mining.template->tx_count);
+    }
+    put_real(out, "difficulty", pow_difficulty(tip->header.bits));
+    put_real(out, "networkhashps", network_hashes_per_s(tip, 120));
+    put_int(out, "pooledtx", (int64_t)info.count);
+    put_text(out, "chain", node->params->rpc_name);
+    put_yes(out, "mining", node->mining.template != NULL);
+    put_real(out, "hashespersec", node->hashes_per_s);
+    put_int(out, "threads", node->hash_threads);
+    put_text(out, "kernel", node->kernel);
+    put_int(out, "blocksfound", (int64_t)node->mining.blocks_found);
+    put_open(out, "warnings", '[');
+    if (*node->warning) {
+        put_text(out, NULL, node->warning);
+    }
+    put_close(out, '[');
+    put_close(out, '{');
+    rpc_ok(call);
+}
+
+static void generate(struct rpc_call *call, struct span script)
+{
+    struct error error = {0};
+    int64_t blocks = 0, tries = DEFAULT_TRIES;
+    if (call->node->params->kind != CHAIN_REGTEST) {
+        tries = INT64_MAX; /* the deadline bounds it */
+    }
+    if (!arg_number(call, 0, &blocks, 0, 100000) || !arg_number(call, 2, &tries, 0, INT64_MAX)) {
+        return;
+    }
+    if (!generate_begin(call->node, script, (uint32_t)blocks, (uint64_t)tries, call, &error)) {
+        rpc_fail(call, RPC_MISC_ERROR, "%s", error.text);
+    }
+}
+
+RPC_HANDLER(generatetoaddress)
+{
+    struct buf script = {0};
+    if (arg_script(call, 1, &script)) {
+        generate(call, buf_span(&script));
+    }
+    buf_free(&script);
+}
+
+/* addr(ADDRESS) and raw(HEX), with or without the checksum behind '#', which is not looked at. */
+static bool descriptor_script(struct buf *script, const char *text, const struct chain_params *params)
+{
+    char inner[2 * SCRIPT_PUSH_BYTES_MAX + 1];
+    const char *end = strchr(text, ')');
+    bool address = strncmp(text, "addr(", 5) == 0, raw = strncmp(text, "raw(", 4) == 0;
+    const char *begin = text + (address ? 5 : 4);
+    if (!end || (end[1] && end[1] != '#') || !(address || raw) || (size_t)(end - begin) >= sizeof inner) {
+        return false;
+    }
+    snprintf(inner, sizeof inner, "%.*s", (int)(end - begin), begin);
+    return address ? address_to_script(script, inner, params, NULL)
+                   : hex_decode_buf(script, inner, SCRIPT_PUSH_BYTES_MAX);
+}
+
+RPC_HANDLER(generatetodescriptor)
+{
+    const char *text = "";
+    struct buf script = {0};
+    if (!arg_text(call, 1, &text)) {
+        return;
+    }
+    if (descriptor_script(&script, text, call->node->params)) {
+        generate(call, buf_span(&script));
+    } else {
+        rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY, "'%.100s' is not a valid descriptor function", text);
+    }
+    buf_free(&script);
+}
+
+void rpc_generated(struct node *node, void *context, const struct buf *hashes, const char *why_fewer)
+{
+    struct rpc_call *call = context;
+    if (why_fewer) {
+        log_info(LOG_RPC, "generatetoaddress ends with %zu blocks: %s", hashes->len / 32, why_fewer);
+    }
+    put_open(&call->out, NULL, '[');
+    for (size_t at = 0; at < hashes->len; at += 32) {
+        struct hash256 hash;
+        memcpy(hash.b, hashes->data + at, 32);
+        put_hash(&call->out, NULL, &hash);
+    }
+    put_close(&call->out, '[');
+    if (!hashes->len || node->stopping) {
+        rpc_ok(call);
+    } else {
+        rpc_ok_when_on_disk(call);
+    }
+}
+
+RPC_HANDLER(submitblock)
+{
+    struct node *node = call->node;
+    const char *hex = "";
+    struct buf raw = {0};
+    struct error error = {0};
+    if (!arg_text(call, 0, &hex)) {
+        return;
+    }
+    bool decoded = hex_decode_buf(&raw, hex, BLOCK_SERIALIZED_MAX);
+    struct block *block = decoded ? block_parse(raw.data, raw.len, &error) : NULL;
+    if (!decoded) {
+        buf_free(&raw);
+    }
+    if (!block) {
+        rpc_fail(call, RPC_DESERIALIZATION_ERROR, "Block decode failed");
+        return;
+    }
+    const struct block_entry *known = chain_find(node->chain, &block->hash);
+    call->hash = block->hash;
+    call->source = ++node->rpc->next_source;
+    if (known && known->status & BLOCK_HAVE_DATA) {
+        put_text(&call->out, NULL,
+                 known->status & BLOCK_VALID ? "duplicate"
+                 : known->status & BLOCK_BAD ? "duplicate-invalid"
+                                             : "duplicate-inconclusive");
+        rpc_ok(call);
+    } else if (!chain_accept_block(node->chain, block, node->now, true, call->source, &error)) {
+        put_text(&call->out, NULL, error.word);
+        rpc_ok(call);
+    }
+    block_unref(block);
+}
+
+void rpc_block_result(struct node *node, const struct hash256 *hash, uint64_t source, bool connected,
+                      const struct error *error)
+{
+    (void)hash;
+    LIST_EACH_SAFE(at, following, &node->rpc->calls)
+    {
+        struct rpc_call *call = CONTAINER_OF(at, struct rpc_call, link);
+        if (call->source != source) {
+            continue;
+        }
+        if (error) {
+            put_text(&call->out, NULL, error->word);
+            rpc_ok(call);
+        } else if (connected) {
+            rpc_ok_when_on_disk(call);
+        } else {
+            put_text(&call->out, NULL, "inconclusive");
+            rpc_ok(call);
+        }
+        return;
+    }
+}
+
+/* ---- Fees ---------------------------------------------------------------------------------------------- */
+
+struct rate {
+    int64_t per_kvb_sat;
+    uint32_t vsize;
+};
+
+static int dearest_first(const void *a, const void *b)
+{
+    const struct rate *x = a, *y = b;
+    return x->per_kvb_sat > y->per_kvb_sat ? -1 : x->per_kvb_sat < y->per_kvb_sat;
+}
+
+/* What pays as much as the transaction that just does not fit into so many blocks, were they mined now; where
+ * all fit, the least that is relayed. */
+static int64_t rate_at_depth(const struct mempool *pool, uint64_t vsize)
+{
+    struct mempool_info info;
+    const struct mempool_entry *entry;
+    size_t count = 0;
+    mempool_info(pool, &info);
+    struct rate *rates = mem_alloc((info.count + 1) * sizeof *rates);
+    for (size_t at = 0; mempool_next(pool, &at, &entry);) {
+        rates[count++] = (struct rate){
+            entry->ancestor_fee_sat * 1000 / (int64_t)MAX(entry->ancestor_vsize, 1u), entry->vsize};
+    }
+    if (count) {
+        qsort(rates, count, sizeof *rates, dearest_first);
+    }
+    int64_t result = info.min_fee_per_kvb_sat;
+    for (size_t i = 0; i < count; i++) {
+        if (vsize < rates[i].vsize) {
+            result = MAX(result, rates[i].per_kvb_sat + 1);
+            break;
+        }
+        vsize -= rates[i].vsize;
+    }
+    mem_free(rates);
+    return result;
+}
+
+RPC_HANDLER(estimatesmartfee)
+{
+    int64_t target = 0;
+    const char *mode = "economical";
+    const json_t *given = arg_any(call, 0);
+    if (json_is_integer(given) &&
+        (json_integer_value(given) < 1 || json_integer_value(given) > TARGET_BLOCKS_MAX)) {
+        rpc_fail(call, RPC_INVALID_PARAMETER, "Invalid conf_target, must be between 1 and %d",
+                 TARGET_BLOCKS_MAX);
+        return;
+    }
+    if (!arg_number(call, 0, &target, 1, TARGET_BLOCKS_MAX) || !arg_text(call, 1, &mode)) {
+        return;
+    }
+    if (strcmp(mode, "unset") != 0 && strcmp(mode, "economical") != 0 && strcmp(mode, "conservative") != 0) {
+        rpc_fail(
+            call, RPC_INVALID_PARAMETER,
+            "Invalid estimate_mode parameter, must be one of: \"unset\", \"economical\", \"conservative\"");
+        return;
+    }
+    put_open(&call->out, NULL, '{');
+    put_amount(&call->out, "feerate", rate_at_depth(call->node->mempool, (uint64_t)target * BLOCK_VSIZE));
+    put_int(&call->out, "blocks", target);
+    put_close(&call->out, '{');
+    rpc_ok(call);
+}
