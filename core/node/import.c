@@ -20,6 +20,11 @@ struct orphan { /* a block whose parent is not known yet */
     bool done;
 };
 
+struct place { /* where a block that is in flight stands */
+    uint64_t offset;
+    size_t file;
+};
+
 struct import {
     struct node *node;
     size_t file;     /* index in config.load_blocks */
@@ -36,7 +41,7 @@ struct import {
     bool reading, finished, failed, retry;
     size_t retry_at;
     uint64_t accepted;
-    struct map places; /* hash of a block in flight -> its offset */
+    struct map places; /* hash of a block in flight -> struct place */
 };
 
 static void go_on(struct import *import);
@@ -46,8 +51,9 @@ static const char *path_of(const struct import *import)
     return import->node->config.load_blocks[import->file];
 }
 
-static void complain(struct import *import, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void complain(struct import *import, const char *format, ...)
+static void complain_of(struct import *import, size_t file, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static void complain_of(struct import *import, size_t file, const char *format, ...)
 {
     char text[512];
     va_list arguments;
@@ -55,8 +61,9 @@ static void complain(struct import *import, const char *format, ...)
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     import->failed = true;
-    log_error(LOG_CHAIN, "loading %s: %s", path_of(import), text);
+    log_error(LOG_CHAIN, "loading %s: %s", import->node->config.load_blocks[file], text);
 }
+#define complain(import, ...) complain_of(import, (import)->file, __VA_ARGS__)
 
 bool node_loaded(const struct node *node)
 {
@@ -134,11 +141,22 @@ static bool take_block(struct import *import, uint8_t *raw, size_t len, uint64_t
     if (!block) {
         complain(import, "file offset %" PRIu64 ": %s", offset, error.text);
     } else if (!hash256_equal(&block->hash, &node->params->genesis_hash)) {
-        if (chain_accept_block(node->chain, block, node->now, true, SOURCE_IMPORT, &error)) {
-            const struct block_entry *entry = chain_find(node->chain, &block->hash);
-            CHECK(entry);
-            *(uint64_t *)map_put(&import->places, &block->hash, NULL) = offset;
-            import->in_flight++;
+        /* The place first: the block's fate may be told from inside the call. */
+        bool fresh;
+        struct place *place = map_put(&import->places, &block->hash, &fresh);
+        if (fresh) {
+            *place = (struct place){offset, import->file};
+        }
+        import->in_flight++;
+        bool taken = chain_accept_block(node->chain, block, node->now, true, SOURCE_IMPORT, &error);
+        if (!taken) {
+            import->in_flight--;
+            if (fresh) {
+                map_remove(&import->places, &block->hash);
+            }
+        }
+        if (taken) {
+            CHECK(fresh); /* a second copy of a block in flight is a duplicate */
         } else if (error.kind == ERROR_MISSING && !orphan_again) {
             remember_orphan(import, block, offset, (uint32_t)len);
         } else if (error.kind == ERROR_BUSY) {
@@ -155,12 +173,13 @@ void import_block_result(struct node *node, const struct hash256 *hash, const st
 {
     struct import *import = node->import;
     const struct block_entry *entry = chain_find(node->chain, hash);
-    const uint64_t *place = map_get(&import->places, hash);
+    const struct place *place = map_get(&import->places, hash);
+    CHECK(place && entry);
     import->in_flight--;
     import->accepted += !error;
     if (error) {
-        complain(import, "block at height %u (file offset %" PRIu64 ") refused: %s (%s)",
-                 entry ? entry->height : 0, place ? *place : 0, error->word, error->text);
+        complain_of(import, place->file, "block at height %u (file offset %" PRIu64 ") refused: %s (%s)",
+                    entry->height, place->offset, error->word, error->text);
     }
     map_remove(&import->places, hash);
     go_on(import);
@@ -355,7 +374,7 @@ void import_begin(struct node *node)
     }
     node->import = mem_alloc(sizeof *node->import);
     node->import->node = node;
-    map_init(&node->import->places, sizeof(struct hash256), sizeof(uint64_t), &node->rng);
+    map_init(&node->import->places, sizeof(struct hash256), sizeof(struct place), &node->rng);
     go_on(node->import);
 }
 

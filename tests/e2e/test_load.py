@@ -1,10 +1,12 @@
-"""--loadblock: the first 255 blocks of Bitcoin's main chain, whole and spoiled."""
+"""--loadblock: the first 255 blocks of Bitcoin's main chain, and Bitcoin Core's regtest chain, whole and spoiled."""
 
+import json
 import os
 import struct
 import tempfile
 
 import quarry
+from blocks import Block
 from quarry import Node, Skip
 
 TIP_255 = "00000000d0a75c861fabf9ff7b92022f60e4afeed9331fe5aa073d8e4706fe3c"
@@ -114,3 +116,134 @@ def test_load_missing_file():
     node = Node("--loadblock=/nowhere/blk00000.dat", "--exit-when=loaded", chain="main", listen=False)
     assert node.wait_exit() == 1
     assert "/nowhere/blk00000.dat" in node.log()
+
+
+# ---- A regtest chain that Bitcoin Core made ----------------------------------------------------------------
+
+FALSE_TOP = "Script evaluated without error but finished with a false/empty top stack element"
+
+
+def mixed(suffix):
+    path = os.path.join(quarry.VECTORS, f"regtest_mixed_a.{suffix}")
+    if not os.path.exists(path):
+        raise Skip(f"no vectors at {path}")
+    return path
+
+
+def same_as_core(node, expected):
+    for kind, value in (("hash_serialized_3", expected["utxo"]["hash_serialized_3"]), ("muhash", expected["muhash"])):
+        info = node.rpc("gettxoutsetinfo", kind)
+        assert info["bestblock"] == expected["tip"] and info[kind] == value, (kind, info)
+        for field in ("height", "txouts", "bogosize", "total_amount", "transactions"):
+            assert info[field] == expected["utxo"][field], (field, info)
+
+
+def test_load_mixed_equals_core():
+    """Tip and both UTXO set hashes are Core's: loaded, and built anew from coins and from nothing."""
+    path = mixed("dat")
+    with open(mixed("json"), encoding="utf-8") as file:
+        expected = json.load(file)
+    datadir = None
+    for how in (f"--loadblock={path}", "--reindex-chainstate", "--reindex"):
+        where = {} if datadir is None else {"datadir": datadir}
+        node = Node(how, "--mine=no", "--exit-when=loaded", chain="regtest", listen=False, **where)
+        assert node.wait_exit() == 0, node.log()
+        datadir = node.datadir
+        node = Node("--mine=no", chain="regtest", datadir=datadir, listen=False)
+        same_as_core(node, expected)
+        node.stop()
+
+
+def mixed_blocks():
+    with open(mixed("dat"), "rb") as file:
+        data = file.read()
+    return data, records(data)
+
+
+def find_spend(wanted):
+    """(index of the block, of the transaction) of the first that has one input and is wanted(tx)."""
+    data, places = mixed_blocks()
+    for b, (_, at, length) in enumerate(places):
+        for t, tx in enumerate(Block(data[at:at + length]).txs[1:], 1):
+            if len(tx.inputs) == 1 and wanted(tx):
+                return b, t
+    raise AssertionError("no such spend in the vectors")
+
+
+def is_p2wpkh(tx):
+    return not tx.inputs[0][1] and len(tx.witness[0]) == 2 and len(tx.witness[0][1]) == 33
+
+
+def is_taproot_key(tx):
+    return not tx.inputs[0][1] and [len(item) for item in tx.witness[0]] in ([64], [65])
+
+
+def is_p2pkh(tx):
+    return not tx.witness[0] and 100 < len(tx.inputs[0][1]) < 110
+
+
+def flipped(data, at):
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1:]
+
+
+def spoil_witness_signature(tx):
+    tx.witness[0][0] = flipped(tx.witness[0][0], 45)
+
+
+def spoil_script_signature(tx):
+    tx.inputs[0][1] = flipped(tx.inputs[0][1], 46)
+
+
+def spoil_amount(tx):
+    tx.outputs[0][0] -= 1
+
+
+def spoil_locktime(tx):
+    tx.locktime = 0 if tx.locktime else 1
+
+
+def spoil_sequence(tx):
+    tx.inputs[0][2] ^= 1
+
+
+def spoil_witness_count(tx):
+    tx.witness[0].pop()
+
+
+def refused_with(wanted, spoil, word):
+    data, places = mixed_blocks()
+    b, t = find_spend(wanted)
+    start, at, length = places[b]
+    block = Block(data[at:at + length])
+    assert block.raw() == data[at:at + length]
+    spoil(block.txs[t])
+    raw = block.rebuild().raw()
+    with tempfile.NamedTemporaryFile(suffix=".dat") as file:
+        file.write(data[:start + 4] + struct.pack("<I", len(raw)) + raw)
+        file.flush()
+        node = Node(f"--loadblock={file.name}", "--mine=no", "--exit-when=loaded", chain="regtest", listen=False)
+        assert node.wait_exit() == 1, node.log()
+    word = f"refused: mandatory-script-verify-flag-failed ({word})"
+    assert word in node.log(), (spoil.__name__, word, node.log())
+
+
+def test_load_spoiled_spends():
+    """Every change breaks exactly the script it should, with Core's word for it."""
+    schnorr = "Invalid Schnorr signature"
+    for wanted, spoil, word in (
+        (is_p2wpkh, spoil_witness_signature, FALSE_TOP),
+        (is_p2wpkh, spoil_amount, FALSE_TOP),
+        (is_p2wpkh, spoil_locktime, FALSE_TOP),
+        (is_p2wpkh, spoil_sequence, FALSE_TOP),
+        (is_p2wpkh, spoil_witness_count, "Witness program hash mismatch"),
+        (is_taproot_key, spoil_witness_signature, schnorr),
+        (is_taproot_key, spoil_amount, schnorr),
+        (is_taproot_key, spoil_locktime, schnorr),
+        (is_taproot_key, spoil_sequence, schnorr),
+        (is_taproot_key, spoil_witness_count, "Witness program was passed an empty witness"),
+        (is_p2pkh, spoil_script_signature, FALSE_TOP),
+        (is_p2pkh, spoil_amount, FALSE_TOP),
+        (is_p2pkh, spoil_locktime, FALSE_TOP),
+        (is_p2pkh, spoil_sequence, FALSE_TOP),
+    ):
+        refused_with(wanted, spoil, word)
