@@ -103,11 +103,9 @@ static bool check_alone(struct admission *a, struct error *error)
                          identical ? "txn-already-in-mempool" : "txn-same-nonwitness-data-in-mempool",
                          "already in mempool");
     }
-    for (uint32_t i = 0; i < tx->input_count; i++) {
-        if (mempool_spender(pool, &tx->inputs[i].prevout)) {
-            return error_set(error, ERROR_POLICY, "txn-mempool-conflict",
-                             "an input is spent by another transaction in the mempool");
-        }
+    if (a->quiet && replace_count(a->pool, tx)) {
+        return error_set(error, ERROR_POLICY, "txn-mempool-conflict",
+                         "an input is spent by another transaction in the mempool");
     }
     return true;
 }
@@ -122,8 +120,10 @@ static bool check_limits(struct admission *a, struct error *error)
         ok = error_set(error, ERROR_POLICY, "too-long-mempool-chain",
                        "too many unconfirmed ancestors [limit: %u]", pool->config.ancestors_max);
     }
+    /* What replaces one transaction takes its place below the same ancestors. */
+    uint32_t room = pool->config.descendants_max + (replace_count(pool, a->tx) == 1);
     for (size_t i = 0; ok && i < count; i++) {
-        if (ancestors[i]->descendant_count + 1 > pool->config.descendants_max) {
+        if (ancestors[i]->descendant_count + 1 > room) {
             ok = error_set(error, ERROR_POLICY, "too-long-mempool-chain", "too many descendants [limit: %u]",
                            pool->config.descendants_max);
         }
@@ -162,7 +162,7 @@ static bool check_with_coins(struct admission *a, struct error *error)
         return error_set(error, ERROR_POLICY, "mempool min fee not met", "%lld < %lld", (long long)a->fee.sat,
                          (long long)wanted);
     }
-    return check_limits(a, error);
+    return replace_check(pool, tx, a->fee, error) && check_limits(a, error);
 }
 
 /* On a check worker. */
@@ -221,6 +221,7 @@ static void scripts_checked(void *context, struct job *job)
         start_over(a);
     } else {
         chain_scripts_passed(pool->chain, a->tx, a->script_flags);
+        replace_conflicts(pool, a->tx);
         pool_add(pool, a->tx, a->fee, a->sigop_cost);
         pool_trim(pool);
         if (pool_find(pool, &a->tx->txid)) {

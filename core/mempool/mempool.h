@@ -31,7 +31,7 @@ struct mempool_events {
     void (*result)(void *context, struct tx *tx, uint64_t source, const struct error *error);
     void (*added)(void *context, const struct mempool_entry *entry);
     void (*removed)(void *context, const struct tx *tx,
-                    const char *reason); /* "block", "conflict", "expiry", "sizelimit", "reorg" */
+                    const char *reason); /* "block", "conflict", "expiry", "sizelimit", "reorg", "replaced" */
 };
 
 struct mempool_config {

@@ -60,6 +60,12 @@ void admit_queue(struct mempool *pool, struct tx *tx, uint64_t source, bool quie
 void admit_after_reorganisation(struct mempool *pool, size_t waiting);
 void admit_free_all(struct mempool *pool);
 
+/* replace.c: how many transactions of the pool spend what tx spends; whether it may replace them; and that.
+ */
+size_t replace_count(struct mempool *pool, const struct tx *tx);
+bool replace_check(struct mempool *pool, const struct tx *tx, struct amount fee, struct error *error);
+void replace_conflicts(struct mempool *pool, const struct tx *tx);
+
 /* policy.c: what Core calls standard; only where config.require_standard */
 bool policy_standard(const struct tx *tx, struct error *error);
 

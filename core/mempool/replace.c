@@ -1,0 +1,154 @@
+/*
+ * Replacement by fee (BIP125's rules 2 to 5, and Core's about fee rates): a transaction may push out those
+ * that spend the same coins, whether or not they signalled, when everybody on the way is paid for it.
+ */
+#include <inttypes.h>
+
+#include "core/mempool/mempool_private.h"
+
+#define REPLACED_MAX 100u
+
+/* Direct conflicts, each once; the caller frees. */
+static struct mempool_entry **conflicts_of(struct mempool *pool, const struct tx *tx, size_t *count)
+{
+    struct mempool_entry **out = mem_alloc(tx->input_count * sizeof(struct mempool_entry *));
+    *count = 0;
+    for (uint32_t i = 0; i < tx->input_count; i++) {
+        const struct mempool_entry *spender = mempool_spender(pool, &tx->inputs[i].prevout);
+        bool known = !spender;
+        for (size_t k = 0; k < *count && !known; k++) {
+            known = out[k] == spender;
+        }
+        if (!known) {
+            out[(*count)++] = pool_find(pool, &spender->tx->txid);
+        }
+    }
+    return out;
+}
+
+size_t replace_count(struct mempool *pool, const struct tx *tx)
+{
+    size_t count;
+    mem_free(conflicts_of(pool, tx, &count));
+    return count;
+}
+
+struct replacement {
+    const struct tx *tx;
+    int64_t fee_sat;
+    char txid[HASH256_TEXT];
+    size_t replaced;
+    int64_t replaced_fee_sat;
+    struct map replaced_ids; /* txids of what goes */
+    struct map spent;        /* txids that direct conflicts spend */
+};
+
+/* The fee rate must rise above that of every direct conflict. */
+static bool pays_more_than(const struct replacement *r, const struct mempool_entry *conflict,
+                           struct error *error)
+{
+    if ((__int128)r->fee_sat * conflict->vsize > (__int128)conflict->fee.sat * tx_vsize(r->tx)) {
+        return true;
+    }
+    return error_set(
+        error, ERROR_POLICY, "insufficient fee",
+        "rejecting replacement %s; new feerate %" PRId64 " sat/kvB <= old feerate %" PRId64 " sat/kvB",
+        r->txid, r->fee_sat * 1000 / tx_vsize(r->tx), conflict->fee.sat * 1000 / conflict->vsize);
+}
+
+static void add_replaced(struct replacement *r, const struct mempool_entry *entry)
+{
+    bool is_new;
+    map_put(&r->replaced_ids, &entry->tx->txid, &is_new);
+    if (is_new) {
+        r->replaced++;
+        r->replaced_fee_sat += entry->fee.sat;
+    }
+}
+
+static bool add_conflict(struct mempool *pool, struct replacement *r, struct mempool_entry *conflict,
+                         struct error *error)
+{
+    if (!pays_more_than(r, conflict, error)) {
+        return false;
+    }
+    size_t count;
+    struct mempool_entry **descendants = pool_walk(pool, conflict, false, &count);
+    add_replaced(r, conflict);
+    for (size_t i = 0; i < count; i++) {
+        add_replaced(r, descendants[i]);
+    }
+    mem_free(descendants);
+    for (uint32_t i = 0; i < conflict->tx->input_count; i++) {
+        map_put(&r->spent, &conflict->tx->inputs[i].prevout.txid, NULL);
+    }
+    return r->replaced <= REPLACED_MAX ||
+           error_set(error, ERROR_POLICY, "too many potential replacements",
+                     "rejecting replacement %s; too many potential replacements (%zu > %u)", r->txid,
+                     r->replaced, REPLACED_MAX);
+}
+
+/* Nothing of what goes may be spent, and no unconfirmed parent may be new. */
+static bool check_parents(const struct mempool *pool, const struct replacement *r, struct error *error)
+{
+    for (uint32_t i = 0; i < r->tx->input_count; i++) {
+        const struct hash256 *parent = &r->tx->inputs[i].prevout.txid;
+        if (map_get(&r->replaced_ids, parent)) {
+            return error_set(error, ERROR_POLICY, "bad-txns-spends-conflicting-tx",
+                             "%s spends a transaction that it conflicts with", r->txid);
+        }
+        if (pool_find(pool, parent) && !map_get(&r->spent, parent)) {
+            return error_set(error, ERROR_POLICY, "replacement-adds-unconfirmed",
+                             "replacement %s adds unconfirmed input, idx %u", r->txid, i);
+        }
+    }
+    return true;
+}
+
+static bool pays_for_relay(const struct mempool *pool, const struct replacement *r, struct error *error)
+{
+    if (r->fee_sat < r->replaced_fee_sat) {
+        return error_set(error, ERROR_POLICY, "insufficient fee",
+                         "rejecting replacement %s, less fees than conflicting txs; %" PRId64
+                         " sat < %" PRId64 " sat",
+                         r->txid, r->fee_sat, r->replaced_fee_sat);
+    }
+    int64_t more = r->fee_sat - r->replaced_fee_sat,
+            wanted = (pool->config.min_fee_per_kvb_sat * (int64_t)tx_vsize(r->tx) + 999) / 1000;
+    return more >= wanted ||
+           error_set(error, ERROR_POLICY, "insufficient fee",
+                     "rejecting replacement %s, not enough additional fees to relay; %" PRId64
+                     " sat < %" PRId64 " sat",
+                     r->txid, more, wanted);
+}
+
+bool replace_check(struct mempool *pool, const struct tx *tx, struct amount fee, struct error *error)
+{
+    size_t count;
+    struct mempool_entry **conflicts = conflicts_of(pool, tx, &count);
+    struct replacement r = {.tx = tx, .fee_sat = fee.sat};
+    bool ok = true;
+    if (count) {
+        hash256_text(r.txid, &tx->txid);
+        map_init(&r.replaced_ids, sizeof(struct hash256), 0, pool->config.rng);
+        map_init(&r.spent, sizeof(struct hash256), 0, pool->config.rng);
+        for (size_t i = 0; i < count && ok; i++) {
+            ok = add_conflict(pool, &r, conflicts[i], error);
+        }
+        ok = ok && check_parents(pool, &r, error) && pays_for_relay(pool, &r, error);
+        map_free(&r.replaced_ids);
+        map_free(&r.spent);
+    }
+    mem_free(conflicts);
+    return ok;
+}
+
+void replace_conflicts(struct mempool *pool, const struct tx *tx)
+{
+    for (uint32_t i = 0; i < tx->input_count; i++) {
+        const struct mempool_entry *conflict = mempool_spender(pool, &tx->inputs[i].prevout);
+        if (conflict) {
+            pool_remove_with_descendants(pool, pool_find(pool, &conflict->tx->txid), "replaced");
+        }
+    }
+}
