@@ -14,6 +14,8 @@ static const struct command commands[] = {
     {"Keys", "createwallet", "", "make a new key in the wallet file and print its address",
      createwallet_command},
     {"Keys", "listaddresses", "", "the addresses of the wallet file", listaddresses_command},
+    {"Keys", "faucet", "ADDRESS [HOST:PORT]", "coins from a web server of a development network",
+     faucet_command},
     {"Run a node", "startnode", "MINER WEB NODE... -- ADDRESS",
      "run quarryd and, where WEB is yes, quarry-api; NODE: 'local' or HOST:PORT", startnode_command},
     {"Run a node", "startnode", "", "the same as the environment says: NODE_IS_MINER, NODE_CONNECT_NODES, …",

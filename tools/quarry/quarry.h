@@ -1,7 +1,7 @@
 /*
  * quarry, the command line: what its files share. main.c chooses the command, rpc.c asks a node, status.c and
- * chain.c show what it answers, wallet.c keeps keys, startnode.c and supervise.c run a node. Private to this
- * folder. One thread; every command returns the exit status of the program.
+ * chain.c show what it answers, wallet.c keeps keys, faucet.c asks for coins, startnode.c and supervise.c run
+ * a node. Private to this folder. One thread; every command returns the exit status of the program.
  */
 #ifndef QUARRY_TOOLS_QUARRY_H
 #define QUARRY_TOOLS_QUARRY_H
@@ -30,6 +30,7 @@ int status_command(const struct invocation *run);
 int printchain_command(const struct invocation *run);
 int createwallet_command(const struct invocation *run);
 int listaddresses_command(const struct invocation *run);
+int faucet_command(const struct invocation *run);
 int startnode_command(const struct invocation *run);
 
 /* Prints `quarry: TEXT` on standard error and returns status. */
