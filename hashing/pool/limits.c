@@ -31,21 +31,25 @@ static bool read_text(char *out, size_t size, const char *root, const char *cont
 bool cpu_list_parse(cpu_set_t *out, const char *text)
 {
     CPU_ZERO(out);
-    while (isdigit((unsigned char)*text)) {
-        char *end;
+    for (bool more = true; more; text += more) {
+        char *end = NULL;
+        if (!isdigit((unsigned char)*text)) {
+            return false;
+        }
         long first = strtol(text, &end, 10), last = first;
-        if (*end == '-') {
+        if (*end == '-' && isdigit((unsigned char)end[1])) {
             last = strtol(end + 1, &end, 10);
         }
-        if (first < 0 || last < first || last >= CPU_SETSIZE) {
+        if (last < first || last >= CPU_SETSIZE) {
             return false;
         }
         for (long i = first; i <= last; i++) {
             CPU_SET((size_t)i, out);
         }
-        text = *end == ',' ? end + 1 : end;
+        text = end;
+        more = *text == ',';
     }
-    return CPU_COUNT(out) > 0 && (*text == 0 || *text == '\n');
+    return *text == 0 || *text == '\n';
 }
 
 struct sources {
