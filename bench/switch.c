@@ -51,7 +51,7 @@ static bool next_result(struct pool_result *out)
 static void publish(uint64_t id, bool easy)
 {
     struct pool_work work = {.id = id, .version_mask = ROLLING};
-    memset(work.target, easy ? 0xff : 0, sizeof work.target);
+    work.target[31] = easy ? 1 : 0;              /* one hash in 128: a few microseconds after the start */
     store_le64(work.header + 4, rng_next(&rng)); /* the previous block */
     pool_work(pool, &work);
 }
@@ -66,7 +66,7 @@ static void hash_a_while(uint64_t id)
     }
 }
 
-/* Every hash of the new work is a hit, so that each worker's first report says when it had begun. */
+/* Hits on the new work are so frequent that each worker's first says when it had begun. */
 static bool measure_switches(struct samples *first, struct samples *every)
 {
     unsigned workers = pool_hash_threads(pool);
@@ -183,7 +183,7 @@ const struct bench_command bench_switch = {
     .summary = "new work to first hash on it, check batch to first check",
     .about =
         "All workers hash for a random moment of 0.5 to 1.5 ms; then new work is published, or a batch of\n"
-        "64 checks is given. Every hash of the new work is a hit, which tells when a worker began it.",
+        "64 checks is given. One hash of the new work in 128 is a hit, which tells when a worker began it.",
     .options = options,
     .run = run,
 };

@@ -37,7 +37,7 @@ struct place {
     struct scan_job job;
     uint32_t group_of_job;
     uint64_t chunk, first, end; /* nonces first .. end - 1 of the chunk are left */
-    bool done;                  /* found, or nothing left */
+    bool fresh, done;           /* fresh: not a hash tried yet; done: found, or nothing left */
 };
 struct pace {
     int64_t due_ns, cpu_ns; /* when the CPU time used so far would be this worker's share; that time */
@@ -108,6 +108,7 @@ static void enter_work(struct place *place, const struct published *published, u
     place->space = space_of(load_le32(work->header), work->version_mask);
     place->group_of_job = UINT32_MAX;
     place->chunk = number;
+    place->fresh = true;
     place->done = place->chunk >= place->space.chunks;
     if (!place->done) {
         enter_chunk(place, work);
@@ -230,11 +231,15 @@ static void hash_slice(struct hashing *h)
         place->space.group_versions > 1 ? &worker->rolling : &worker->plain, memory_order_relaxed);
     struct scan_hit hits[SCAN_HITS_MIN];
     size_t found;
+    bool fresh = place->fresh; /* a small slice first: a hit, or newer work, may be near */
+    uint64_t nonces = fresh ? SLICE_NONCES_MIN : h->slice_nonces;
     int64_t before = pool_clock_ns(CLOCK_MONOTONIC);
-    uint64_t tried =
-        scan_nonces_with(kernel, &place->job, (uint32_t)place->first,
-                         MIN(h->slice_nonces, place->end - place->first), hits, SCAN_HITS_MIN, &found);
-    adapt_slice(h, pool_clock_ns(CLOCK_MONOTONIC) - before);
+    uint64_t tried = scan_nonces_with(kernel, &place->job, (uint32_t)place->first,
+                                      MIN(nonces, place->end - place->first), hits, SCAN_HITS_MIN, &found);
+    if (!fresh) {
+        adapt_slice(h, pool_clock_ns(CLOCK_MONOTONIC) - before);
+    }
+    place->fresh = false;
     add(&worker->hashes, tried * place->space.group_versions);
     place->first += tried;
     if (found) {
