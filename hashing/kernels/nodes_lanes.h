@@ -1,69 +1,90 @@
 /*
- * 64-byte nodes on vector units: one node per 32-bit lane. Like scan_lanes.h the text of a kernel file, which
- * LOAD_COLUMNS(w, in) turns LANES messages of 64 bytes at in into sixteen
- * vectors of big-endian words, STORE_COLUMNS(out, s) eight vectors back into LANES hashes of 32 bytes.
+ * 64-byte nodes on vector units: one node per 32-bit lane, STREAMS vectors side by side. Like scan_lanes.h
+ * the text of a kernel file, which defines the vector, STREAMS and two turns of the data before it includes
+ * this: load_columns(w, s, in) makes LANES messages of 64 bytes sixteen vectors of big-endian words
+ * w[0..15][s], store_columns(out, s) makes eight vectors LANES hashes of 32 bytes.
  *
- * Three compressions per node; the second one's schedule is constant (sha256_padding_64). One stream: a
- * node's schedule and rounds together fill the slots better than the rounds of a scan do.
+ * Three compressions per node; the second one's schedule is constant (sha256_padding_64).
  */
-
 #include "hashing/kernels/rounds_lanes.h"
+
+#define EACH_STREAM _Pragma("GCC unroll 4") for (int s = 0; s < STREAMS; s++)
+#define BATCH_NODES (STREAMS * LANES)
 
 INLINE void nodes_iv(struct registers *x)
 {
-    UNROLLED for (int i = 0; i < 8; i++)
+    EACH_STREAM UNROLLED for (int i = 0; i < 8; i++)
     {
-        x->r[i] = SET1(sha256_iv[i]);
+        x[s].r[i] = SET1(sha256_iv[i]);
     }
 }
 
 /* 64 rounds over sixteen words in w, which has room for 64. */
-INLINE void nodes_rounds(struct registers *x, VEC (*w)[1])
+KERNEL __attribute__((noinline)) static void nodes_rounds(struct registers *state, VEC (*w)[STREAMS])
 {
-    UNROLLED for (int t = 0; t < 16; t++)
-    {
-        round_kw(x, t, ADD(w[t][0], K(t)));
+    struct registers x[STREAMS];
+    memcpy(x, state, sizeof x);
+    for (int from = 0; from < 16; from += 8) {
+        UNROLLED for (int t = 0; t < 8; t++)
+        {
+            EACH_STREAM round_kw(&x[s], t, ADD(w[from + t][s], K(from + t)));
+        }
     }
     for (int from = 16; from < 64; from += 8) {
         UNROLLED for (int t = 0; t < 8; t++)
         {
-            const VEC(*p)[1] = (const VEC(*)[1]) & w[from + t];
-            VEC word = ADD(ADD(p[-16][0], vec_small0(p[-15][0])), ADD(p[-7][0], vec_small1(p[-2][0])));
-            w[from + t][0] = word;
-            round_kw(x, t, ADD(word, K(from + t)));
+            EACH_STREAM
+            {
+                const VEC(*p)[STREAMS] = (const VEC(*)[STREAMS]) & w[from + t];
+                VEC word = ADD(ADD(p[-16][s], vec_small0(p[-15][s])), ADD(p[-7][s], vec_small1(p[-2][s])));
+                w[from + t][s] = word;
+                round_kw(&x[s], t, ADD(word, K(from + t)));
+            }
         }
     }
+    memcpy(state, x, sizeof x);
+}
+
+KERNEL __attribute__((noinline)) static void padding_rounds(struct registers *state)
+{
+    struct registers x[STREAMS];
+    memcpy(x, state, sizeof x);
+    for (int from = 0; from < 64; from += 8) {
+        UNROLLED for (int t = 0; t < 8; t++)
+        {
+            EACH_STREAM round_kw(&x[s], t, SET1(sha256_padding_64[from + t]));
+        }
+    }
+    memcpy(state, x, sizeof x);
 }
 
 KERNEL __attribute__((noinline)) static void nodes_batch(uint8_t *out, const uint8_t *in)
 {
-    VEC w[64][1], first[8];
-    struct registers x;
-    LOAD_COLUMNS(w, in);
-    nodes_iv(&x);
-    nodes_rounds(&x, w);
-    UNROLLED for (int i = 0; i < 8; i++)
-    {
-        x.r[i] = first[i] = ADD(x.r[i], SET1(sha256_iv[i]));
+    VEC w[64][STREAMS], first[8][STREAMS];
+    struct registers x[STREAMS];
+    for (int s = 0; s < STREAMS; s++) {
+        load_columns(w, s, in + 64 * LANES * s);
     }
-    for (int from = 0; from < 64; from += 8) {
-        UNROLLED for (int t = 0; t < 8; t++)
+    nodes_iv(x);
+    nodes_rounds(x, w);
+    for (int i = 0; i < 8; i++) {
+        EACH_STREAM x[s].r[i] = first[i][s] = ADD(x[s].r[i], SET1(sha256_iv[i]));
+    }
+    padding_rounds(x);
+    for (int i = 0; i < 8; i++) {
+        EACH_STREAM
         {
-            round_kw(&x, t, SET1(sha256_padding_64[from + t]));
+            w[i][s] = ADD(x[s].r[i], first[i][s]);
+            w[i + 8][s] = SET1(i == 0 ? 0x80000000u : i == 7 ? 256 : 0);
         }
     }
-    UNROLLED for (int i = 0; i < 8; i++)
-    {
-        w[i][0] = ADD(x.r[i], first[i]);
-        w[i + 8][0] = SET1(0);
+    nodes_iv(x);
+    nodes_rounds(x, w);
+    for (int s = 0; s < STREAMS; s++) {
+        UNROLLED for (int i = 0; i < 8; i++)
+        {
+            x[s].r[i] = ADD(x[s].r[i], SET1(sha256_iv[i]));
+        }
+        store_columns(out + 32 * LANES * s, x[s].r);
     }
-    w[8][0] = SET1(0x80000000u);
-    w[15][0] = SET1(256);
-    nodes_iv(&x);
-    nodes_rounds(&x, w);
-    UNROLLED for (int i = 0; i < 8; i++)
-    {
-        x.r[i] = ADD(x.r[i], SET1(sha256_iv[i]));
-    }
-    STORE_COLUMNS(out, x.r);
 }
