@@ -23,7 +23,7 @@ struct text_list {
 };
 
 struct settings { /* every text is owned; free with settings_free */
-    char *chain, *network, *datadir, *conf, *rpc_socket, *wallet_file;
+    char *chain, *network, *signet_challenge, *datadir, *conf, *rpc_socket, *wallet_file;
     bool datadir_given, wallet_file_given; /* not the defaults */
     struct text_list listen, connect;      /* connect without 'local' */
     bool seed;                             /* 'local' was among the peers */

@@ -36,8 +36,11 @@ struct setting {
 #define API        SETTINGS_API
 
 static const struct setting table[] = {
-    {"Chain", "chain", "NAME", TYPE_TEXT, ALL, AT(chain), "cluster", 0, 0, "cluster|regtest|testnet4|main",
-     NULL, "which chain: cluster (a network of your own), regtest, testnet4, main"},
+    {"Chain", "chain", "NAME", TYPE_TEXT, ALL, AT(chain), "cluster", 0, 0,
+     "cluster|regtest|signet|testnet4|main", NULL,
+     "which chain: cluster (a network of your own), regtest, signet, testnet4, main"},
+    {"Chain", "signet-challenge", "HEX", TYPE_TEXT, ALL, AT(signet_challenge), "", 0, 0, NULL, NULL,
+     "signet only: the script that blocks must satisfy (BIP325); default: the public signet's"},
     {"Chain", "network", "NAME|FILE", TYPE_TEXT, ALL, AT(network), "quarry", 0, 0, NULL, NULL,
      "cluster only: the network's name, or a file with its parameters"},
     {"Chain", "datadir", "DIR", TYPE_TEXT, ALL, AT(datadir), "~/.quarry", 0, 0, NULL, "TREE_DIR",
@@ -655,7 +658,19 @@ bool settings_chain(const struct settings *s, struct chain_params *out, struct e
     if (kind == CHAIN_CLUSTER && !network_of(s, &spec, error)) {
         return false;
     }
-    return chain_params_init(out, kind, &spec, error);
+    struct buf challenge = {0};
+    if (*s->signet_challenge && kind == CHAIN_SIGNET &&
+        !hex_decode_buf(&challenge, s->signet_challenge, SCRIPT_BYTES_MAX)) {
+        return error_set(error, ERROR_USAGE, NULL,
+                         "signet-challenge is '%.80s': hexadecimal of at most %u bytes", s->signet_challenge,
+                         SCRIPT_BYTES_MAX);
+    }
+    bool ok = chain_params_init(out, kind, &spec, error);
+    if (ok && challenge.len) {
+        chain_params_set_challenge(out, buf_span(&challenge));
+    }
+    buf_free(&challenge);
+    return ok;
 }
 
 char *settings_chain_folder(const struct settings *s)

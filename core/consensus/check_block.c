@@ -42,17 +42,21 @@ bool block_check(const struct block *block, const struct chain_params *params, s
     if (!header_check(&block->header, &block->hash, params, error)) {
         return false;
     }
-    if (block->tx_count == 0 || (uint64_t)block->tx_count * WITNESS_SCALE > BLOCK_WEIGHT_MAX ||
-        (uint64_t)block->stripped_bytes * WITNESS_SCALE > BLOCK_WEIGHT_MAX) {
-        return refuse(error, ERROR_INVALID, "bad-blk-length", "size limits failed");
+    bool signed_chain = params->signet_challenge.len && !hash256_equal(&block->hash, &params->genesis_hash);
+    if (signed_chain && !signet_check(block, buf_span(&params->signet_challenge))) {
+        return refuse(error, ERROR_INVALID, "bad-signet-blksig", "signet block signature validation failure");
     }
-    struct hash256 root;
-    bool mutated = merkle_root_of_txids(&root, block->txs, block->tx_count, false);
+    struct hash256 root = {{0}};
+    bool mutated = block->tx_count && merkle_root_of_txids(&root, block->txs, block->tx_count, false);
     if (!hash256_equal(&root, &block->header.merkle_root)) {
         return refuse(error, ERROR_MUTATED, "bad-txnmrklroot", "hashMerkleRoot mismatch");
     }
     if (mutated) {
         return refuse(error, ERROR_MUTATED, "bad-txns-duplicate", "duplicate transaction");
+    }
+    if (block->tx_count == 0 || (uint64_t)block->tx_count * WITNESS_SCALE > BLOCK_WEIGHT_MAX ||
+        (uint64_t)block->stripped_bytes * WITNESS_SCALE > BLOCK_WEIGHT_MAX) {
+        return refuse(error, ERROR_INVALID, "bad-blk-length", "size limits failed");
     }
     if (!tx_is_coinbase(&block->txs[0])) {
         return refuse(error, ERROR_INVALID, "bad-cb-missing", "first tx is not coinbase");
@@ -79,17 +83,26 @@ bool block_check(const struct block *block, const struct chain_params *params, s
     return true;
 }
 
-const uint8_t *witness_commitment(const struct block *block)
+bool witness_commitment_output(const struct block *block, uint32_t *index)
 {
     static const uint8_t begin[6] = {OP_RETURN, 0x24, 0xaa, 0x21, 0xa9, 0xed};
-    const uint8_t *found = NULL;
+    bool found = false;
     for (uint32_t i = 0; block->tx_count > 0 && i < block->txs[0].output_count; i++) {
         struct span script = block->txs[0].outputs[i].script;
         if (script.len >= COMMITMENT_LEN && memcmp(script.data, begin, sizeof begin) == 0) {
-            found = script.data + sizeof begin; /* the last one counts */
+            *index = i; /* the last one counts */
+            found = true;
         }
     }
     return found;
+}
+
+const uint8_t *witness_commitment(const struct block *block)
+{
+    uint32_t index;
+    return witness_commitment_output(block, &index)
+               ? block->txs[0].outputs[index].script.data + COMMITMENT_LEN - 32
+               : NULL;
 }
 
 static bool check_witness(const struct block *block, bool segwit, struct error *error)

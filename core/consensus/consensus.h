@@ -143,7 +143,7 @@ struct coin {
 /* ---- Chain parameters: data, not code
  * ----------------------------------------------------------------------------- */
 
-enum chain_kind { CHAIN_CLUSTER, CHAIN_REGTEST, CHAIN_TESTNET4, CHAIN_MAIN };
+enum chain_kind { CHAIN_CLUSTER, CHAIN_REGTEST, CHAIN_SIGNET, CHAIN_TESTNET4, CHAIN_MAIN };
 enum retarget_rule {
     RETARGET_NONE,     /* regtest: always the parent's bits */
     RETARGET_2016,     /* main */
@@ -172,7 +172,7 @@ bool network_name_valid(const char *name);
 
 struct chain_params {
     enum chain_kind kind;
-    char name[16];               /* folder and --chain value: "cluster", "regtest", "testnet4", "main" */
+    char name[16];               /* folder and --chain value: "cluster", "regtest", "signet", ... */
     char rpc_name[16];           /* getblockchaininfo.chain */
     struct network_spec network; /* cluster only */
     uint8_t magic[4];
@@ -195,11 +195,14 @@ struct chain_params {
     uint8_t p2pkh_prefix, p2sh_prefix, wif_prefix;
     uint8_t *genesis_raw; /* the whole block, owned by the params */
     size_t genesis_raw_len;
+    struct buf signet_challenge; /* BIP325: the script that every block must satisfy; empty elsewhere */
 };
 /* Fills *out; spec is read for CHAIN_CLUSTER only (NULL: the default network). Genesis hashes of Bitcoin's
  * own chains are checked here, always. Release with chain_params_free. */
 bool chain_params_init(struct chain_params *out, enum chain_kind kind, const struct network_spec *spec,
                        struct error *error) MUST_USE;
+/* Signet only: another challenge than the public one's (copied); the magic follows from it (BIP325). */
+void chain_params_set_challenge(struct chain_params *params, struct span challenge);
 void chain_params_free(struct chain_params *params);
 bool chain_kind_parse(enum chain_kind *out, const char *text) MUST_USE;
 
@@ -368,6 +371,10 @@ bool merkle_root_of_txids(struct hash256 *out, const struct tx *txs, size_t coun
                           bool witness); /* returns "mutated" */
 /* Finds the witness commitment in the coinbase; NULL when there is none. Borrows 32 bytes. */
 const uint8_t *witness_commitment(const struct block *block);
+/* The index of the coinbase output that holds it; false when there is none. */
+bool witness_commitment_output(const struct block *block, uint32_t *index) MUST_USE;
+/* BIP325: whether the block, which has a transaction, solves the challenge. */
+bool signet_check(const struct block *block, struct span challenge) MUST_USE;
 /* BIP34: appends the script number push of a height, as the coinbase must begin with it. */
 void script_push_height(struct buf *out, uint32_t height);
 void script_push(struct buf *out, const void *data, size_t len); /* minimal push */

@@ -94,6 +94,15 @@ static bool build_genesis(struct chain_params *p, const struct genesis *g, struc
     return true;
 }
 
+static const struct genesis signet_genesis = {
+    times_headline,
+    satoshi_key,
+    1598918400,
+    0x1e0377ae,
+    52613770,
+    1,
+    "00000008819873e925422c1ff0f99f7cc9bbb232af63a077a480a3633bee1ef6"};
+
 static void set_heights(struct chain_params *p, uint32_t bip34, uint32_t bip65, uint32_t bip66, uint32_t csv,
                         uint32_t segwit)
 {
@@ -138,6 +147,25 @@ static bool init_testnet4(struct chain_params *p, struct error *error)
     set_heights(p, 1, 1, 1, 1, 1);
     set_addresses(p, "tb", 111, 196, 239);
     return build_genesis(p, &testnet4_genesis, error);
+}
+
+/* The public signet; --signet-challenge makes another one. */
+static bool init_signet(struct chain_params *p, struct error *error)
+{
+    static const char challenge[] =
+        "512103ad5e0edad18cb1f0fc0d28a3d4f1f3e445640337489abb10404f2d1e086be430210359ef5021964fe22d6f8e05b2"
+        "463c9540ce96883fe3b278760f048f5189f2e6c452ae";
+    struct buf script = {0};
+    CHECK(hex_decode_buf(&script, challenge, SCRIPT_BYTES_MAX));
+    chain_params_set_challenge(p, buf_span(&script));
+    buf_free(&script);
+    p->p2p_port = 38333;
+    p->rpc_port = 38332;
+    p->retarget = RETARGET_2016;
+    CHECK(pow_target(&p->pow_limit, signet_genesis.bits));
+    set_heights(p, 1, 1, 1, 1, 1);
+    set_addresses(p, "tb", 111, 196, 239);
+    return build_genesis(p, &signet_genesis, error);
 }
 
 static bool init_regtest(struct chain_params *p, struct error *error)
@@ -196,6 +224,7 @@ static bool init_cluster(struct chain_params *p, const struct network_spec *spec
 
 static const char *const names[] = {[CHAIN_CLUSTER] = "cluster",
                                     [CHAIN_REGTEST] = "regtest",
+                                    [CHAIN_SIGNET] = "signet",
                                     [CHAIN_TESTNET4] = "testnet4",
                                     [CHAIN_MAIN] = "main"};
 
@@ -230,6 +259,7 @@ bool chain_params_init(struct chain_params *p, enum chain_kind kind, const struc
     case CHAIN_MAIN: ok = init_main(p, error); break;
     case CHAIN_TESTNET4: ok = init_testnet4(p, error); break;
     case CHAIN_REGTEST: ok = init_regtest(p, error); break;
+    case CHAIN_SIGNET: ok = init_signet(p, error); break;
     case CHAIN_CLUSTER:
         network_spec_default(&standard, "quarry");
         ok = init_cluster(p, spec ? spec : &standard, error);
@@ -242,8 +272,22 @@ bool chain_params_init(struct chain_params *p, enum chain_kind kind, const struc
     return ok;
 }
 
+void chain_params_set_challenge(struct chain_params *p, struct span challenge)
+{
+    struct buf serialised = {0};
+    uint8_t hash[32];
+    CHECK(p->kind == CHAIN_SIGNET);
+    buf_var_span(&serialised, challenge);
+    sha256d(hash, serialised.data, serialised.len);
+    memcpy(p->magic, hash, sizeof p->magic);
+    buf_free(&serialised);
+    buf_clear(&p->signet_challenge);
+    buf_bytes(&p->signet_challenge, challenge.data, challenge.len);
+}
+
 void chain_params_free(struct chain_params *p)
 {
     mem_free(p->genesis_raw);
     p->genesis_raw = NULL;
+    buf_free(&p->signet_challenge);
 }

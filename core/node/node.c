@@ -227,7 +227,7 @@ static bool open_rooms(struct node *node, const struct store_reader *reader, str
         .ancestors_max = 25,
         .descendants_max = 25,
         .pending_max = 5000,
-        .require_standard = config->params->kind == CHAIN_MAIN || config->params->kind == CHAIN_TESTNET4,
+        .require_standard = config->params->kind != CHAIN_CLUSTER && config->params->kind != CHAIN_REGTEST,
         .rng = &node->rng,
     };
     const struct mempool_events pool_events = {node, on_tx_result, on_tx_added, on_tx_removed};
