@@ -284,6 +284,7 @@ struct chain *chain_open(const struct chain_config *config, const struct chain_e
     list_init(&chain->scans);
     coins_init(&chain->coins, config->coins_cache_bytes, config->rng);
     script_cache_init(&chain->scripts, config->script_cache_bytes, config->rng);
+    chain->signatures = signature_cache_new(config->script_cache_bytes, config->rng);
     add_genesis(chain);
     if (!load_index(chain, reader, error) || !load_best(chain, reader, error)) {
         chain_free(chain);
@@ -339,6 +340,7 @@ void chain_free(struct chain *chain)
     map_free(&chain->index);
     coins_free(&chain->coins);
     script_cache_free(&chain->scripts);
+    signature_cache_free(chain->signatures);
     mem_free(chain->candidates);
     mem_free(chain->undo_file_end);
     buf_free(&chain->tx_rows.bytes);

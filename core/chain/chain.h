@@ -194,7 +194,7 @@ struct chain_config {
     size_t recent_blocks_bytes;        /* recently seen blocks kept in memory for relay and connecting */
     bool tx_index;
     struct rng *rng;           /* borrowed */
-    size_t script_cache_bytes; /* transactions whose scripts are known to pass; any size */
+    size_t script_cache_bytes; /* of the script cache, and of the signature cache; any size */
     /* assumevalid: scripts of this block and its ancestors are not run when the best header builds on it, has
      * at least minimum_work and buries the block under two weeks of work. Zero hash: run all. */
     struct hash256 assume_valid;
@@ -258,6 +258,8 @@ bool chain_accept_block(struct chain *chain, struct block *block, struct moment 
 /* invalidateblock / reconsiderblock: mark, then activate what is now best. */
 bool chain_invalidate(struct chain *chain, const struct hash256 *hash, struct error *error) MUST_USE;
 bool chain_reconsider(struct chain *chain, const struct hash256 *hash, struct error *error) MUST_USE;
+/* Signatures that are known to verify: filled by admission, asked by blocks. Lives as long as the chain. */
+struct signature_cache *chain_signatures(struct chain *chain);
 /* All scripts of tx have passed under flags, on coins of the current chain or of the mempool (admission): a
  * block that holds it need not run them again. */
 void chain_scripts_passed(struct chain *chain, const struct tx *tx, uint32_t flags);

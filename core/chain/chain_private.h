@@ -146,6 +146,7 @@ struct chain {
     size_t candidate_count, candidate_capacity;
     struct coins_cache coins;
     struct script_cache scripts;
+    struct signature_cache *signatures;
     struct map recent;      /* hash -> struct recent * */
     struct list recent_lru; /* least recently used first */
     size_t recent_bytes;

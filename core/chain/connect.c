@@ -15,8 +15,9 @@
 #define FLUSH_BYTES (8u << 20) /* dirty coins that make a batch during initial download */
 #define BIP34_LIMIT 1983702u   /* from here on, old coinbases could repeat a BIP34 height (main only) */
 
-#define ASSUME_BURIED_S (14u * 24 * 3600) /* work on top of a block before its scripts may be assumed valid  \
-                                           */
+#define ASSUME_BURIED_S                                                                                      \
+    (14u * 24 * 3600) /* work on top of a block before its scripts may be assumed valid                      \
+                       */
 
 static void step_connect(struct chain *chain);
 static void step_disconnect(struct chain *chain);
@@ -258,6 +259,7 @@ static bool check_rules(struct chain *chain, struct error *error)
         if (ok && run && tx->has_witness) {
             sighash_prepare(&now->caches[t], tx, coins);
         }
+        now->caches[t].signatures = chain->signatures;
     }
     map_free(&in_block);
     map_free(&spent);

@@ -77,3 +77,8 @@ void chain_scripts_passed(struct chain *chain, const struct tx *tx, uint32_t fla
         script_cache_add(&chain->scripts, &tx->wtxid, needed);
     }
 }
+
+struct signature_cache *chain_signatures(struct chain *chain)
+{
+    return chain->signatures;
+}

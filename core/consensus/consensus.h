@@ -265,12 +265,25 @@ enum script_flags { /* Bitcoin Core's verification flags, separately switchable 
      SCRIPT_DISCOURAGE_UPGRADABLE_TAPROOT | SCRIPT_DISCOURAGE_OP_SUCCESS |                                   \
      SCRIPT_DISCOURAGE_UPGRADABLE_PUBKEY)
 
+/* Signatures that are known to verify (signature_cache.c): salted, of fixed size, shared by all threads.
+ * digest is what signature_digest makes of a signature; kind keeps ECDSA ('E') and Schnorr ('S') apart. */
+struct signature_cache;
+struct signature_cache *signature_cache_new(size_t bytes, struct rng *rng); /* any size will do */
+void signature_cache_free(struct signature_cache *cache);                   /* NULL is fine */
+void signature_digest(struct hash256 *out, const struct signature_cache *cache, uint8_t kind,
+                      const struct hash256 *message, struct span key, struct span signature);
+bool signature_cache_has(const struct signature_cache *cache, const struct hash256 *digest);
+void signature_cache_add(struct signature_cache *cache, const struct hash256 *digest);
+
 /* The parts of signature hashes that the inputs of one transaction share: single SHA-256 as BIP341 wants
  * them, and double as BIP143 does. Read-only after sighash_prepare, so that check workers may share it. */
 struct sighash_cache {
     bool ready, taproot; /* taproot: amounts and scripts are there too */
     struct hash256 prevouts, sequences, outputs, amounts, scripts;
     struct hash256 prevouts_double, sequences_double, outputs_double;
+    struct signature_cache
+        *signatures; /* asked before a signature is verified; NULL: none. Set by the caller */
+    bool remember;   /* what verifies is added to it */
 };
 /* spent: one coin per input, read only here. NULL, or no taproot output among them: BIP341's parts stay out.
  */

@@ -173,6 +173,25 @@ static const struct hash256 *ecdsa_hash(struct script_run *run, struct span code
     return &run->last.hash;
 }
 
+/* Whether the cache knows this signature; *digest is filled when there is a cache. */
+static bool is_known(const struct script_run *run, struct hash256 *digest, uint8_t kind,
+                     const struct hash256 *hash, struct span key, struct span signature)
+{
+    const struct signature_cache *signatures = run->cache ? run->cache->signatures : NULL;
+    if (!signatures) {
+        return false;
+    }
+    signature_digest(digest, signatures, kind, hash, key, signature);
+    return signature_cache_has(signatures, digest);
+}
+
+static void remember(const struct script_run *run, const struct hash256 *digest)
+{
+    if (run->cache && run->cache->signatures && run->cache->remember) {
+        signature_cache_add(run->cache->signatures, digest);
+    }
+}
+
 bool signature_verify(struct script_run *run, struct span signature, struct span key, struct span script_code,
                       enum script_version version)
 {
@@ -188,8 +207,16 @@ bool signature_verify(struct script_run *run, struct span signature, struct span
         return false;
     }
     const struct hash256 *hash = ecdsa_hash(run, script_code, type, version);
+    struct hash256 digest;
+    if (is_known(run, &digest, 'E', hash, key, signature)) {
+        return true;
+    }
     secp256k1_ecdsa_signature_normalize(context, &parsed, &parsed); /* high S was always valid in blocks */
-    return secp256k1_ecdsa_verify(context, &parsed, hash->b, &public_key);
+    bool ok = secp256k1_ecdsa_verify(context, &parsed, hash->b, &public_key);
+    if (ok) {
+        remember(run, &digest);
+    }
+    return ok;
 }
 
 enum script_error schnorr_verify(const struct script_run *run, struct span signature, struct span key,
@@ -208,11 +235,17 @@ enum script_error schnorr_verify(const struct script_run *run, struct span signa
                          run->cache)) {
         return SCRIPT_ERROR_SCHNORR_SIG_HASHTYPE;
     }
+    struct hash256 digest;
+    if (is_known(run, &digest, 'S', &hash, key, signature)) {
+        return SCRIPT_ERROR_OK;
+    }
     secp256k1_xonly_pubkey public_key;
-    return secp256k1_xonly_pubkey_parse(context, &public_key, key.data) &&
-                   secp256k1_schnorrsig_verify(context, signature.data, hash.b, 32, &public_key)
-               ? SCRIPT_ERROR_OK
-               : SCRIPT_ERROR_SCHNORR_SIG;
+    if (!secp256k1_xonly_pubkey_parse(context, &public_key, key.data) ||
+        !secp256k1_schnorrsig_verify(context, signature.data, hash.b, 32, &public_key)) {
+        return SCRIPT_ERROR_SCHNORR_SIG;
+    }
+    remember(run, &digest);
+    return SCRIPT_ERROR_OK;
 }
 
 bool taproot_commits(struct span control, struct span output_key, const struct hash256 *leaf)

@@ -251,6 +251,8 @@ static void coins_are_here(void *context, struct coins_view *view)
         return;
     }
     sighash_prepare(&a->cache, a->tx, a->spent);
+    a->cache.signatures = chain_signatures(pool->chain);
+    a->cache.remember = true;
     a->script_flags = SCRIPT_STANDARD_FLAGS;
     struct job *job = job_new(JOB_CHECK_SCRIPTS, scripts_checked, a);
     job->check.check = check_script;
