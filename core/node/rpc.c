@@ -383,6 +383,43 @@ bool arg_script(struct rpc_call *call, size_t index, struct buf *script)
  * ---------------------------------------------------------------------------------------------------------
  */
 
+/* Named parameters, behind the positional ones that stand in "args". False: the call was failed. */
+static bool order_named(struct rpc_call *call, const json_t *given)
+{
+    const json_t *positional = json_object_get(given, "args");
+    char name[32], type[8];
+    const char *key;
+    json_t *value;
+    bool optional;
+    json_object_foreach((json_t *)(uintptr_t)given, key, value)
+    {
+        bool known = strcmp(key, "args") == 0 && json_is_array(value);
+        for (size_t i = 0; param_spec(call->method->params, i, name, type, &optional); i++) {
+            known |= strcmp(name, key) == 0;
+        }
+        if (!known) {
+            rpc_fail(call, RPC_INVALID_PARAMETER, "Unknown named parameter %.100s", key);
+            return false;
+        }
+    }
+    size_t count = json_array_size(positional), i = 0;
+    for (; param_spec(call->method->params, i, name, type, &optional); i++) {
+        json_t *named = json_object_get(given, name);
+        if (named && i < count) {
+            rpc_fail(call, RPC_INVALID_PARAMETER,
+                     "Parameter %s specified twice both as positional and named argument", name);
+            return false;
+        }
+        json_array_append(call->params, named       ? named
+                                        : i < count ? json_array_get(positional, i)
+                                                    : json_null());
+    }
+    for (; i < count; i++) {
+        json_array_append(call->params, json_array_get(positional, i));
+    }
+    return true;
+}
+
 /* Puts named parameters in order, and looks at number and presence. False: the call was failed. */
 static bool order_params(struct rpc_call *call, const json_t *given)
 {
@@ -394,22 +431,8 @@ static bool order_params(struct rpc_call *call, const json_t *given)
             json_array_append(call->params, json_array_get(given, i));
         }
     } else if (json_is_object(given)) {
-        for (size_t i = 0; param_spec(call->method->params, i, name, type, &optional); i++) {
-            json_t *value = json_object_get(given, name);
-            json_array_append_new(call->params, value ? json_incref(value) : json_null());
-        }
-        const char *key;
-        json_t *value;
-        json_object_foreach((json_t *)(uintptr_t)given, key, value)
-        {
-            bool known = false;
-            for (size_t i = 0; param_spec(call->method->params, i, name, type, &optional); i++) {
-                known |= strcmp(name, key) == 0;
-            }
-            if (!known) {
-                rpc_fail(call, RPC_INVALID_PARAMETER, "Unknown named parameter %.100s", key);
-                return false;
-            }
+        if (!order_named(call, given)) {
+            return false;
         }
     } else if (given && !json_is_null(given)) {
         rpc_fail(call, RPC_INVALID_REQUEST, "Params must be an array or object");

@@ -1,0 +1,284 @@
+/* The RPC table through node_handle, without sockets: a regtest node over a real store, every job done at
+ * once. */
+#include <criterion/criterion.h>
+#include <ftw.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core/node/node.h"
+#include "io/io.h"
+
+static char folder[64];
+static struct chain_params params;
+static struct store *store;
+static struct node *node;
+static struct key key;
+static struct buf script;
+static char address[ADDRESS_TEXT];
+static struct moment now;
+static json_t *reply;                 /* to the last call; NULL: none yet */
+static json_int_t waited_height = -1; /* in the last answer to the request with id 1 */
+
+static void drain(void);
+
+static void happen(struct event event)
+{
+    now.mono_us += 1000;
+    now.unix_us += 1000;
+    event.now = now;
+    node_handle(node, &event);
+    drain();
+}
+
+static void do_job(struct job *job)
+{
+    if (job->kind == JOB_CHECK_SCRIPTS) {
+        job->check.failed_index = SIZE_MAX;
+        for (size_t i = job->check.count; i-- > 0;) {
+            job->check.failed_index = job->check.check(job->check.batch, i) ? job->check.failed_index : i;
+        }
+    } else {
+        store_run(store, job, job->kind == JOB_SCAN ? store_snapshot(store) : NULL);
+    }
+    happen((struct event){.kind = EVENT_JOB, .job = job});
+}
+
+static void drain(void)
+{
+    struct action action;
+    while (node_next_action(node, &action)) {
+        if (action.kind == ACTION_JOB) {
+            do_job(action.job);
+        } else if (action.kind == ACTION_RPC_REPLY) {
+            json_decref(reply);
+            reply = json_loadb((const char *)action.bytes.data, action.bytes.len, JSON_DECODE_ANY, NULL);
+            cr_assert(reply, "not JSON: %.*s", (int)action.bytes.len, (const char *)action.bytes.data);
+            json_t *height = json_object_get(json_object_get(reply, "result"), "height");
+            waited_height = height && action.rpc == 1 ? json_integer_value(height) : waited_height;
+        }
+        action_free(&action);
+    }
+}
+
+static void begin(void)
+{
+    const uint8_t secret[32] = {1}, entropy[32] = {7};
+    struct error error = {0};
+    struct store_reader reads;
+    strcpy(folder, "/tmp/quarry-node.XXXXXX");
+    cr_assert(mkdtemp(folder));
+    wallet_init(entropy);
+    cr_assert(chain_params_init(&params, CHAIN_REGTEST, NULL, &error));
+    cr_assert(key_from_secret(&key, secret));
+    key_script(&script, &key);
+    key_address(address, &key, &params);
+    store = store_open(folder, &params, &error);
+    cr_assert(store, "%s", error.text);
+    store_reads(store, &reads);
+    const struct node_config config = {.params = &params,
+                                       .user_agent = "/Quarry:test/",
+                                       .version_text = "test",
+                                       .datadir_text = folder,
+                                       .coins_cache_bytes = 1u << 20,
+                                       .recent_blocks_bytes = 1u << 20,
+                                       .mempool_bytes = 5u << 20,
+                                       .inbound_max = 8,
+                                       .tx_index = true,
+                                       .payout_script = buf_span(&script),
+                                       .payout_address = address};
+    now = (struct moment){1000000, INT64_C(1700000000) * 1000000};
+    node = node_new(&config, &reads, &error);
+    cr_assert(node, "%s", error.text);
+    happen((struct event){.kind = EVENT_START});
+}
+
+static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *walk)
+{
+    (void)info, (void)kind, (void)walk;
+    return remove(path);
+}
+
+static void end(void)
+{
+    json_decref(reply);
+    happen((struct event){.kind = EVENT_STOP});
+    node_free(node);
+    store_close(store);
+    buf_free(&script);
+    chain_params_free(&params);
+    nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+TestSuite(rpc, .init = begin, .fini = end);
+
+static void say(const char *text)
+{
+    json_decref(reply);
+    reply = NULL;
+    happen((struct event){.kind = EVENT_RPC, .rpc = 1, .rpc_text = text, .rpc_len = strlen(text)});
+}
+
+/* The result of a method; borrowed until the next call. */
+static json_t *ask(const char *method, const char *arguments)
+{
+    struct buf text = {0};
+    buf_printf(&text, "{\"id\":1,\"method\":\"%s\",\"params\":%s}%c", method, arguments, 0);
+    say((const char *)text.data);
+    buf_free(&text);
+    return json_object_get(reply, "result");
+}
+
+static int code_of(const char *method, const char *arguments)
+{
+    ask(method, arguments);
+    return (int)json_integer_value(json_object_get(json_object_get(reply, "error"), "code"));
+}
+
+static const char *words(void)
+{
+    const char *text = json_string_value(json_object_get(json_object_get(reply, "error"), "message"));
+    return text ? text : "";
+}
+
+static void mine(unsigned blocks)
+{
+    struct buf arguments = {0};
+    buf_printf(&arguments, "[%u,\"%s\"]%c", blocks, address, 0);
+    cr_assert_eq(json_array_size(ask("generatetoaddress", (const char *)arguments.data)), blocks);
+    buf_free(&arguments);
+}
+
+static json_int_t number(const json_t *object, const char *name)
+{
+    const json_t *value = json_object_get(object, name);
+    cr_assert(json_is_integer(value), "%s is not a whole number", name);
+    return json_integer_value(value);
+}
+
+Test(rpc, requests_and_batches)
+{
+    cr_assert_eq(json_integer_value(ask("getblockcount", "[]")), 0);
+    cr_assert(json_is_null(json_object_get(reply, "error")));
+    cr_assert_eq(code_of("nosuchmethod", "[]"), RPC_METHOD_NOT_FOUND);
+    say("{");
+    cr_assert_eq(json_integer_value(json_object_get(json_object_get(reply, "error"), "code")),
+                 RPC_PARSE_ERROR);
+    say("{\"id\":7,\"params\":[]}");
+    cr_assert_eq(json_integer_value(json_object_get(json_object_get(reply, "error"), "code")),
+                 RPC_INVALID_REQUEST);
+    cr_assert_str_eq(words(), "Missing method");
+    say("[{\"id\":1,\"method\":\"getblockcount\"},{\"id\":\"b\",\"method\":\"nothing\"},5]");
+    cr_assert_eq(json_array_size(reply), 3);
+    cr_assert_str_eq(json_string_value(json_object_get(json_array_get(reply, 1), "id")), "b");
+    say("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"getblockcount\"}");
+    cr_assert_null(json_object_get(reply, "error"));
+    cr_assert_str_eq(json_string_value(json_object_get(reply, "jsonrpc")), "2.0");
+}
+
+Test(rpc, arguments)
+{
+    cr_assert_eq(code_of("getblockhash", "[]"), RPC_MISC_ERROR);
+    cr_assert_eq(code_of("getblockhash", "[\"0\"]"), RPC_TYPE_ERROR);
+    cr_assert_eq(code_of("getblockhash", "[1]"), RPC_INVALID_PARAMETER);
+    cr_assert_str_eq(words(), "Block height out of range");
+    cr_assert_eq(code_of("getblockhash", "[0,1]"), RPC_MISC_ERROR);
+    cr_assert(json_is_string(ask("getblockhash", "{\"height\":0}")));
+    cr_assert_eq(code_of("getblockhash", "{\"hoehe\":0}"), RPC_INVALID_PARAMETER);
+    cr_assert_str_eq(words(), "Unknown named parameter hoehe");
+    cr_assert(json_is_string(ask("getblockhash", "{\"args\":[0]}")));
+    cr_assert_eq(code_of("getblockhash", "{\"args\":[0],\"height\":0}"), RPC_INVALID_PARAMETER);
+    cr_assert_str_eq(words(), "Parameter height specified twice both as positional and named argument");
+    cr_assert_eq(code_of("getblock", "[\"00\"]"), RPC_INVALID_PARAMETER);
+    cr_assert_str_eq(words(), "blockhash must be of length 64 (not 2, for '00')");
+}
+
+Test(rpc, every_method_explains_itself)
+{
+    const char *all = json_string_value(ask("help", "[]"));
+    cr_assert(all && strstr(all, "== Blockchain ==\n"));
+    cr_assert(
+        strstr(json_string_value(ask("help", "[\"getblock\"]")), "getblock \"blockhash\" ( verbosity )\n\n"));
+    cr_assert_str_eq(json_string_value(ask("help", "[\"x\"]")), "help: unknown command: x");
+}
+
+Test(rpc, blocks_and_money)
+{
+    char hash[HASH256_TEXT], arguments[300];
+    mine(101);
+    strcpy(hash, json_string_value(ask("getblockhash", "[1]")));
+    snprintf(arguments, sizeof arguments, "[\"%s\",2]", hash);
+    json_t *block = ask("getblock", arguments);
+    cr_assert_eq(number(block, "confirmations"), 101);
+    cr_assert_eq(json_array_size(json_object_get(block, "tx")), 1);
+    snprintf(arguments, sizeof arguments, "[\"%s\",false]", hash);
+    cr_assert_eq(strlen(json_string_value(ask("getblockheader", arguments))), 160);
+    json_t *stats = ask("getchaintxstats", "[50]");
+    cr_assert_eq(number(stats, "txcount"), 102);
+    cr_assert_eq(number(stats, "window_tx_count"), 50);
+    cr_assert_eq(code_of("getchaintxstats", "[101]"), RPC_INVALID_PARAMETER);
+    json_t *deployments = json_object_get(ask("getdeploymentinfo", "[]"), "deployments");
+    cr_assert(json_is_true(json_object_get(json_object_get(deployments, "segwit"), "active")));
+    json_t *fee = ask("estimatesmartfee", "[6]");
+    cr_assert_eq(number(fee, "blocks"), 6);
+    cr_assert_eq(code_of("estimatesmartfee", "[0]"), RPC_INVALID_PARAMETER);
+    cr_assert(json_is_true(json_object_get(json_object_get(ask("getindexinfo", "[]"), "txindex"), "synced")));
+}
+
+Test(rpc, raw_transactions)
+{
+    char arguments[600], hex[400];
+    snprintf(arguments, sizeof arguments,
+             "[[{\"txid\":\"%064d\",\"vout\":3}],[{\"%s\":0.1},{\"data\":\"00ff\"}]]", 1, address);
+    strcpy(hex, json_string_value(ask("createrawtransaction", arguments)));
+    snprintf(arguments, sizeof arguments, "[\"%s\"]", hex);
+    json_t *tx = ask("decoderawtransaction", arguments);
+    json_t *in = json_array_get(json_object_get(tx, "vin"), 0), *out = json_object_get(tx, "vout");
+    cr_assert_eq(number(in, "vout"), 3);
+    cr_assert_eq(number(in, "sequence"), 0xfffffffd);
+    cr_assert_float_eq(json_real_value(json_object_get(json_array_get(out, 0), "value")), 0.1, 1e-12);
+    cr_assert_str_eq(
+        json_string_value(json_object_get(json_object_get(json_array_get(out, 1), "scriptPubKey"), "type")),
+        "nulldata");
+    snprintf(arguments, sizeof arguments, "[[],[{\"%s\":\"0.123456789\"}]]", address);
+    cr_assert_eq(code_of("createrawtransaction", arguments), RPC_TYPE_ERROR);
+    snprintf(arguments, sizeof arguments, "[[],[{\"%s\":1},{\"%s\":2}]]", address, address);
+    cr_assert_eq(code_of("createrawtransaction", arguments), RPC_INVALID_PARAMETER);
+    cr_assert_eq(code_of("createrawtransaction", "[[],[{\"nobody\":1}]]"), RPC_INVALID_ADDRESS_OR_KEY);
+    cr_assert_eq(code_of("sendrawtransaction", "[\"zz\"]"), RPC_DESERIALIZATION_ERROR);
+}
+
+Test(rpc, waiting_for_blocks)
+{
+    ask("waitforblockheight", "[2]");
+    cr_assert_null(reply, "answered before the block is there");
+    const char *more = "{\"id\":2,\"method\":\"generatetodescriptor\",\"params\":[2,\"raw(51)\"]}";
+    happen((struct event){.kind = EVENT_RPC, .rpc = 2, .rpc_text = more, .rpc_len = strlen(more)});
+    cr_assert_eq(waited_height, 2);
+    cr_assert_eq(number(ask("waitforblockheight", "[2]"), "height"), 2);
+}
+
+Test(rpc, waiting_has_an_end)
+{
+    ask("waitfornewblock", "[50]");
+    cr_assert_null(reply);
+    now.mono_us += 60000;
+    happen((struct event){.kind = EVENT_TIMER});
+    cr_assert_eq(number(json_object_get(reply, "result"), "height"), 0);
+    cr_assert_eq(code_of("waitfornewblock", "[-1]"), RPC_MISC_ERROR);
+    cr_assert_str_eq(words(), "Negative timeout");
+}
+
+Test(rpc, the_node_itself)
+{
+    cr_assert(json_is_object(json_object_get(ask("getmemoryinfo", "[]"), "locked")));
+    cr_assert_eq(code_of("getmemoryinfo", "[\"x\"]"), RPC_INVALID_PARAMETER);
+    cr_assert_eq(json_array_size(json_object_get(ask("getrpcinfo", "[]"), "active_commands")), 1);
+    cr_assert_eq(json_array_size(ask("getzmqnotifications", "[]")), 0);
+    cr_assert(json_is_boolean(json_object_get(ask("logging", "[]"), "net")));
+    cr_assert_eq(code_of("logging", "[[\"nonsense\"]]"), RPC_INVALID_PARAMETER);
+    cr_assert_eq(number(ask("getnettotals", "[]"), "totalbytesrecv"), 0);
+    cr_assert_eq(json_array_size(ask("getaddednodeinfo", "[]")), 0);
+    cr_assert_eq(code_of("getaddednodeinfo", "[\"n1\"]"), RPC_CLIENT_NODE_NOT_ADDED);
+    cr_assert(json_is_null(ask("ping", "[]")));
+}
