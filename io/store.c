@@ -560,7 +560,7 @@ static bool run_scan(struct store *store, struct job *job, const rocksdb_snapsho
     rocksdb_readoptions_t *reading = rocksdb_readoptions_create();
     rocksdb_readoptions_set_snapshot(reading, snapshot);
     rocksdb_readoptions_set_fill_cache(reading, 0);
-    char *problem = each_row(store, reading, job->scan.cf, span_of("", 0), scan_row, job);
+    char *problem = each_row(store, reading, job->scan.cf, job->scan.prefix, scan_row, job);
     rocksdb_readoptions_destroy(reading);
     rocksdb_release_snapshot(store->db, snapshot);
     return !problem || db_error(&job->error, "reading the store", problem);

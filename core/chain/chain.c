@@ -108,6 +108,9 @@ static bool load_best(struct chain *chain, const struct store_reader *reader, st
                            "directory's chain and load again");
         }
     }
+    buf_clear(&value);
+    chain->addr_complete = chain->config.tx_index &&
+                           (!stored || reader->get(reader->context, CF_META, span_of("addr", 4), &value));
     buf_free(&value);
     chain->tip = chain->durable = chain->applied;
     return ok;

@@ -52,7 +52,7 @@ enum job_kind {
     JOB_WRITE,         /* bytes to a block or undo file, not yet synced; creates the file */
     JOB_COMMIT, /* sync every file written so far, THEN apply the batch atomically; durable when done if sync
                    is set */
-    JOB_SCAN,   /* every row of a column family as it is at submit, on a thread of its own */
+    JOB_SCAN,   /* rows of a column family as it is at submit, on a thread of its own */
     JOB_IMPORT_READ, /* bytes of a file that a person named (--loadblock) */
 };
 
@@ -100,6 +100,7 @@ struct job {
         } commit;
         struct {
             enum column_family cf;
+            struct span prefix; /* only rows whose key begins so; borrowed for the life of the job */
             void (*row)(void *scan, struct span key,
                         struct span value); /* called on the scanning thread, in key order */
             void *scan;                     /* nobody else touches it until the job is done */
@@ -307,6 +308,29 @@ enum utxo_hash {
 /* Flushes, then scans the stored set. stats is borrowed during the call. */
 void chain_utxo_stats(struct chain *chain, enum utxo_hash kind,
                       void (*done)(void *context, const struct utxo_stats *stats), void *context);
+
+/* ---- The address index (with the tx index; complete only when it was on from genesis) */
+
+enum address_rows { ADDRESS_COINS = 1, ADDRESS_HISTORY = 2 };
+struct address_result {
+    const struct block_entry *tip; /* that the rows belong to */
+    bool failed;                   /* or no index is kept */
+    uint64_t total;                /* rows there are; `rows` holds those from skip on, at most limit */
+    struct span rows;
+};
+struct address_event { /* what one transaction did to one script; spans are borrowed */
+    uint32_t height, first_output /* to it; UINT32_MAX: none */, input_count, output_count, size_bytes;
+    struct hash256 txid;
+    int64_t received_sat, spent_sat, total_output_sat, fee_sat;
+    bool coinbase;
+    struct span from, to; /* scripts of the first input and of the first output to others; may be empty */
+};
+/* Flushes, then reads. The result is borrowed during the call of done, which comes once, perhaps at once. */
+void chain_scan_address(struct chain *chain, struct span script, enum address_rows kind, uint64_t skip,
+                        uint64_t limit, void (*done)(void *context, const struct address_result *result),
+                        void *context);
+bool address_coin_next(struct cursor *rows, struct outpoint *outpoint, struct coin *coin); /* no script */
+bool address_event_next(struct cursor *rows, struct address_event *out);
 
 struct chain_metrics {
     size_t index_bytes, coins_cache_bytes, coins_cached, recent_bytes;

@@ -110,6 +110,13 @@ struct pending_write { /* a JOB_WRITE that is out, in order of issue */
     uint64_t number;
 };
 
+struct scan_wait { /* somebody who wants to scan the store as it is after the next commit */
+    struct list link;
+    struct chain *chain;
+    void (*start)(struct scan_wait *wait);
+    void (*drop)(struct scan_wait *wait); /* the chain is closed */
+};
+
 struct fetch; /* query.c: somebody waiting for coins */
 
 enum step { STEP_IDLE, STEP_READ_BLOCK, STEP_READ_COINS, STEP_CHECK, STEP_READ_UNDO };
@@ -160,14 +167,15 @@ struct chain {
 
     enum step step;
     struct connecting now;
-    struct kv_batch tx_rows; /* changes of the tx index since the last batch */
+    struct kv_batch tx_rows; /* changes of the tx and address indexes since the last batch */
+    bool addr_complete;      /* the address index covers the whole chain */
     struct job *commit;      /* built, waiting for writes, or out */
     bool commit_out;
     uint64_t commit_needs_write; /* writes below this number must be done */
     struct entry *commit_tip;
     struct buf dirty_entries; /* struct entry * */
     struct list results;
-    struct list scans; /* utxo statistics waiting for a commit (query.c) */
+    struct list scans; /* struct scan_wait (query.c) */
     size_t jobs_out;
     bool started, stopping, dead, loading;
     bool activating, activate_again;
@@ -207,10 +215,15 @@ struct recent *recent_find(struct chain *chain, const struct hash256 *hash);
 void recent_free_all(struct chain *chain);
 void result_tell(struct chain *chain, struct entry *entry, bool connected, const struct error *error);
 
+/* addr_index.c: spent holds the coins of every input but the coinbase's, in order */
+void addr_index_block(struct chain *chain, const struct block_entry *e, const struct block *block,
+                      const struct coin *spent, bool add);
+
 /* query.c: coins that are not cached, then a call; also used by connect.c */
 void fetch_coins(struct chain *chain, const struct outpoint *outpoints, size_t count,
                  void (*done)(void *context, bool ok), void *context);
 void query_after_commit(struct chain *chain);
+void scan_when_committed(struct scan_wait *wait);
 void query_free_all(struct chain *chain);
 
 #endif

@@ -365,6 +365,7 @@ static void finish_connect(struct chain *chain)
     apply(chain);
     write_undo(chain);
     index_txs(chain, &entry->e, block, true);
+    addr_index_block(chain, &entry->e, block, now->spent, true);
     entry->e.status |= BLOCK_VALID;
     index_dirty(chain, entry);
     chain->applied = entry;
@@ -504,6 +505,7 @@ static void finish_disconnect(struct chain *chain, struct span undo)
         chain_die(chain, &error);
         return;
     }
+    addr_index_block(chain, &entry->e, block, spent, false);
     for (uint32_t t = block->tx_count; t-- > 0;) {
         const struct tx *tx = &block->txs[t];
         for (uint32_t i = 0; i < tx->output_count; i++) {
@@ -640,6 +642,11 @@ static struct job *build_commit(struct chain *chain, bool sync)
     batch->count += chain->tx_rows.count;
     buf_free(&chain->tx_rows.bytes);
     chain->tx_rows.count = 0;
+    if (chain->addr_complete) {
+        kv_put(batch, CF_META, span_of("addr", 4), span_of("1", 1));
+    } else {
+        kv_delete(batch, CF_META, span_of("addr", 4));
+    }
     kv_put(batch, CF_META, span_of("best", 4), span_of(chain->applied->e.hash.b, 32));
     job->commit.sync = sync;
     chain->metrics.batch_bytes += batch->bytes.len;

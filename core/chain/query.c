@@ -296,8 +296,7 @@ void chain_read_tx(struct chain *chain, const struct hash256 *txid,
  * -------------------------------------------------------------------------------- */
 
 struct utxo_scan {
-    struct list link;
-    struct chain *chain;
+    struct scan_wait wait;
     enum utxo_hash kind;
     struct utxo_stats stats;
     struct sha256_ctx hash;
@@ -343,7 +342,7 @@ static void utxo_row(void *context, struct span key, struct span value)
 static void utxo_scanned(void *context, struct job *job)
 {
     struct utxo_scan *scan = context;
-    scan->chain->jobs_out--;
+    scan->wait.chain->jobs_out--;
     scan->stats.failed |= job->failed;
     job_free(job);
     if (scan->kind == UTXO_HASH_MUHASH) {
@@ -358,9 +357,10 @@ static void utxo_scanned(void *context, struct job *job)
     mem_free(scan);
 }
 
-static void scan_start(struct utxo_scan *scan)
+static void utxo_scan_start(struct scan_wait *wait)
 {
-    struct chain *chain = scan->chain;
+    struct utxo_scan *scan = CONTAINER_OF(wait, struct utxo_scan, wait);
+    struct chain *chain = wait->chain;
     scan->stats.tip = &chain->durable->e;
     sha256_init(&scan->hash);
     muhash_init(&scan->muhash);
@@ -371,6 +371,11 @@ static void scan_start(struct utxo_scan *scan)
     chain_submit(chain, job);
 }
 
+static void utxo_scan_drop(struct scan_wait *wait)
+{
+    mem_free(CONTAINER_OF(wait, struct utxo_scan, wait));
+}
+
 void query_after_commit(struct chain *chain)
 {
     /* Between two batches the store stands exactly at chain->durable; that the scan sees it so is its
@@ -378,9 +383,19 @@ void query_after_commit(struct chain *chain)
     if (!list_empty(&chain->scans) && !chain->commit && chain->durable == chain->applied) {
         LIST_EACH_SAFE(at, following, &chain->scans)
         {
+            struct scan_wait *wait = CONTAINER_OF(at, struct scan_wait, link);
             list_remove(at);
-            scan_start(CONTAINER_OF(at, struct utxo_scan, link));
+            wait->start(wait);
         }
+    }
+}
+
+void scan_when_committed(struct scan_wait *wait)
+{
+    struct chain *chain = wait->chain;
+    list_append(&chain->scans, &wait->link);
+    if (!chain->commit && !chain_dirty(chain)) {
+        query_after_commit(chain);
     }
 }
 
@@ -388,17 +403,16 @@ void chain_utxo_stats(struct chain *chain, enum utxo_hash kind,
                       void (*done)(void *context, const struct utxo_stats *stats), void *context)
 {
     struct utxo_scan *scan = mem_alloc(sizeof *scan);
-    *scan = (struct utxo_scan){.chain = chain, .kind = kind, .done = done, .context = context};
-    list_append(&chain->scans, &scan->link);
-    if (!chain->commit && !chain_dirty(chain)) {
-        query_after_commit(chain);
-    }
+    *scan = (struct utxo_scan){.kind = kind, .done = done, .context = context};
+    scan->wait = (struct scan_wait){.chain = chain, .start = utxo_scan_start, .drop = utxo_scan_drop};
+    scan_when_committed(&scan->wait);
 }
 
 void query_free_all(struct chain *chain)
 {
     LIST_EACH_SAFE(at, following, &chain->scans)
     {
-        mem_free(CONTAINER_OF(at, struct utxo_scan, link));
+        struct scan_wait *wait = CONTAINER_OF(at, struct scan_wait, link);
+        wait->drop(wait);
     }
 }

@@ -267,6 +267,7 @@ RPC_HANDLER(getstatus)
     put_int(out, "peers", (int64_t)peers);
     put_int(out, "peers_out", (int64_t)outbound);
     put_int(out, "mempool", (int64_t)mempool_count(node->mempool));
+    put_int(out, "transactions", (int64_t)tip->chain_tx);
     put_int(out, "uptime_s", (node->now.mono_us - node->started_us) / 1000000);
     put_text(out, "mining_address", node->config.payout_address ? node->config.payout_address : "");
     put_text(out, "warning", node->warning);

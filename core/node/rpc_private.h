@@ -127,5 +127,8 @@ RPC_HANDLER(createrawtransaction);
 RPC_HANDLER(estimatesmartfee);
 RPC_HANDLER(getindexinfo);
 RPC_HANDLER(getzmqnotifications);
+RPC_HANDLER(getaddressutxos);
+RPC_HANDLER(getaddresshistory);
+RPC_HANDLER(listchaintransactions);
 
 #endif

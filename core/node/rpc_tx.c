@@ -285,6 +285,14 @@ static void put_mempool_entry(struct buf *out, const char *key, const struct nod
     put_open(out, key, '{');
     put_int(out, "vsize", e->vsize);
     put_int(out, "weight", e->weight);
+    put_int(out, "size", (int64_t)e->tx->raw.len);
+    put_int(out, "inputcount", e->tx->input_count);
+    put_int(out, "outputcount", e->tx->output_count);
+    int64_t paid = 0;
+    for (uint32_t i = 0; i < e->tx->output_count; i++) {
+        paid += e->tx->outputs[i].value.sat;
+    }
+    put_amount(out, "outputvalue", paid);
     put_int(out, "time", e->added_unix_s);
     put_int(out, "height", e->added_height);
     put_int(out, "descendantcount", e->descendant_count);

@@ -257,7 +257,10 @@ static void effect_scan(struct disk_op *op)
     struct job *job = op->job;
     for (size_t i = 0; i < op->snapshot->cf[job->scan.cf].count; i++) {
         const struct kv_row *row = &op->snapshot->cf[job->scan.cf].rows[i];
-        job->scan.row(job->scan.scan, buf_span(&row->key), buf_span(&row->value));
+        if (row->key.len >= job->scan.prefix.len &&
+            span_equal(span_of(row->key.data, job->scan.prefix.len), job->scan.prefix)) {
+            job->scan.row(job->scan.scan, buf_span(&row->key), buf_span(&row->value));
+        }
     }
 }
 
