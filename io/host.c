@@ -442,6 +442,9 @@ static bool start_node(struct host *host, const struct cpu_limits *limits, struc
         .recent_blocks_bytes = RECENT_BLOCKS_BYTES,
         .mempool_bytes = share_of_memory(s->mempool_mib, MEMPOOL_MIB, limits),
         .inbound_max = (uint32_t)s->max_inbound,
+        .discover = strcmp(s->discover, "no") == 0    ? P2P_DISCOVER_NO
+                    : strcmp(s->discover, "yes") == 0 ? P2P_DISCOVER_YES
+                                                      : P2P_DISCOVER_FALLBACK,
         .tx_index = s->tx_index,
         .script_cache_bytes = SCRIPT_CACHE_BYTES,
         .seed_node = s->seed,

@@ -28,6 +28,7 @@ struct settings { /* every text is owned; free with settings_free */
     struct text_list listen, connect;      /* connect without 'local' */
     bool seed;                             /* 'local' was among the peers */
     int64_t max_inbound;
+    char *discover; /* fallback, yes, no */
     bool mine;
     char *mining_address; /* empty: a key of our own */
     int64_t block_interval_s;

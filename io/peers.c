@@ -317,6 +317,7 @@ static bool listen_at(struct host *host, const char *text, struct error *error)
     getsockname(fd, (struct sockaddr *)&address.bytes, &len);
     address_text(shown, &address.bytes, len);
     loop_listen(host->loop, fd, on_accepted, host);
+    p2p_listening(node_p2p(host->node), (uint16_t)strtoul(strrchr(shown, ':') + 1, NULL, 10));
     printf("Server listening on %s\n", shown);
     fflush(stdout);
     log_info(LOG_NET, "listening on %s", shown);

@@ -72,6 +72,8 @@ static const struct setting table[] = {
      "port)"},
     {"Network", "connect", "HOST:PORT", TYPE_LIST, NODE, AT(connect), "", 0, 0, NULL, "NODE_CONNECT_NODES",
      "stay connected to this peer (repeatable); 'local': I am a seed and may begin the chain"},
+    {"Network", "discover", "fallback|yes|no", TYPE_TEXT, NODE, AT(discover), "fallback", 0, 0,
+     "fallback|yes|no", NULL, "use learned addresses: only while a --connect peer is down, always, or never"},
     {"Network", "maxinbound", "N", TYPE_NUMBER, NODE, AT(max_inbound), "117", 0, 10000, NULL, NULL,
      "places for peers that connect to us"},
     {"Network", "loop", "auto|io_uring|epoll", TYPE_TEXT, NODE, AT(loop), "auto", 0, 0, "auto|io_uring|epoll",

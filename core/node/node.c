@@ -233,7 +233,7 @@ static bool open_rooms(struct node *node, const struct store_reader *reader, str
     const struct mempool_events pool_events = {node, on_tx_result, on_tx_added, on_tx_removed};
     node->mempool = mempool_new(&pool_config, node->chain, node_submit, node, &pool_events);
     const struct p2p_config p2p_config = {config->user_agent, config->version_text, config->inbound_max,
-                                          &node->rng};
+                                          config->discover, &node->rng};
     const struct p2p_events p2p_events = {node, on_send, on_close, on_dial, on_print};
     node->p2p = p2p_new(&p2p_config, node->chain, node->mempool, &p2p_events);
     return true;

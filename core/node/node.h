@@ -23,6 +23,7 @@ struct node_config {
     const char *user_agent, *version_text, *datadir_text; /* borrowed */
     size_t coins_cache_bytes, recent_blocks_bytes, mempool_bytes;
     uint32_t inbound_max;
+    enum p2p_discover discover;
     bool tx_index;
     bool seed_node;             /* 'local' among the peers: may mine on an empty chain */
     const char *const *connect; /* host:port list, without 'local' */

@@ -5,13 +5,13 @@
 
 #define VERSION_LEAST 31800
 
-static void put_address(struct buf *out)
+static void put_address(struct buf *out, uint16_t port)
 {
     buf_u64(out, SERVICES);
     buf_extend(out, 10);
     buf_u16(out, 0xffff);
-    buf_u32(out, 0); /* nobody uses what we say about ourselves */
-    buf_u16_be(out, 0);
+    buf_u32(out, 0); /* the other side knows better */
+    buf_u16_be(out, port);
 }
 
 static void send_version(struct p2p *p2p, struct peer *peer)
@@ -20,8 +20,8 @@ static void send_version(struct p2p *p2p, struct peer *peer)
     buf_i32(&b, P2P_VERSION);
     buf_u64(&b, SERVICES);
     buf_i64(&b, moment_unix_s(p2p->now));
-    put_address(&b);
-    put_address(&b);
+    put_address(&b, 0);
+    put_address(&b, p2p->listen_port);
     buf_u64(&b, p2p->nonce);
     buf_var_span(&b, span_of(p2p->config.user_agent, strlen(p2p->config.user_agent)));
     buf_i32(&b, (int32_t)chain_tip(p2p->chain)->height);
@@ -47,7 +47,8 @@ void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
     cursor_span(c, 26);
     uint64_t nonce = 0;
     if (cursor_left(c)) {
-        cursor_span(c, 26);
+        cursor_span(c, 24);
+        peer->listen_port = cursor_u16_be(c);
         nonce = cursor_u64(c);
         struct span agent = cursor_var_span(c);
         if (agent.len > 256) {
@@ -69,6 +70,7 @@ void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
         return;
     }
     if (nonce == p2p->nonce) {
+        addresses_ourselves(p2p, peer);
         peer_close(p2p, peer, LOG_INFO, "it is ourselves");
         return;
     }
@@ -112,6 +114,7 @@ void handle_verack(struct p2p *p2p, struct peer *peer)
         buf_i64(&fee, info.min_fee_per_kvb_sat);
         message_send(p2p, peer, "feefilter", &fee); /* BIP133 */
     }
+    addresses_greet(p2p, peer);
     ping_send(p2p, peer);
     sync_ask_headers(p2p, peer, NULL);
 }

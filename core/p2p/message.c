@@ -57,6 +57,8 @@ static uint32_t length_max(const char *command)
         {"sendheaders", 0},
         {"sendcmpct", 9},
         {"sendaddrv2", 0},
+        {"getaddr", 0},
+        {"addr", 9 + 30 * 1000},
         {"getblocktxn", 32 + 3 + 3 * 100000},
         {"feefilter", 8},
         {"mempool", 0},
@@ -107,6 +109,10 @@ static void dispatch(struct p2p *p2p, struct peer *peer, const char *command, st
         handle_headers(p2p, peer, &c);
     } else if (strcmp(command, "block") == 0) {
         handle_block(p2p, peer, payload);
+    } else if (strcmp(command, "getaddr") == 0) {
+        handle_getaddr(p2p, peer);
+    } else if (strcmp(command, "addr") == 0 || strcmp(command, "addrv2") == 0) {
+        handle_addr(p2p, peer, &c, strcmp(command, "addrv2") == 0);
     } else if (strcmp(command, "cmpctblock") == 0) {
         handle_cmpctblock(p2p, peer, payload);
     } else if (strcmp(command, "getblocktxn") == 0) {

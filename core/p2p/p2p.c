@@ -192,6 +192,9 @@ static void slot_dial(struct p2p *p2p, struct node_slot *slot)
 /* The connection of a slot is gone or never came: try again later, each time a little later. */
 static void slot_retry(struct p2p *p2p, struct node_slot *slot, const char *why)
 {
+    if (slot->backoff_us == 0) { /* it was connected, or this was the first attempt */
+        slot->down_since_us = p2p->now.mono_us;
+    }
     slot->peer = 0;
     if (slot->once) {
         list_remove(&slot->link);
@@ -214,6 +217,7 @@ static bool add_slot(struct p2p *p2p, const char *text, bool once, struct moment
     }
     struct node_slot *slot = mem_alloc(sizeof *slot);
     list_init(&slot->link);
+    slot->down_since_us = now.mono_us;
     slot->once = once;
     if (count >= NODES_MAX || !slot_parse(slot, text, chain_parameters(p2p->chain)->p2p_port, error)) {
         mem_free(slot);
@@ -238,6 +242,20 @@ bool p2p_add_node(struct p2p *p2p, const char *host_port, struct moment now, str
 bool p2p_try_once(struct p2p *p2p, const char *host_port, struct moment now, struct error *error)
 {
     return add_slot(p2p, host_port, true, now, error);
+}
+
+bool p2p_substitute(struct p2p *p2p, const char *host_port, struct error *error)
+{
+    if (!add_slot(p2p, host_port, true, p2p->now, error)) {
+        return false;
+    }
+    CONTAINER_OF(p2p->nodes.prev, struct node_slot, link)->substitute = true;
+    return true;
+}
+
+void p2p_listening(struct p2p *p2p, uint16_t port)
+{
+    p2p->listen_port = port;
 }
 
 bool p2p_remove_node(struct p2p *p2p, const char *host_port)
@@ -430,6 +448,7 @@ int64_t p2p_tick(struct p2p *p2p, struct moment now)
     sync_tick(p2p);
     relay_tick(p2p);
     orphans_tick(p2p);
+    addresses_tick(p2p);
     int64_t next = now.mono_us + TICK_US;
     LIST_EACH(at, &p2p->nodes)
     {

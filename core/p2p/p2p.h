@@ -40,10 +40,14 @@ struct p2p_events {
     void (*print)(void *context, const char *line);
 };
 
+/* What learned addresses are used for: nothing; in place of peers that are down; to have several peers. */
+enum p2p_discover { P2P_DISCOVER_NO, P2P_DISCOVER_FALLBACK, P2P_DISCOVER_YES };
+
 struct p2p_config {
     const char *user_agent;   /* "/Quarry:0.1.0/" */
     const char *program_line; /* what GET / answers first: "Quarry 0.1.0" */
     uint32_t inbound_max;     /* default 117 */
+    enum p2p_discover discover;
     struct rng *rng;
 };
 
@@ -66,6 +70,9 @@ void p2p_ping_all(struct p2p *p2p, struct moment now);
 bool p2p_remove_node(struct p2p *p2p, const char *host_port);
 bool p2p_try_once(struct p2p *p2p, const char *host_port, struct moment now,
                   struct error *error) MUST_USE; /* addnode onetry */
+
+/* We accept peers at this port: told to whom we dial. */
+void p2p_listening(struct p2p *p2p, uint16_t port);
 
 /* From the host. address is "ip:port" text of the other side. */
 void p2p_accepted(struct p2p *p2p, peer_id peer, const char *address, struct moment now);

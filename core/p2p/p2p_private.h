@@ -11,6 +11,7 @@
 #define LOCATOR_MAX          101u
 #define US_PER_S             INT64_C(1000000)
 #define EXTRA_TXS            100u
+#define LEARNED_MAX          1000u
 
 enum inv_type { INV_TX = 1, INV_BLOCK = 2, INV_COMPACT = 4, INV_WTX = 5, INV_WITNESS_FLAG = 0x40000000 };
 
@@ -22,7 +23,9 @@ struct node_slot {
     peer_id peer; /* 0: none now */
     int64_t next_try_us, backoff_us, last_said_us;
     uint32_t attempts;
-    bool once; /* addnode onetry */
+    int64_t down_since_us;
+    bool once;       /* addnode onetry */
+    bool substitute; /* a learned address, in place of one that is down */
 };
 
 struct peer {
@@ -37,6 +40,8 @@ struct peer {
     bool wants_headers, wants_wtxid, wants_txs, wants_addrv2;
     uint64_t services;
     int32_t version, start_height;
+    uint16_t listen_port; /* that it says it has; 0: none */
+    bool asked_addresses;
     char user_agent[264];
     int64_t fee_filter_sat;
     int64_t opened_us, connected_unix_s, last_send_unix_s, last_receive_unix_s;
@@ -67,6 +72,13 @@ struct peer {
     size_t wanted_at;
     bool reading;     /* a block is being read for it */
     bool reading_txs; /* likewise, for getblocktxn */
+};
+
+/* Where somebody listens. */
+struct learned {
+    uint8_t ip[4];
+    uint16_t port;
+    int64_t next_try_us;
 };
 
 /* A transaction whose inputs are not all known. */
@@ -103,6 +115,9 @@ struct p2p {
     struct map orphans;          /* wtxid -> struct orphan */
     struct tx *extra[EXTRA_TXS]; /* ring: seen lately and not in the mempool, for compact blocks */
     size_t extra_next;
+    struct learned learned[LEARNED_MAX];
+    size_t learned_count;
+    uint16_t listen_port;
     struct p2p_compact_stats compact;
     peer_id next_outbound;
     uint64_t nonce; /* to recognise ourselves */
@@ -177,6 +192,14 @@ bool orphan_find(const struct p2p *p2p, const struct hash256 *wtxid);
 void orphans_forget_peer(struct p2p *p2p, peer_id peer);
 void orphans_tick(struct p2p *p2p);
 void orphans_free(struct p2p *p2p);
+
+/* addresses.c */
+void addresses_greet(struct p2p *p2p, struct peer *peer);
+void handle_getaddr(struct p2p *p2p, struct peer *peer);
+void handle_addr(struct p2p *p2p, struct peer *peer, struct cursor *c, bool v2);
+void addresses_ourselves(struct p2p *p2p, const struct peer *peer); /* what we dialled is this very node */
+void addresses_tick(struct p2p *p2p);
+bool p2p_substitute(struct p2p *p2p, const char *host_port, struct error *error); /* p2p.c */
 
 /* serve.c */
 void handle_getheaders(struct p2p *p2p, struct peer *peer, struct cursor *c);

@@ -71,3 +71,19 @@ def test_restart_of_the_middle():
         wait_until(lambda: one_tip(nodes), what="one tip")
         for node in nodes:
             node.stop()
+
+
+def test_a_learned_address_stands_in_for_a_peer_that_is_down():
+    first = Node("--mine=no")
+    middle = Node("--mine=no", f"--connect=127.0.0.1:{first.wait_port()}")
+    drawn = f"127.0.0.1:{middle.wait_port()}"
+    last = Node("--mine=no", f"--connect={drawn}")
+    last.wait_port()
+    dialled = lambda node: [peer["addr"] for peer in node.rpc("getpeerinfo") if not peer["inbound"]]
+    wait_until(lambda: dialled(middle) and dialled(last) == [drawn] and last.rpc("getpeerinfo")[0].get("pingtime") is not None,
+               what="the drawn chain")  # a pong comes after the addresses that were asked for before
+    middle.stop()
+    wait_until(lambda: dialled(last) == [f"127.0.0.1:{first.port}"], what="the substitute")
+    middle.flags[-1] = f"--listen={drawn}"
+    middle.start()
+    wait_until(lambda: dialled(last) == [drawn], what="the drawn peer again")
