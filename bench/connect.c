@@ -220,7 +220,8 @@ static bool run_node(struct run_result *result, const char *datadir, int64_t thr
         child(arguments, count);
     }
     if (pid < 0 || wait4(pid, &status, 0, &usage) != pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-        return error_set(error, ERROR_INTERNAL, NULL, "the node did not take the chain");
+        error_set(error, ERROR_INTERNAL, NULL, "the node did not take the chain");
+        return false;
     }
     result->seconds = (double)(wall_ns() - before) / 1e9;
     result->peak_bytes = (size_t)usage.ru_maxrss * 1024;
@@ -251,7 +252,7 @@ static bool measure_node(struct report *report, const struct blocks *blocks, con
     snprintf(assume, sizeof assume, "--assumevalid=%s",
              hash256_text(text, &blocks->all[blocks->signed_count - 1]->hash));
     for (int64_t threads = 2; ok && threads >= 1; threads--) {
-        struct run_result result;
+        struct run_result result = {0};
         remove_tree(folder);
         ok = run_node(&result, folder, threads, (const char *const[]){load, NULL}, error);
         if (ok) {
@@ -492,7 +493,8 @@ static bool measure_all(struct report *report, const char *path, const struct ch
     double ecdsa_us, schnorr_us, cold = 0, warm = 0;
     bool ok = measure_block(report, error) && blocks_read(&blocks, path, params, error);
     if (ok && !blocks.signed_count) {
-        ok = error_set(error, ERROR_USAGE, NULL, "%.200s has no transactions", path);
+        error_set(error, ERROR_USAGE, NULL, "%.200s has no transactions", path);
+        ok = false;
     }
     if (ok) {
         measure_verify(report, &ecdsa_us, &schnorr_us);
