@@ -143,7 +143,7 @@ void buf_reserve(struct buf *b, size_t extra)
 uint8_t *buf_extend(struct buf *b, size_t len)
 {
     buf_reserve(b, len);
-    uint8_t *at = b->data + b->len;
+    uint8_t *at = b->data ? b->data + b->len : NULL; /* nothing of nothing has no address */
     if (len) {
         memset(at, 0, len);
     }
