@@ -2,7 +2,6 @@
  * /sys/fs/cgroup (v1 or v2, whichever may be written), a child measures in it, the group is removed. */
 #include <errno.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -14,10 +13,9 @@
 #include "hashing/kernels/kernels.h"
 #include "hashing/pool/pool.h"
 
-#define ROLLING  UINT32_C(0x1fffe000)
-#define WARM_NS  INT64_C(500000000)
-#define TICK_NS  INT64_C(2000000)
-#define LATE_MAX 65536
+#define ROLLING UINT32_C(0x1fffe000)
+#define WARM_NS INT64_C(500000000)
+#define TICK_NS INT64_C(2000000)
 
 static int64_t seconds = 4, rounds = 3;
 static const struct bench_option options[] = {
@@ -42,7 +40,7 @@ static bool write_text(const char *folder, const char *name, const char *text)
 {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *f = fopen(path, "we");
+    FILE *f = fopen(path, "r+e"); /* never made: that it is there tells what the folder is */
     bool ok = f && fputs(text, f) >= 0;
     return f ? fclose(f) == 0 && ok : false;
 }
@@ -206,9 +204,9 @@ static bool run(struct report *report, struct error *error)
         }
     }
     rmdir(folder);
+    double ideal = ok ? samples_quantile(&rates[0], 0.5) / sums[0].workers : 0;
     for (size_t q = 0; q < ARRAY_COUNT(quotas); q++) {
         if (ok && rates[q].count) {
-            double ideal = samples_quantile(&rates[0], 0.5) / sums[0].workers;
             report_quota(report, quotas[q], ideal, &rates[q], &sums[q], late[q]);
         }
         samples_free(&rates[q]);

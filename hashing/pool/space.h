@@ -10,7 +10,7 @@
 
 #define SPACE_NONCES       (UINT64_C(1) << 20)
 #define SPACE_NONCE_PARTS  (UINT64_C(1) << 12)
-#define SPACE_VERSIONS_MAX 4u
+#define SPACE_VERSIONS_MAX 8u
 
 struct space {
     uint32_t version, mask, group_versions; /* a group: versions that one scan tries at once */
