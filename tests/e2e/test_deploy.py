@@ -105,6 +105,7 @@ class Instance:
                "BITCOIN_API_WALLET_KEY": "wallet-secret", **env}
         if web:
             env["QUARRY_WALLET_DIR"] = os.path.join(cluster.folder, "shared-wallets")
+            env["QUARRY_PURSE"] = os.path.join(cluster.folder, "miner_1", "wallets/wallets1/wallets.dat")
         with open(self.log_path, "w", encoding="utf-8") as log:
             self.process = subprocess.Popen([os.path.join(quarry.BIN, "quarry"), "startnode"], cwd=self.folder, stdout=log, stderr=log,
                                             env=dict(os.environ, **env), start_new_session=True)
@@ -191,6 +192,17 @@ def test_miners_form_the_drawn_chain():
             miner.stop()
 
 
+def pay_through(web, far):
+    """Money sent at a web server is mined, and seen at the other end of the chain of miners."""
+    agree([far, web], 6)  # the purse holds mature coins
+    address = json.loads(far.cli("getstatus"))["mining_address"]
+    done = subprocess.run([os.path.join(quarry.BIN, "quarry"), "faucet", address, f"{web.host}:8080"], capture_output=True, text=True,
+                          timeout=60, check=False)
+    assert done.returncode == 0, (done, web.log()[-2000:])
+    txid = json.loads(done.stdout)["txid"]
+    wait_until(lambda: json.loads(far.cli("getrawtransaction", txid, "1") or "{}").get("confirmations", 0) > 0, what="the payment")
+
+
 def twin(miner_count, web_count):
     with Cluster() as cluster:
         if not os.path.exists(os.path.join(quarry.BIN, "quarry-api")):
@@ -202,6 +214,7 @@ def twin(miner_count, web_count):
             wait_until(lambda w=web: w.http("/api/health/ready") == 200, what="ready\n" + web.log()[-3000:])
             assert web.http("/health/ready") == 200 and web.answers(8079 + k)
             assert web.peers() == {f"{cluster.net}.1:2001"}, web.peers()
+        pay_through(webs[-1], miners[-1])
         for instance in miners + webs:
             instance.stop()
 
