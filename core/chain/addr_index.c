@@ -193,6 +193,7 @@ static void scan_free(struct address_scan *scan)
 static void scan_end(struct address_scan *scan, bool failed)
 {
     const struct address_result result = {scan->tip, failed, scan->total, buf_span(&scan->rows)};
+    CHECK(scan->done);
     scan->done(scan->context, &result);
     scan_free(scan);
 }
