@@ -175,7 +175,7 @@ static void report_quota(struct report *report, double quota, double ideal, cons
 static bool run(struct report *report, struct error *error)
 {
     char folder[PATH_MAX];
-    bool v2, ok = make_group(folder, &v2, error);
+    bool v2 = false, ok = make_group(folder, &v2, error);
     struct samples rates[ARRAY_COUNT(quotas)] = {{0}};
     struct outcome sums[ARRAY_COUNT(quotas)] = {{0}};
     double late[ARRAY_COUNT(quotas)] = {0};
