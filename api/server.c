@@ -196,7 +196,7 @@ static bool listen_on(struct server *server, const char *text, struct error *err
         }
         return false;
     }
-    struct sockaddr_storage bound;
+    struct sockaddr_storage bound = {0};
     socklen_t len = sizeof bound;
     getsockname(fd, (struct sockaddr *)&bound, &len);
     uint16_t number = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
