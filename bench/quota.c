@@ -188,7 +188,7 @@ static bool run(struct report *report, struct error *error)
                 v2 ? 2 : 1);
     for (int64_t round = 0; round < rounds && ok; round++) {
         for (size_t q = 0; q < ARRAY_COUNT(quotas) && ok; q++) {
-            struct outcome outcome;
+            struct outcome outcome = {0};
             if (quotas[q] > limits.affinity_cpus) {
                 continue;
             }

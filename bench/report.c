@@ -127,7 +127,7 @@ void report_histogram(struct report *report, const char *name, const char *unit,
                       const struct samples *samples)
 {
     enum { LOWEST = -10, ROWS = 64 };
-    size_t counts[ROWS] = {0}, most = 0;
+    size_t counts[ROWS] = {0}, most = 1;
     report_samples(report, name, unit, samples);
     for (size_t i = 0; i < samples->count; i++) {
         int row = samples->values[i] > 0 ? (int)floor(log2(samples->values[i])) - LOWEST : 0;
