@@ -141,7 +141,7 @@ class Node:
     @classmethod
     def end_all(cls):
         for node in cls.all:
-            if node.process.poll() is None:
+            if node.process and node.process.poll() is None:
                 node.process.send_signal(signal.SIGCONT)
                 node.process.kill()
                 node.process.wait()
