@@ -19,6 +19,7 @@ struct partial {
     struct hash256 hash;
     struct block_header header;
     uint32_t count, missing;
+    size_t bytes;    /* while a peer has it: what is counted in partial_bytes */
     struct tx **txs; /* references; NULL: missing */
 };
 
@@ -33,15 +34,49 @@ static void partial_free(struct partial *partial)
     }
 }
 
-void compact_forget_peer(struct peer *peer)
+static size_t partial_memory(const struct partial *partial)
 {
-    partial_free(peer->partial);
+    size_t bytes = sizeof *partial + partial->count * sizeof(struct tx *);
+    for (uint32_t i = 0; i < partial->count; i++) {
+        bytes += partial->txs[i] ? tx_memory(partial->txs[i]) : 0;
+    }
+    return bytes;
+}
+
+/* The caller has it now; NULL when there is none. */
+static struct partial *partial_take(struct p2p *p2p, struct peer *peer)
+{
+    struct partial *partial = peer->partial;
     peer->partial = NULL;
+    p2p->partial_bytes -= partial ? partial->bytes : 0;
+    return partial;
+}
+
+/* False, and it stays the caller's: all together would hold too much. */
+static bool partial_keep(struct p2p *p2p, struct peer *peer, struct partial *partial)
+{
+    compact_forget_peer(p2p, peer);
+    partial->bytes = partial_memory(partial);
+    if (partial->bytes > PARTIAL_TOTAL_MAX - p2p->partial_bytes) {
+        return false;
+    }
+    p2p->partial_bytes += partial->bytes;
+    peer->partial = partial;
+    return true;
+}
+
+void compact_forget_peer(struct p2p *p2p, struct peer *peer)
+{
+    partial_free(partial_take(p2p, peer));
 }
 
 void compact_remember(struct p2p *p2p, struct tx *tx)
 {
+    if (tx_memory(tx) > EXTRA_TX_BYTES_MAX) {
+        return;
+    }
     struct tx **slot = &p2p->extra[p2p->extra_next++ % EXTRA_TXS];
+    p2p->extra_bytes += tx_memory(tx) - (*slot ? tx_memory(*slot) : 0);
     tx_unref(*slot);
     *slot = tx_ref(tx);
 }
@@ -390,10 +425,12 @@ void handle_cmpctblock(struct p2p *p2p, struct peer *peer, struct span payload)
         partial_free(partial);
     } else if (elsewhere) {
         partial_free(partial); /* the block is on its way from somebody else */
-    } else {
-        compact_forget_peer(peer);
-        peer->partial = partial;
+    } else if (partial_keep(p2p, peer, partial)) {
         ask_missing(p2p, peer, partial);
+    } else {
+        p2p->compact.fell_back++;
+        ask_whole_block(p2p, peer, &compact.hash);
+        partial_free(partial);
     }
 }
 
@@ -410,7 +447,7 @@ void handle_blocktxn(struct p2p *p2p, struct peer *peer, struct cursor *c)
     if (!partial || !hash256_equal(&partial->hash, &hash)) {
         return; /* too late, or never asked for */
     }
-    peer->partial = NULL;
+    partial_take(p2p, peer);
     bool ok = count == partial->missing;
     for (uint32_t i = 0; ok && i < partial->count; i++) {
         if (!partial->txs[i]) {

@@ -1,5 +1,5 @@
 /* Transactions whose inputs are not all known: kept for a while, their parents asked for from who sent them.
- * Bounded in number, size and time, each peer to its share; what is over the bound goes at random. */
+ * Bounded in number, bytes, size and time, each peer to its share; what is over a bound goes at random. */
 #include "core/p2p/p2p_private.h"
 
 #define ORPHANS_MAX       100u
@@ -12,6 +12,7 @@ static void drop(struct p2p *p2p, const struct hash256 *wtxid)
     struct orphan *orphan = map_get(&p2p->orphans, wtxid);
     if (orphan) {
         struct tx *tx = orphan->tx;
+        p2p->orphan_bytes -= tx_memory(tx);
         map_remove(&p2p->orphans, wtxid); /* wtxid may be the transaction's own */
         tx_unref(tx);
     }
@@ -63,7 +64,8 @@ void orphan_add(struct p2p *p2p, struct peer *peer, struct tx *tx)
         return;
     }
     *orphan = (struct orphan){tx_ref(tx), peer->id, p2p->now.mono_us};
-    if (p2p->orphans.count > ORPHANS_MAX) {
+    p2p->orphan_bytes += tx_memory(tx);
+    while (p2p->orphans.count > ORPHANS_MAX || p2p->orphan_bytes > ORPHANS_BYTES_MAX) {
         drop_random(p2p);
     }
     for (uint32_t i = 0; i < tx->input_count && peer_ready(peer); i++) {

@@ -42,7 +42,7 @@ static void peer_free(struct p2p *p2p, struct peer *peer)
     p2p->send_total -= peer->queued_bytes;
     p2p->receive_total -= peer->in.capacity + peer->wanted.capacity;
     p2p->inbound_count -= peer->inbound;
-    compact_forget_peer(peer);
+    compact_forget_peer(p2p, peer);
     list_remove(&peer->link);
     map_remove(&p2p->by_id, &peer->id);
     map_free(&peer->known);
@@ -543,8 +543,10 @@ size_t p2p_peer_count(const struct p2p *p2p, size_t *outbound)
 
 size_t p2p_memory_bytes(const struct p2p *p2p)
 {
-    size_t bytes = p2p->receive_total + p2p->send_total + map_bytes(&p2p->block_requests) +
-                   map_bytes(&p2p->tx_requests) + map_bytes(&p2p->rejected);
+    size_t bytes = sizeof *p2p + p2p->receive_total + p2p->send_total + p2p->orphan_bytes + p2p->extra_bytes +
+                   p2p->partial_bytes + map_bytes(&p2p->by_id) + map_bytes(&p2p->block_requests) +
+                   map_bytes(&p2p->tx_requests) + map_bytes(&p2p->rejected) + map_bytes(&p2p->compacted) +
+                   map_bytes(&p2p->orphans);
     LIST_EACH(at, &p2p->peers)
     {
         const struct peer *peer = CONTAINER_OF(at, struct peer, link);
@@ -556,6 +558,7 @@ size_t p2p_memory_bytes(const struct p2p *p2p)
 size_t p2p_memory_bytes_max(const struct p2p *p2p)
 {
     size_t per_peer = sizeof(struct peer) + KNOWN_MAX * 3 * 48; /* tables grow by two */
+    size_t transactions = ORPHANS_BYTES_MAX + EXTRA_TXS * EXTRA_TX_BYTES_MAX + PARTIAL_TOTAL_MAX;
     return P2P_RECEIVE_TOTAL_MAX + P2P_SEND_TOTAL_MAX + (p2p->config.inbound_max + NODES_MAX) * per_peer +
-           (16u << 20);
+           transactions + sizeof *p2p + (16u << 20); /* the last: the tables of requests */
 }

@@ -128,7 +128,9 @@ size_t p2p_peers(const struct p2p *p2p, struct p2p_peer_info *out, size_t max);
 bool p2p_disconnect(struct p2p *p2p, const char *address_or_empty,
                     peer_id id); /* disconnectnode; false: no such peer */
 size_t p2p_peer_count(const struct p2p *p2p, size_t *outbound);
-size_t p2p_memory_bytes(const struct p2p *p2p); /* receive buffers, queues kept here, requests */
+/* Learned addresses, receive buffers, send queues, requests, transactions held (orphans, extra ones, compact
+ * blocks that are not whole yet). Not here: what is gone again when the call that made it returns. */
+size_t p2p_memory_bytes(const struct p2p *p2p);
 /* Upper bound that p2p_memory_bytes can reach with inbound_max peers: for the printed budget. */
 size_t p2p_memory_bytes_max(const struct p2p *p2p);
 

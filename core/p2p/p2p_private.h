@@ -11,7 +11,11 @@
 #define LOCATOR_MAX          101u
 #define US_PER_S             INT64_C(1000000)
 #define EXTRA_TXS            100u
-#define LEARNED_MAX          1000u
+#define EXTRA_TX_BYTES_MAX   (100u << 10) /* in memory; larger ones are not kept */
+#define ORPHANS_BYTES_MAX    (8u << 20)   /* in memory, all together */
+/* Partly assembled compact blocks, all together: one of the most transactions that a block can have fits. */
+#define PARTIAL_TOTAL_MAX (80u << 20)
+#define LEARNED_MAX       1000u
 
 enum inv_type { INV_TX = 1, INV_BLOCK = 2, INV_COMPACT = 4, INV_WTX = 5, INV_WITNESS_FLAG = 0x40000000 };
 
@@ -115,6 +119,7 @@ struct p2p {
     struct map orphans;          /* wtxid -> struct orphan */
     struct tx *extra[EXTRA_TXS]; /* ring: seen lately and not in the mempool, for compact blocks */
     size_t extra_next;
+    size_t orphan_bytes, extra_bytes, partial_bytes; /* of the transactions held, as tx_memory counts */
     struct learned learned[LEARNED_MAX];
     size_t learned_count;
     uint16_t listen_port;
@@ -127,6 +132,12 @@ struct p2p {
     bool announcement_due; /* the tip was kept to ourselves while we were catching up */
     bool requesting, request_again;
 };
+
+/* What a transaction of its own takes. Who else holds a reference is not asked: it may let go. */
+static inline size_t tx_memory(const struct tx *tx)
+{
+    return sizeof *tx + tx->arena.used_bytes;
+}
 
 /* p2p.c */
 struct peer *peer_find(const struct p2p *p2p, peer_id id);
@@ -182,7 +193,7 @@ void compact_send(struct p2p *p2p, struct peer *peer, const struct block *block)
 void compact_announce(struct p2p *p2p, const struct block_entry *entry, const struct block *block);
 void compact_prefer(struct p2p *p2p, struct peer *peer); /* it was first with a good block */
 void compact_remember(struct p2p *p2p, struct tx *tx);
-void compact_forget_peer(struct peer *peer);
+void compact_forget_peer(struct p2p *p2p, struct peer *peer);
 void compact_free(struct p2p *p2p);
 
 /* orphans.c */
