@@ -408,6 +408,7 @@ static bool rig_run(struct report *report, const struct blocks *blocks, const st
     int64_t before = wall_ns();
     if (ok) {
         chain_start(rig.chain, now);
+        chain_expect_more(rig.chain, true);
     }
     for (size_t i = 0; ok && i < blocks->count; i++) {
         ok = chain_accept_block(rig.chain, blocks->all[i], now, true, 0, error);

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #define WAITING_WRITES_MAX 2048u
-#define SMALL_LAG          2u
 
 /* ---- Opening
  * ------------------------------------------------------------------------------------------------ */
@@ -303,7 +302,7 @@ struct chain *chain_open(const struct chain_config *config, const struct chain_e
 
 void chain_start(struct chain *chain, struct moment now)
 {
-    (void)now;
+    chain->now_us = chain->batch_us = now.mono_us;
     chain->started = true;
     chain_activate(chain);
 }
@@ -420,15 +419,11 @@ bool chain_accept_block(struct chain *chain, struct block *block, struct moment 
                         uint64_t source, struct error *error)
 {
     bool is_new;
-    size_t waiting = 0;
+    chain->now_us = now.mono_us;
     if (chain->stopping || chain->dead) {
         return error_set(error, ERROR_BUSY, "stopping", "the node is stopping");
     }
-    LIST_EACH(at, &chain->writes)
-    {
-        waiting++;
-    }
-    if (waiting > WAITING_WRITES_MAX) {
+    if (chain->write_count > WAITING_WRITES_MAX) {
         return error_set(error, ERROR_BUSY, "busy", "too many blocks wait to be written");
     }
     struct entry *entry = accept_header(chain, &block->header, now, &is_new, error);
@@ -515,9 +510,25 @@ const struct block_entry *chain_tip(const struct chain *chain)
     return &chain->tip->e;
 }
 
+void chain_expect_more(struct chain *chain, bool more)
+{
+    chain->expects_more = more;
+    chain_commit_when_ready(chain);
+}
+
+void chain_flush(struct chain *chain)
+{
+    if (chain->commit || chain_dirty(chain)) {
+        chain->flush_wanted = true;
+        chain_commit_when_ready(chain);
+    } else {
+        chain->events.durable(chain->events.context, &chain->durable->e);
+    }
+}
+
 bool chain_near_tip(const struct chain *chain)
 {
-    return !chain->loading && chain->best_header->e.height <= chain->tip->e.height + SMALL_LAG;
+    return !chain->loading && chain->best_header->e.height <= chain->tip->e.height + CHAIN_SMALL_LAG;
 }
 
 const struct block_entry *chain_best_header(const struct chain *chain)

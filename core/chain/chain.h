@@ -179,7 +179,7 @@ struct chain_events { /* what the chain tells and asks; all called on the loop t
     void (*disconnected)(void *context, const struct block_entry *entry, const struct block *block);
     /* The best chain has settled on a new tip (once per activation, after the calls above). */
     void (*tip)(void *context, const struct block_entry *old_tip, const struct block_entry *new_tip);
-    /* Everything up to and including this tip is on disk. */
+    /* Everything up to and including this tip is on disk, whatever happens to the machine. */
     void (*durable)(void *context, const struct block_entry *tip);
     /* The fate of a block given to chain_accept_block with this source, told exactly once per accepted call:
      * error NULL: it was connected (or stored and is not on the best chain: connected = false). */
@@ -217,6 +217,12 @@ bool chain_idle(const struct chain *chain); /* no job of the chain is out */
 void chain_free(struct chain *chain); /* only when idle, or in tests that simulate a crash (jobs are then
                                          leaked to the host, which frees them) */
 bool chain_loading(const struct chain *chain); /* still rolling forward */
+/* Whether many more blocks are about to come (an import): until told otherwise changes gather into large
+ * batches, as they do while the best header is far ahead of the tip. */
+void chain_expect_more(struct chain *chain, bool more);
+/* Somebody waits for events.durable: it comes when the chain rests, also during a download; from inside this
+ * call when all is on disk already. */
+void chain_flush(struct chain *chain);
 
 const struct chain_params *chain_parameters(const struct chain *chain);
 /* The settled tip: what RPC, peers and miners are told. Never NULL. */

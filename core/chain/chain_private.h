@@ -95,6 +95,7 @@ void muhash_final(struct hash256 *out, const struct muhash *m);
  * ----------------------------------------------------------------------------------------------- */
 
 #define BLOCK_FILE_BYTES_MAX (128u << 20)
+#define CHAIN_SMALL_LAG      2u /* blocks missing below the best header that are no download */
 
 struct recent { /* a block in memory, and its undo once it is connected */
     struct block *block;
@@ -163,6 +164,7 @@ struct chain {
     uint64_t *undo_file_end; /* per file number */
     uint32_t undo_files;
     struct list writes; /* struct pending_write, oldest first */
+    size_t write_count;
     uint64_t next_write;
 
     enum step step;
@@ -178,6 +180,11 @@ struct chain {
     struct list scans; /* struct scan_wait (query.c) */
     size_t jobs_out;
     bool started, stopping, dead, loading;
+    bool expects_more; /* an import is under way: batches gather */
+    bool flush_wanted; /* somebody waits for a batch: they do not */
+    bool loose;        /* the last batch was not synced */
+    int64_t now_us;    /* monotonic, of the last call that told it */
+    int64_t batch_us;  /* when the last batch was built */
     bool activating, activate_again;
     struct chain_metrics metrics;
 };

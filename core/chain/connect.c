@@ -12,7 +12,8 @@
  */
 #include "core/chain/chain_private.h"
 
-#define FLUSH_BYTES (8u << 20) /* dirty coins that make a batch during initial download */
+#define FLUSH_BYTES (8u << 20) /* changes that make a batch while many blocks come */
+#define GATHER_US   5000000    /* and the time after which a rest makes one */
 #define BIP34_LIMIT 1983702u   /* from here on, old coinbases could repeat a BIP34 height (main only) */
 
 #define ASSUME_BURIED_S                                                                                      \
@@ -574,7 +575,8 @@ static void step_disconnect(struct chain *chain)
 
 bool chain_dirty(const struct chain *chain)
 {
-    return chain->coins.dirty.len || chain->dirty_entries.len || chain->durable != chain->applied;
+    return chain->coins.dirty.len || chain->dirty_entries.len || chain->durable != chain->applied ||
+           chain->loose;
 }
 
 static void put_entries(struct chain *chain, struct kv_batch *batch)
@@ -618,6 +620,7 @@ static void committed(void *context, struct job *job)
     struct chain *chain = context;
     chain->commit = NULL;
     chain->commit_out = false;
+    bool synced = job->commit.sync;
     bool alive = chain_finished(chain, job);
     job_free(job);
     if (!alive) {
@@ -626,7 +629,10 @@ static void committed(void *context, struct job *job)
     coins_committed(&chain->coins);
     chain->durable = chain->commit_tip;
     chain->metrics.batches++;
-    chain->events.durable(chain->events.context, &chain->durable->e);
+    chain->loose = !synced;
+    if (synced) {
+        chain->events.durable(chain->events.context, &chain->durable->e);
+    }
     query_after_commit(chain);
     chain_commit_when_ready(chain);
 }
@@ -653,6 +659,16 @@ static struct job *build_commit(struct chain *chain, bool sync)
     return job;
 }
 
+/* Many blocks come one after another: catching up with them now and then is no rest, and a synced batch after
+ * every few would cost more than the blocks. What a crash takes meanwhile is rolled forward from the files.
+ */
+static bool gathers(const struct chain *chain)
+{
+    bool many = chain->expects_more || chain->best_header->e.height > chain->tip->e.height + CHAIN_SMALL_LAG;
+    bool waited_for = chain->flush_wanted || !list_empty(&chain->scans);
+    return many && !waited_for && chain->now_us - chain->batch_us < GATHER_US;
+}
+
 void chain_commit_when_ready(struct chain *chain)
 {
     if (chain->dead || !chain->started) {
@@ -662,12 +678,14 @@ void chain_commit_when_ready(struct chain *chain)
         bool resting = chain->step == STEP_IDLE && (chain->applied == chain->tip) &&
                        (chain->stopping || index_best_candidate(chain) == chain->applied);
         bool full = chain->coins.dirty_bytes + chain->tx_rows.bytes.len >= FLUSH_BYTES;
-        if (!chain_dirty(chain) || !(resting || full || chain->stopping) ||
-            (chain->stopping && chain->step != STEP_IDLE)) {
+        bool due = full || chain->stopping || (resting && !gathers(chain));
+        if (!chain_dirty(chain) || !due || (chain->stopping && chain->step != STEP_IDLE)) {
             return;
         }
         chain->commit = build_commit(chain, resting || chain->stopping);
         chain->commit_tip = chain->applied;
+        chain->batch_us = chain->now_us;
+        chain->flush_wanted &= !resting;
         chain->commit_needs_write = chain->next_write;
     }
     struct pending_write *oldest = CONTAINER_OF(chain->writes.next, struct pending_write, link);

@@ -396,6 +396,8 @@ void scan_when_committed(struct scan_wait *wait)
     list_append(&chain->scans, &wait->link);
     if (!chain->commit && !chain_dirty(chain)) {
         query_after_commit(chain);
+    } else {
+        chain_commit_when_ready(chain);
     }
 }
 

@@ -110,6 +110,7 @@ static void write_done(void *context, struct job *job)
         (*recent)->pins--;
     }
     list_remove(&write->link);
+    chain->write_count--;
     mem_free(write);
     if (chain_finished(chain, job)) {
         recent_trim(chain);
@@ -126,6 +127,7 @@ void chain_write(struct chain *chain, enum file_kind file, uint32_t number, uint
     write->hash = *hash;
     write->number = chain->next_write++;
     list_append(&chain->writes, &write->link);
+    chain->write_count++;
     struct recent **recent = map_get(&chain->recent, hash);
     if (recent) {
         (*recent)->pins++;

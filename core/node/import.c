@@ -36,6 +36,7 @@ struct import {
     bool key_known;
     char *key_path;
     size_t in_flight;
+    size_t turn; /* blocks taken in this event: the rest of the node waits meanwhile */
     struct orphan *orphans;
     size_t orphan_count, orphan_capacity;
     bool reading, finished, failed, retry;
@@ -43,8 +44,6 @@ struct import {
     uint64_t accepted;
     struct map places; /* hash of a block in flight -> struct place */
 };
-
-static void go_on(struct import *import);
 
 static const char *path_of(const struct import *import)
 {
@@ -148,6 +147,7 @@ static bool take_block(struct import *import, uint8_t *raw, size_t len, uint64_t
             *place = (struct place){offset, import->file};
         }
         import->in_flight++;
+        import->turn++;
         bool taken = chain_accept_block(node->chain, block, node->now, true, SOURCE_IMPORT, &error);
         if (!taken) {
             import->in_flight--;
@@ -182,7 +182,6 @@ void import_block_result(struct node *node, const struct hash256 *hash, const st
                     entry->height, place->offset, error->word, error->text);
     }
     map_remove(&import->places, hash);
-    go_on(import);
 }
 
 /* ---- Reading
@@ -204,7 +203,6 @@ static void piece_read(void *context, struct job *job)
         unmask(import, import->piece, import->piece_len, import->offset);
     }
     job_free(job);
-    go_on(import);
 }
 
 static void read_piece(struct import *import, uint64_t offset, size_t len)
@@ -226,7 +224,6 @@ static void key_read(void *context, struct job *job)
         memcpy(import->key, job->import.data, 8);
     }
     job_free(job);
-    go_on(import);
 }
 
 /* Bitcoin Core masks its block files with a key of 8 bytes in xor.dat of the same folder. */
@@ -299,7 +296,6 @@ static void orphan_read(void *context, struct job *job)
         complain(import, "file offset %" PRIu64 " cannot be read again", orphan->offset);
     }
     job_free(job);
-    go_on(import);
 }
 
 /* Reads the next orphan whose parent is known by now. False when there is none. */
@@ -339,14 +335,20 @@ static void finish(struct import *import)
         }
     }
     import->finished = true;
+    chain_expect_more(import->node->chain, false);
     log_info(LOG_CHAIN, "loading is done: %" PRIu64 " blocks taken, height %u%s", import->accepted,
              chain_tip(import->node->chain)->height, import->failed ? ", some were refused" : "");
 }
 
-static void go_on(struct import *import)
+void import_go_on(struct node *node)
 {
-    struct node *node = import->node;
-    while (!import->finished && !import->reading && import->in_flight < IN_FLIGHT_MAX && !node->stopping) {
+    struct import *import = node->import;
+    if (!import) {
+        return;
+    }
+    import->turn = 0;
+    while (!import->finished && !import->reading && import->in_flight < IN_FLIGHT_MAX &&
+           import->turn < IN_FLIGHT_MAX && !node->stopping) {
         if (import->retry) {
             if (!retry_orphan(import)) {
                 if (import->in_flight == 0) {
@@ -375,7 +377,7 @@ void import_begin(struct node *node)
     node->import = mem_alloc(sizeof *node->import);
     node->import->node = node;
     map_init(&node->import->places, sizeof(struct hash256), sizeof(struct place), &node->rng);
-    go_on(node->import);
+    chain_expect_more(node->chain, true);
 }
 
 void import_free(struct node *node)

@@ -421,6 +421,7 @@ void node_handle(struct node *node, const struct event *event)
         event->kind == EVENT_DIAL_FAILED || event->kind == EVENT_RPC) {
         next_us = node->stopping ? INT64_MAX : p2p_tick(node->p2p, node->now);
     }
+    import_go_on(node);
     miner_update(node);
     check_exit(node);
     if (!node->exited) {

@@ -89,6 +89,7 @@ void generate_block_result(struct node *node, const struct hash256 *hash, bool c
 
 /* import.c */
 void import_begin(struct node *node);
+void import_go_on(struct node *node); /* after every event: what it waited for may be there */
 void import_block_result(struct node *node, const struct hash256 *hash, const struct error *error);
 void import_free(struct node *node);
 bool import_failed(const struct node *node); /* something was refused */

@@ -187,6 +187,7 @@ void rpc_ok_when_on_disk(struct rpc_call *call)
         rpc_ok(call);
     } else {
         call->waits_for_disk = true;
+        chain_flush(call->node->chain);
     }
 }
 

@@ -26,6 +26,7 @@ struct rig {
     struct chain *chain;
     struct list jobs;
     struct rng rng;
+    uint32_t durable; /* height that was told last */
 };
 
 static void submit(void *context, struct job *job)
@@ -55,8 +56,7 @@ static void on_tip(void *context, const struct block_entry *old_tip, const struc
 
 static void on_durable(void *context, const struct block_entry *tip)
 {
-    (void)context;
-    (void)tip;
+    ((struct rig *)context)->durable = tip->height;
 }
 
 static void on_result(void *context, const struct hash256 *hash, uint64_t source, bool connected,
@@ -95,6 +95,7 @@ static void rig_open(struct rig *rig, uint64_t seed, size_t cache_bytes)
 {
     struct error error = {0};
     struct store_reader reader;
+    rig->durable = 0;
     snprintf(rig->folder, sizeof rig->folder, "/tmp/quarry-unit-XXXXXX");
     cr_assert(mkdtemp(rig->folder));
     list_init(&rig->jobs);
@@ -401,4 +402,36 @@ Test(reorganise, five_hundred_blocks_there_and_back)
     cr_assert_eq(metrics.blocks_disconnected, 2 * DEPTH + 1);
     rig_close(&rig);
     forget(nodes, ALL);
+}
+
+/* While more is expected, catching up makes no batch; whoever waits for one gets it, and the end makes one.
+ */
+Test(reorganise, batches_gather_while_more_is_expected)
+{
+    enum { BLOCKS = 12 };
+    struct rng rng;
+    struct rig rig;
+    struct node root = {.fed = true}, *nodes[BLOCKS];
+    rng_seed_u64(&rng, 7);
+    rig_open(&rig, 7, 1u << 20);
+    chain_expect_more(rig.chain, true);
+    for (size_t i = 0; i < BLOCKS; i++) {
+        nodes[i] = grow(i ? nodes[i - 1] : &root, &rng);
+        feed(&rig, nodes[i]);
+        cr_assert_eq(chain_tip(rig.chain)->height, i + 1);
+        cr_assert_eq(rig.durable, i < 6 ? 0 : 6);
+        if (i == 5) {
+            chain_flush(rig.chain);
+            pump(&rig);
+            cr_assert_eq(rig.durable, 6);
+        }
+    }
+    chain_expect_more(rig.chain, false);
+    pump(&rig);
+    cr_assert_eq(rig.durable, BLOCKS);
+    rig.durable = 0;
+    chain_flush(rig.chain); /* nothing is left to write: told at once */
+    cr_assert_eq(rig.durable, BLOCKS);
+    rig_close(&rig);
+    forget(nodes, BLOCKS);
 }
