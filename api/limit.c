@@ -27,8 +27,10 @@ struct limits *limits_new(struct rng *rng, double per_s, double burst)
 
 void limits_free(struct limits *limits)
 {
-    map_free(&limits->clients);
-    mem_free(limits);
+    if (limits) {
+        map_free(&limits->clients);
+        mem_free(limits);
+    }
 }
 
 double limits_rate(const struct limits *limits)

@@ -282,6 +282,9 @@ struct node_link *node_link_new(struct api *api, char *path)
 
 void node_link_free(struct node_link *link)
 {
+    if (!link) {
+        return;
+    }
     LIST_EACH_SAFE(at, following, &link->waiting)
     {
         list_remove(at);

@@ -297,7 +297,9 @@ struct shared_limits *shared_limits_new(struct api *api, const char *address)
 
 void shared_limits_free(struct shared_limits *shared)
 {
-    let_go(shared, "stopping");
-    mem_free(shared->address);
-    mem_free(shared);
+    if (shared) {
+        let_go(shared, "stopping");
+        mem_free(shared->address);
+        mem_free(shared);
+    }
 }

@@ -356,14 +356,30 @@ static bool begin(struct server *server, const struct settings *settings, struct
     return settings->http_listen.count ? ok : listen_on(server, "127.0.0.1:8080", error);
 }
 
+/* What is ours. h2o's own structures and connections that idle go with the process. */
+static void end(struct api *api)
+{
+    node_link_free(api->node);
+    shared_limits_free(api->redis);
+    limits_free(api->limits);
+    cache_drop(api);
+    map_free(&api->cache);
+    mem_free(api->wallet_dir);
+    chain_params_free(&api->params);
+    mem_wipe(api->admin_key, sizeof api->admin_key);
+    mem_wipe(api->wallet_key, sizeof api->wallet_key);
+}
+
 int api_run(const struct settings *settings)
 {
-    struct server *server = mem_alloc(sizeof *server);
+    static struct server one; /* h2o holds pointers into it for as long as the process is there */
+    struct server *server = &one;
     struct api *api = &server->api;
     struct error error = {0};
     prctl(PR_SET_NAME, "q-api/0");
     if (!begin(server, settings, &error)) {
         log_error(LOG_RPC, "%s", error.text);
+        end(api);
         return error.kind == ERROR_USAGE ? STATUS_USAGE : STATUS_RUNTIME;
     }
     log_info(LOG_RPC, "serving %s; rate limit %.0f/s, burst %.0f per client, kept in %s", settings->serve,
@@ -372,10 +388,6 @@ int api_run(const struct settings *settings)
         h2o_evloop_run(api->loop, 100);
     }
     log_info(LOG_RPC, "stopped");
-    node_link_free(api->node);
-    if (api->redis) {
-        shared_limits_free(api->redis);
-    }
-    cache_drop(api);
-    return STATUS_OK; /* connections that idle go with the process */
+    end(api);
+    return STATUS_OK;
 }
