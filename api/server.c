@@ -198,10 +198,10 @@ static bool listen_on(struct server *server, const char *text, struct error *err
     }
     struct sockaddr_storage bound = {0};
     socklen_t len = sizeof bound;
-    getsockname(fd, (struct sockaddr *)&bound, &len);
-    uint16_t number = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                                                        : ((struct sockaddr_in *)&bound)->sin_port);
-    printf("Starting web server on %s%s%s:%u\n", bracket ? "[" : "", host, bracket ? "]" : "", number);
+    if (getsockname(fd, (struct sockaddr *)&bound, &len) == 0) { /* port 0 has become a real one */
+        getnameinfo((struct sockaddr *)&bound, len, NULL, 0, port, sizeof port, NI_NUMERICSERV);
+    }
+    printf("Starting web server on %s%s%s:%s\n", bracket ? "[" : "", host, bracket ? "]" : "", port);
     fflush(stdout);
     h2o_socket_t *listener = h2o_evloop_socket_create(server->api.loop, fd, H2O_SOCKET_FLAG_DONT_READ);
     listener->data = server;

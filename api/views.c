@@ -408,7 +408,7 @@ HANDLER(show_transactions)
     if (ask_page(x)) {
         json_t *calls = json_array();
         add_call(calls, "listchaintransactions",
-                 json_pack("[I, I]", (json_int_t)((x->page - 1) * x->limit), (json_int_t)x->limit));
+                 json_pack("[I, I]", ((json_int_t)x->page - 1) * (json_int_t)x->limit, (json_int_t)x->limit));
         node_ask(x, calls, transactions_are_here);
     }
 }
@@ -417,9 +417,9 @@ HANDLER(show_address_transactions)
 {
     if (address_ok(x, x->param) && ask_page(x)) {
         json_t *calls = json_array();
-        add_call(
-            calls, "getaddresshistory",
-            json_pack("[s, I, I]", x->param, (json_int_t)((x->page - 1) * x->limit), (json_int_t)x->limit));
+        add_call(calls, "getaddresshistory",
+                 json_pack("[s, I, I]", x->param, ((json_int_t)x->page - 1) * (json_int_t)x->limit,
+                           (json_int_t)x->limit));
         node_ask(x, calls, transactions_are_here);
     }
 }

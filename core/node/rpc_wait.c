@@ -29,7 +29,7 @@ static void wait_for(struct rpc_call *call, enum rpc_wait what, size_t timeout_i
 {
     const json_t *given = arg_any(call, timeout_index);
     int64_t timeout_ms = 0;
-    if (given && json_is_integer(given) && json_integer_value(given) < 0) {
+    if (json_is_integer(given) && json_integer_value(given) < 0) {
         rpc_fail(call, RPC_MISC_ERROR, "Negative timeout");
         return;
     }

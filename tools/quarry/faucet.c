@@ -66,7 +66,7 @@ static bool exchange(int fd, const struct buf *request, struct buf *reply, struc
 /* The JSON object of an answer: behind the empty line; in one piece, since we asked by HTTP/1.0. */
 static json_t *body_of(const char *reply)
 {
-    const char *body = strstr(reply, "\r\n\r\n");
+    const char *body = reply ? strstr(reply, "\r\n\r\n") : NULL;
     json_t *object = body ? json_loads(body + 4, 0, NULL) : NULL;
     if (!json_is_object(object)) {
         json_decref(object);
