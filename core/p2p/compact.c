@@ -371,8 +371,10 @@ static const struct block_entry *take_header(struct p2p *p2p, struct peer *peer,
 {
     const struct block_entry *entry = NULL;
     struct error error = {0};
-    bool is_new;
-    if (chain_accept_header(p2p->chain, header, p2p->now, &entry, &is_new, &error)) {
+    if (!presync_admits(p2p, header, hash)) {
+        return NULL;
+    }
+    if (chain_accept_header(p2p->chain, header, p2p->now, &entry, NULL, &error)) {
         sync_learn(peer, entry);
         return entry;
     }

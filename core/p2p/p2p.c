@@ -43,6 +43,7 @@ static void peer_free(struct p2p *p2p, struct peer *peer)
     p2p->receive_total -= peer->in.capacity + peer->wanted.capacity;
     p2p->inbound_count -= peer->inbound;
     compact_forget_peer(p2p, peer);
+    presync_forget(peer);
     list_remove(&peer->link);
     map_remove(&p2p->by_id, &peer->id);
     map_free(&peer->known);
@@ -550,14 +551,14 @@ size_t p2p_memory_bytes(const struct p2p *p2p)
     LIST_EACH(at, &p2p->peers)
     {
         const struct peer *peer = CONTAINER_OF(at, struct peer, link);
-        bytes += sizeof *peer + map_bytes(&peer->known);
+        bytes += sizeof *peer + map_bytes(&peer->known) + presync_bytes(peer);
     }
     return bytes;
 }
 
 size_t p2p_memory_bytes_max(const struct p2p *p2p)
 {
-    size_t per_peer = sizeof(struct peer) + KNOWN_MAX * 3 * 48; /* tables grow by two */
+    size_t per_peer = sizeof(struct peer) + KNOWN_MAX * 3 * 48 + presync_bytes_max(); /* tables grow by two */
     size_t transactions = ORPHANS_BYTES_MAX + EXTRA_TXS * EXTRA_TX_BYTES_MAX + PARTIAL_TOTAL_MAX;
     return P2P_RECEIVE_TOTAL_MAX + P2P_SEND_TOTAL_MAX + (p2p->config.inbound_max + NODES_MAX) * per_peer +
            transactions + sizeof *p2p + (16u << 20); /* the last: the tables of requests */

@@ -62,7 +62,7 @@ struct peer {
     bool headers_answered;
     struct hash256 announced; /* a block of its that we do not know and have not been led to yet */
     uint32_t announced_asks;  /* how often we have asked what leads to it; 0: nothing is announced */
-    uint32_t side_headers;
+    struct presync *presync;  /* a chain of its whose work is not shown yet, or is being stored; NULL: none */
     uint32_t in_flight;
     int64_t last_block_us, resting_until_us;
     /* compact blocks */
@@ -123,6 +123,7 @@ struct p2p {
     struct learned learned[LEARNED_MAX];
     size_t learned_count;
     uint16_t listen_port;
+    uint32_t side_headers; /* added without more work than our tip's, in this run */
     struct p2p_compact_stats compact;
     peer_id next_outbound;
     uint64_t nonce; /* to recognise ourselves */
@@ -168,6 +169,9 @@ bool http_answer(struct p2p *p2p,
 
 /* sync.c */
 void sync_ask_headers(struct p2p *p2p, struct peer *peer, const struct block_entry *from);
+/* The same, after a header that is not in the index: what follows it, or else from. */
+void sync_ask_headers_after(struct p2p *p2p, struct peer *peer, const struct hash256 *unkept,
+                            const struct block_entry *from);
 void handle_headers(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_block(struct p2p *p2p, struct peer *peer, struct span payload);
 void handle_block_inv(struct p2p *p2p, struct peer *peer, const struct hash256 *hash);
@@ -181,6 +185,15 @@ bool end_request(struct p2p *p2p, struct peer *peer, const struct hash256 *hash)
 void ask_whole_block(struct p2p *p2p, struct peer *peer, const struct hash256 *hash);
 /* Gives a block to the chain. asked: we wanted it. False when the copy was spoiled (and says nothing). */
 bool sync_take_block(struct p2p *p2p, peer_id id, struct block *block, bool asked, bool compact);
+
+/* presync.c */
+/* True: the message is dealt with, or kept out of the index for the time being. */
+bool presync_takes(struct p2p *p2p, struct peer *peer, struct cursor c, size_t count);
+/* Whether a header that comes with a block nobody asked for may enter the index. */
+bool presync_admits(struct p2p *p2p, const struct block_header *header, const struct hash256 *hash);
+void presync_forget(struct peer *peer);
+size_t presync_bytes(const struct peer *peer);
+size_t presync_bytes_max(void);
 
 /* compact.c */
 void compact_offer(struct p2p *p2p, struct peer *peer, bool unasked);

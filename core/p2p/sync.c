@@ -15,25 +15,33 @@
 #define HEADERS_TIMEOUT_US   (30 * US_PER_S)
 #define WITHHELD_US          (10 * US_PER_S)
 #define ANNOUNCED_ASKS_MAX   5u
-#define SIDE_HEADERS_MAX     20000u /* headers without more work than ours that one peer may make us keep */
 
-void sync_ask_headers(struct p2p *p2p, struct peer *peer, const struct block_entry *from)
+void sync_ask_headers_after(struct p2p *p2p, struct peer *peer, const struct hash256 *unkept,
+                            const struct block_entry *from)
 {
     struct buf b = {0}, hashes = {0};
     size_t count;
-    if (!from) {
-        /* One before our best: so that the answer is never empty, and says that the peer has it too. */
-        from = chain_best_header(p2p->chain);
-        from = from->prev ? from->prev : from;
-    }
     chain_locator(p2p->chain, from, &hashes, &count);
     buf_u32(&b, P2P_VERSION);
-    buf_compact_size(&b, count);
+    buf_compact_size(&b, count + (unkept ? 1 : 0));
+    if (unkept) {
+        buf_bytes(&b, unkept->b, 32);
+    }
     buf_bytes(&b, hashes.data, hashes.len);
     buf_extend(&b, 32);
     buf_free(&hashes);
     peer->headers_asked_us = p2p->now.mono_us;
     message_send(p2p, peer, "getheaders", &b);
+}
+
+void sync_ask_headers(struct p2p *p2p, struct peer *peer, const struct block_entry *from)
+{
+    if (!from) {
+        /* One before our best: so that the answer is never empty, and says that the peer has it too. */
+        from = chain_best_header(p2p->chain);
+        from = from->prev ? from->prev : from;
+    }
+    sync_ask_headers_after(p2p, peer, NULL, from);
 }
 
 void sync_learn(struct peer *peer, const struct block_entry *entry)
@@ -49,6 +57,9 @@ static void ask_what_leads_to(struct p2p *p2p, struct peer *peer, const struct h
 {
     peer->announced = *hash;
     peer->announced_asks = 1;
+    if (peer->presync) {
+        return; /* a question is open already, and the answer to another would begin all anew */
+    }
     if (!peer->headers_asked_us || p2p->now.mono_us - peer->headers_asked_us > US_PER_S) {
         sync_ask_headers(p2p, peer, chain_best_header(p2p->chain));
     }
@@ -87,16 +98,18 @@ void handle_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
     if (chain_near_tip(p2p->chain)) {
         p2p->progress_us = p2p->now.mono_us;
     }
+    if (presync_takes(p2p, peer, *c, count)) {
+        return;
+    }
     for (size_t i = 0; i < count; i++) {
         struct block_header header;
         struct error error = {0};
-        bool is_new;
         header_read(&header, c);
         if (cursor_compact_size(c, 0) != 0 || c->failed) {
             peer_close(p2p, peer, LOG_WARN, "a headers message with transactions in it");
             return;
         }
-        if (!chain_accept_header(p2p->chain, &header, p2p->now, &last, &is_new, &error)) {
+        if (!chain_accept_header(p2p->chain, &header, p2p->now, &last, NULL, &error)) {
             if (error.kind == ERROR_MISSING && i == 0) {
                 struct hash256 hash;
                 header_hash(&hash, &header);
@@ -111,11 +124,6 @@ void handle_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
             return;
         }
         sync_learn(peer, last);
-        if (is_new && u256_compare(last->work, chain_tip(p2p->chain)->work) <= 0 &&
-            ++peer->side_headers > SIDE_HEADERS_MAX) {
-            peer_close(p2p, peer, LOG_WARN, "too many headers of chains with little work");
-            return;
-        }
     }
     if (count == HEADERS_MAX && last) {
         sync_ask_headers(p2p, peer, last);
@@ -320,6 +328,9 @@ void handle_block(struct p2p *p2p, struct peer *peer, struct span payload)
     const struct block_entry *entry = chain_find(p2p->chain, &block->hash);
     if (entry) {
         sync_learn(peer, entry);
+    } else if (!presync_admits(p2p, &block->header, &block->hash)) {
+        block_unref(block);
+        return;
     }
     if (asked && entry && block_ancestor(chain_best_header(p2p->chain), entry->height) == entry) {
         p2p->progress_us = p2p->now.mono_us;
@@ -372,8 +383,10 @@ void sync_tick(struct p2p *p2p)
         if (peer->headers_asked_us && now - peer->headers_asked_us > HEADERS_TIMEOUT_US) {
             peer->headers_asked_us = 0;
             peer->headers_answered = true; /* it has nothing for us, or nothing to say */
+            presync_forget(peer);
         }
-        if (peer_ready(peer) && peer->announced_asks && now - peer->headers_asked_us > US_PER_S) {
+        if (peer_ready(peer) && !peer->presync && peer->announced_asks &&
+            now - peer->headers_asked_us > US_PER_S) {
             ask_again(p2p, peer);
         }
         /* Larger allowances while everything is slow: a peer that has no rival is not dropped for it. */

@@ -1,0 +1,176 @@
+/*
+ * Headers with little work: what a peer cannot make us keep.
+ *
+ * A header costs its sender almost nothing where the difficulty is low, and us an entry of the index for
+ * ever. So all peers together may add SIDE_HEADERS_MAX headers that come with no more work than our tip has
+ * (about 6 MB; the allowance is the process's, so that reconnecting or coming as many gains nothing). Stale
+ * branches and reorganisations of usual depth stay within it.
+ *
+ * Beyond it a chain must show first that it ends with more work than ours, while we keep almost nothing: its
+ * headers are read, their proofs of work checked and summed up, and of each full message only the hash of the
+ * last header is kept. When the sum exceeds our tip's, all is asked for again from the fork on, and a message
+ * is stored when it ends in the hash that was kept of it: hashes bind everything before them, so what is
+ * stored is what the work was shown for. A reorganisation of up to CHUNKS_MAX * 2,000 headers is followed in
+ * this way at the price of sending its headers twice; a peer that has less is told nothing and loses nothing.
+ * Bits are not checked against the retarget rules here: work is counted as claimed and proved, and the rules
+ * are applied when the headers are stored.
+ */
+#include "core/p2p/p2p_private.h"
+
+#define SIDE_HEADERS_MAX 20000u
+#define CHUNKS_MAX       2000u /* four million headers; 64 kB of hashes for a peer */
+
+struct presync {
+    const struct block_entry *base; /* known; the first message followed it */
+    struct hash256 last;            /* the next message has to follow this */
+    struct u256 work;               /* up to last */
+    struct buf ends;                /* hash of the last header of every message */
+    uint32_t last_count;            /* headers in the last of these messages; the others are full */
+    size_t stored;                  /* messages; counts once the work has been shown */
+    bool shown;
+};
+
+size_t presync_bytes(const struct peer *peer)
+{
+    return peer->presync ? sizeof *peer->presync + peer->presync->ends.capacity : 0;
+}
+
+size_t presync_bytes_max(void)
+{
+    return sizeof(struct presync) + CHUNKS_MAX * 64; /* a buffer grows by two */
+}
+
+void presync_forget(struct peer *peer)
+{
+    if (peer->presync) {
+        buf_free(&peer->presync->ends);
+        mem_free(peer->presync);
+        peer->presync = NULL;
+    }
+}
+
+bool presync_admits(struct p2p *p2p, const struct block_header *header, const struct hash256 *hash)
+{
+    const struct block_entry *prev = chain_find(p2p->chain, &header->prev_hash);
+    if (!prev || chain_find(p2p->chain, hash) ||
+        !pow_check(hash, header->bits, chain_parameters(p2p->chain)) || /* the chain says what is wrong */
+        u256_compare(u256_add(prev->work, pow_work(header->bits)), chain_tip(p2p->chain)->work) > 0) {
+        return true;
+    }
+    if (p2p->side_headers >= SIDE_HEADERS_MAX) {
+        return false;
+    }
+    p2p->side_headers++;
+    return true;
+}
+
+/* What a headers message holds, seen without keeping any of it. */
+struct survey {
+    const struct block_entry *fork; /* the last header that is known; NULL: its first does not connect */
+    struct hash256 first_prev, last;
+    struct u256 work; /* of what comes after fork */
+    uint32_t fresh;
+    bool good; /* each follows the one before and has its proof of work */
+};
+
+static struct survey survey(struct p2p *p2p, struct cursor c, size_t count)
+{
+    struct survey s = {.good = true};
+    for (size_t i = 0; i < count; i++) {
+        struct block_header header;
+        header_read(&header, &c);
+        cursor_compact_size(&c, 0);
+        if (i == 0) {
+            s.first_prev = s.last = header.prev_hash;
+            s.fork = chain_find(p2p->chain, &s.last);
+        }
+        s.good &= !c.failed && hash256_equal(&header.prev_hash, &s.last);
+        header_hash(&s.last, &header);
+        const struct block_entry *known = s.fresh ? NULL : chain_find(p2p->chain, &s.last);
+        if (known) {
+            s.fork = known;
+        } else {
+            s.good &= pow_check(&s.last, header.bits, chain_parameters(p2p->chain));
+            s.work = u256_add(s.work, pow_work(header.bits));
+            s.fresh++;
+        }
+    }
+    return s;
+}
+
+/* Notes one more message of a chain whose work is not shown yet, and asks for what comes next. */
+static void go_on(struct p2p *p2p, struct peer *peer, const struct survey *s, size_t count)
+{
+    struct presync *presync = peer->presync;
+    presync->last = s->last;
+    presync->work = u256_add(presync->work, s->work);
+    presync->last_count = (uint32_t)count;
+    buf_bytes(&presync->ends, s->last.b, 32);
+    if (u256_compare(presync->work, chain_tip(p2p->chain)->work) > 0) {
+        presync->shown = true;
+        presync->last = presync->base->hash;
+        sync_ask_headers(p2p, peer, presync->base);
+    } else if (count < HEADERS_MAX) { /* that was all */
+        presync_forget(peer);
+        peer->headers_answered = true;
+    } else if (presync->ends.len >= CHUNKS_MAX * 32u) {
+        peer_close(p2p, peer, LOG_WARN, "too many headers with little work");
+    } else {
+        sync_ask_headers_after(p2p, peer, &presync->last, presync->base);
+    }
+}
+
+/* Whether this message, whose headers follow each other, is the one that was seen. */
+static bool is_as_shown(struct presync *presync, struct cursor c, size_t count)
+{
+    const uint8_t *end = presync->ends.data + presync->stored * 32;
+    bool at_last = ++presync->stored * 32 == presync->ends.len;
+    size_t wanted = at_last ? presync->last_count : HEADERS_MAX;
+    struct block_header header = {0};
+    for (size_t i = 0; i < wanted && i < count; i++) {
+        header_read(&header, &c);
+        cursor_compact_size(&c, 0);
+    }
+    header_hash(&presync->last, &header);
+    return count >= wanted && memcmp(presync->last.b, end, 32) == 0;
+}
+
+bool presync_takes(struct p2p *p2p, struct peer *peer, struct cursor c, size_t count)
+{
+    struct survey s = survey(p2p, c, count);
+    struct presync *presync = peer->presync;
+    bool follows = presync && hash256_equal(&s.first_prev, &presync->last);
+    if (follows && presync->shown) {
+        bool same = s.good && is_as_shown(presync, c, count);
+        if (!same || presync->stored * 32 == presync->ends.len) {
+            presync_forget(peer);
+        }
+        if (!same) {
+            sync_ask_headers(p2p, peer, NULL); /* it follows another chain by now: from the beginning */
+        }
+        return !same;
+    }
+    if (!count || !s.good || (!follows && !s.fork) || (s.fork && s.fork->status & BLOCK_BAD)) {
+        return false; /* handle_headers says what is wrong with it */
+    }
+    if (!s.fork) {
+        go_on(p2p, peer, &s, count);
+        return true;
+    }
+    if (u256_compare(u256_add(s.fork->work, s.work), chain_tip(p2p->chain)->work) > 0) {
+        return false;
+    }
+    if (s.fresh <= SIDE_HEADERS_MAX - p2p->side_headers) {
+        p2p->side_headers += s.fresh;
+        return false;
+    }
+    if (!chain_find(p2p->chain, &s.first_prev)) {
+        return false; /* its first header is known and the one before is not: genesis */
+    }
+    presync_forget(peer);
+    peer->presync = mem_alloc(sizeof *peer->presync);
+    peer->presync->base = chain_find(p2p->chain, &s.first_prev);
+    peer->presync->work = s.fork->work;
+    go_on(p2p, peer, &s, count);
+    return true;
+}
