@@ -28,7 +28,9 @@ static void finish(struct admission *a, const struct error *error)
         log_debug(LOG_MEMPOOL, "transaction %s not taken: %s (%s)", hash256_text(text, &a->tx->txid),
                   error->word, error->text);
     }
-    if (!a->quiet) {
+    if (a->test) {
+        pool->events.tested(pool->events.context, a->tx, a->source, a->fee, error);
+    } else if (!a->quiet) {
         pool->events.result(pool->events.context, a->tx, a->source, error);
     }
     if (pool->current == a) {
@@ -219,6 +221,8 @@ static void scripts_checked(void *context, struct job *job)
         refuse_script(a, (uint32_t)failed);
     } else if (has_moved(a)) {
         start_over(a);
+    } else if (a->test) {
+        finish(a, NULL);
     } else {
         chain_scripts_passed(pool->chain, a->tx, a->script_flags);
         replace_conflicts(pool, a->tx);
@@ -307,16 +311,17 @@ void admit_after_reorganisation(struct mempool *pool, size_t waiting)
     work(pool);
 }
 
-void admit_queue(struct mempool *pool, struct tx *tx, uint64_t source, bool quiet)
+void admit_queue(struct mempool *pool, struct tx *tx, uint64_t source, enum admit_how how)
 {
     struct admission *a = mem_alloc(sizeof *a);
     a->pool = pool;
     a->tx = tx_ref(tx);
     a->source = source;
-    a->quiet = quiet;
+    a->quiet = how == ADMIT_QUIET;
+    a->test = how == ADMIT_TEST;
     list_append(&pool->queue, &a->link);
     pool->queued++;
-    if (!quiet && pool->queued > pool->config.pending_max) {
+    if (!a->quiet && pool->queued > pool->config.pending_max) {
         finish_with(a, ERROR_BUSY, "busy", "too many transactions wait to be checked");
     } else {
         work(pool);

@@ -58,7 +58,13 @@ bool mempool_idle(const struct mempool *pool)
 void mempool_submit(struct mempool *pool, struct tx *tx, uint64_t source, struct moment now)
 {
     pool->now = now;
-    admit_queue(pool, tx, source, false);
+    admit_queue(pool, tx, source, ADMIT);
+}
+
+void mempool_test(struct mempool *pool, struct tx *tx, uint64_t source, struct moment now)
+{
+    pool->now = now;
+    admit_queue(pool, tx, source, ADMIT_TEST);
 }
 
 void mempool_block_connected(struct mempool *pool, const struct block_entry *entry, const struct block *block)
@@ -126,12 +132,12 @@ void mempool_settled(struct mempool *pool, struct moment now)
     {
         struct returned_tx *returned = CONTAINER_OF(at, struct returned_tx, link);
         list_remove(at);
-        admit_queue(pool, returned->tx, 0, true);
+        admit_queue(pool, returned->tx, 0, ADMIT_QUIET);
         tx_unref(returned->tx);
         mem_free(returned);
     }
     for (size_t i = 0; i < count; i++) {
-        admit_queue(pool, txs[i], 0, true);
+        admit_queue(pool, txs[i], 0, ADMIT_QUIET);
         tx_unref(txs[i]);
     }
     mem_free(txs);

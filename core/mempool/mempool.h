@@ -29,6 +29,9 @@ struct mempool_events {
      * ERROR_DUPLICATE). ERROR_MISSING "bad-txns-inputs-missingorspent"/"missing-inputs": an input is unknown.
      */
     void (*result)(void *context, struct tx *tx, uint64_t source, const struct error *error);
+    /* The answer to mempool_test, exactly once each; the fee means something only where error is NULL. */
+    void (*tested)(void *context, struct tx *tx, uint64_t source, struct amount fee,
+                   const struct error *error);
     void (*added)(void *context, const struct mempool_entry *entry);
     void (*removed)(void *context, const struct tx *tx,
                     const char *reason); /* "block", "conflict", "expiry", "sizelimit", "reorg", "replaced" */
@@ -56,6 +59,9 @@ bool mempool_idle(const struct mempool *pool);
  * waiting for an admission that is under way (its parent or a conflict) is queued behind it. source is handed
  * back. */
 void mempool_submit(struct mempool *pool, struct tx *tx, uint64_t source, struct moment now);
+/* Judges tx as mempool_submit would at this moment, scripts and all, and leaves the pool as it is. The tested
+ * event follows, possibly from inside this call. */
+void mempool_test(struct mempool *pool, struct tx *tx, uint64_t source, struct moment now);
 /* To be called from the chain's events, in order. Disconnected transactions come back after mempool_settled.
  */
 void mempool_block_connected(struct mempool *pool, const struct block_entry *entry,
@@ -72,6 +78,10 @@ const struct mempool_entry *mempool_find_wtxid(const struct mempool *pool, const
 /* The pool transaction that spends an outpoint, or NULL. */
 const struct mempool_entry *mempool_spender(const struct mempool *pool, const struct outpoint *outpoint);
 size_t mempool_count(const struct mempool *pool);
+/* All unconfirmed ancestors (up) or descendants of an entry, itself excluded, each once, in no particular
+ * order. The caller frees the list with mem_free; the entries are borrowed. */
+const struct mempool_entry **mempool_relatives(const struct mempool *pool, const struct mempool_entry *entry,
+                                               bool up, size_t *count);
 /* Iterates in no particular order; start with *position = 0; false at the end. */
 bool mempool_next(const struct mempool *pool, size_t *position, const struct mempool_entry **entry);
 /* Best ancestor fee rate first, parents before children, within weight and sigop room: what a block should

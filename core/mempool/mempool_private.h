@@ -10,6 +10,7 @@ struct admission { /* one transaction on its way in */
     struct tx *tx;
     uint64_t source;
     bool quiet; /* comes back after a reorganisation: nobody waits for the answer */
+    bool test;  /* only to be judged */
     struct coins_view *view;
     struct coin *spent;
     const struct block_entry *tip; /* that it was judged on */
@@ -55,7 +56,8 @@ int64_t pool_min_fee(const struct mempool *pool);
 void pool_trim(struct mempool *pool);
 
 /* admit.c */
-void admit_queue(struct mempool *pool, struct tx *tx, uint64_t source, bool quiet);
+enum admit_how { ADMIT, ADMIT_QUIET, ADMIT_TEST };
+void admit_queue(struct mempool *pool, struct tx *tx, uint64_t source, enum admit_how how);
 /* The first `waiting` of the queue go behind what a reorganisation returned: they may spend it. */
 void admit_after_reorganisation(struct mempool *pool, size_t waiting);
 void admit_free_all(struct mempool *pool);

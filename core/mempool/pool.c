@@ -217,6 +217,13 @@ void pool_trim(struct mempool *pool)
     }
 }
 
+const struct mempool_entry **mempool_relatives(const struct mempool *const_pool,
+                                               const struct mempool_entry *entry, bool up, size_t *count)
+{
+    struct mempool *pool = (struct mempool *)(uintptr_t)const_pool; /* walks leave marks */
+    return (const struct mempool_entry **)pool_walk(pool, pool_find(pool, &entry->tx->txid), up, count);
+}
+
 bool mempool_next(const struct mempool *pool, size_t *position, const struct mempool_entry **entry)
 {
     void *value;

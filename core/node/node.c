@@ -186,6 +186,13 @@ static void on_tx_result(void *context, struct tx *tx, uint64_t source, const st
     }
 }
 
+static void on_tx_tested(void *context, struct tx *tx, uint64_t source, struct amount fee,
+                         const struct error *error)
+{
+    (void)tx;
+    rpc_tx_tested(context, source, fee, error);
+}
+
 static void on_tx_added(void *context, const struct mempool_entry *entry)
 {
     struct node *node = context;
@@ -230,7 +237,7 @@ static bool open_rooms(struct node *node, const struct store_reader *reader, str
         .require_standard = config->params->kind != CHAIN_CLUSTER && config->params->kind != CHAIN_REGTEST,
         .rng = &node->rng,
     };
-    const struct mempool_events pool_events = {node, on_tx_result, on_tx_added, on_tx_removed};
+    const struct mempool_events pool_events = {node, on_tx_result, on_tx_tested, on_tx_added, on_tx_removed};
     node->mempool = mempool_new(&pool_config, node->chain, node_submit, node, &pool_events);
     const struct p2p_config p2p_config = {config->user_agent, config->version_text, config->inbound_max,
                                           config->discover, &node->rng};

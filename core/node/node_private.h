@@ -103,6 +103,7 @@ void rpc_stopping(struct node *node); /* answers whoever still waits */
 void rpc_block_result(struct node *node, const struct hash256 *hash, uint64_t source, bool connected,
                       const struct error *error);
 void rpc_tx_result(struct node *node, struct tx *tx, uint64_t source, const struct error *error);
+void rpc_tx_tested(struct node *node, uint64_t source, struct amount fee, const struct error *error);
 void rpc_settled(struct node *node); /* the tip is on disk */
 /* The tip has moved, time has passed, somebody has left: whoever waits for a block (rpc_wait.c) may be
  * answered; all: everybody is. The next moment when time alone does it. */

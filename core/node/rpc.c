@@ -26,6 +26,10 @@ const struct rpc_method rpc_methods[] = {
      "The soft forks and since when they hold, at a block (default: the best)."},
     {"Blockchain", "getdifficulty", "", rpc_getdifficulty,
      "The difficulty of the best block, as a multiple of Bitcoin's easiest."},
+    {"Blockchain", "getmempoolancestors", "txid:text verbose:bool?", rpc_getmempoolancestors,
+     "The unconfirmed transactions that one of the mempool builds on."},
+    {"Blockchain", "getmempooldescendants", "txid:text verbose:bool?", rpc_getmempooldescendants,
+     "The transactions of the mempool that build on one of it."},
     {"Blockchain", "getmempoolentry", "txid:text", rpc_getmempoolentry, "One transaction of the mempool."},
     {"Blockchain", "getmempoolinfo", "", rpc_getmempoolinfo, "The state of the mempool."},
     {"Blockchain", "getrawmempool", "verbose:bool? mempool_sequence:bool?", rpc_getrawmempool,
@@ -89,6 +93,8 @@ const struct rpc_method rpc_methods[] = {
      rpc_getrawtransaction, "A transaction of mempool or chain."},
     {"Rawtransactions", "sendrawtransaction", "hexstring:text maxfeerate:any? maxburnamount:any?",
      rpc_sendrawtransaction, "Takes a transaction into the mempool and relays it."},
+    {"Rawtransactions", "testmempoolaccept", "rawtxs:any maxfeerate:any?", rpc_testmempoolaccept,
+     "Whether the mempool would take each of these transactions, which stays as it is."},
     {"Util", "estimatesmartfee", "conf_target:number estimate_mode:text?", rpc_estimatesmartfee,
      "The fee rate per kvB with which a transaction is mined within so many blocks, from what waits in the "
      "mempool."},
@@ -160,6 +166,7 @@ static void call_end(struct rpc_call *call, int code, const char *message)
     json_decref(call->params);
     json_decref(call->id);
     buf_free(&call->out);
+    tx_unref(call->tx);
     mem_free(call);
     if (--batch->left == 0) {
         batch_done(node, batch);

@@ -23,6 +23,8 @@ struct rpc_call {
     enum rpc_wait { WAIT_NOTHING, WAIT_OTHER_TIP, WAIT_THIS_TIP, WAIT_HEIGHT } waits_for; /* rpc_wait.c */
     int64_t wait_until_us, began_us;
     uint32_t number;
+    int64_t fee_rate_sat; /* per kvB, at most; 0: no limit */
+    struct tx *tx;        /* to be sent; one reference or NULL */
     bool flag;
 };
 
@@ -75,6 +77,12 @@ void put_raw(struct buf *out, const char *key, struct span json);
 /* rpc_tx.c */
 void put_tx(struct buf *out, const struct node *node, const struct tx *tx); /* the members, without braces */
 void put_script(struct buf *out, const char *key, const struct node *node, struct span script);
+struct tx *tx_from_hex(const char *hex); /* one reference; NULL: not a transaction */
+/* The first argument as a transaction; NULL after the call was failed with these words. */
+struct tx *arg_tx(struct rpc_call *call, const char *failure);
+
+/* rpc_raw.c: an amount in bitcoins, a number or a string with at most 8 decimals. */
+bool amount_from_json(const json_t *value, int64_t *sat);
 
 #define RPC_HANDLER(name) void rpc_##name(struct rpc_call *call)
 RPC_HANDLER(getblockchaininfo);
@@ -92,6 +100,9 @@ RPC_HANDLER(reconsiderblock);
 RPC_HANDLER(getmempoolinfo);
 RPC_HANDLER(getrawmempool);
 RPC_HANDLER(getmempoolentry);
+RPC_HANDLER(getmempoolancestors);
+RPC_HANDLER(getmempooldescendants);
+RPC_HANDLER(testmempoolaccept);
 RPC_HANDLER(getrawtransaction);
 RPC_HANDLER(sendrawtransaction);
 RPC_HANDLER(decoderawtransaction);

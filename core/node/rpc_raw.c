@@ -9,7 +9,7 @@
 #define DATA_MAX         SCRIPT_BYTES_MAX
 
 /* An amount as JSON has it, a number or a string with at most 8 decimals, read from its text: exactly. */
-static bool read_amount(const json_t *value, int64_t *sat)
+bool amount_from_json(const json_t *value, int64_t *sat)
 {
     char text[64];
     if (json_is_string(value)) {
@@ -86,7 +86,7 @@ static bool read_output(struct rpc_call *call, const char *key, const json_t *va
         rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY, "Invalid Bitcoin address: %.100s", key);
         return false;
     }
-    if (!read_amount(value, sat)) {
+    if (!amount_from_json(value, sat)) {
         rpc_fail(call, RPC_TYPE_ERROR, "Invalid amount");
         return false;
     }

@@ -1,4 +1,4 @@
-/* RPC methods about transactions, scripts, addresses and the mempool. */
+/* RPC methods about transactions, scripts and addresses. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -73,16 +73,21 @@ void put_tx(struct buf *out, const struct node *node, const struct tx *tx)
     put_close(out, '[');
 }
 
-/* A transaction from a hex argument; NULL after the call was failed. */
-static struct tx *arg_tx(struct rpc_call *call, const char *failure)
+struct tx *tx_from_hex(const char *hex)
+{
+    struct buf raw = {0};
+    struct tx *tx = hex_decode_buf(&raw, hex, BLOCK_SERIALIZED_MAX) ? tx_parse(buf_span(&raw), NULL) : NULL;
+    buf_free(&raw);
+    return tx;
+}
+
+struct tx *arg_tx(struct rpc_call *call, const char *failure)
 {
     const char *hex = "";
-    struct buf raw = {0};
     if (!arg_text(call, 0, &hex)) {
         return NULL;
     }
-    struct tx *tx = hex_decode_buf(&raw, hex, BLOCK_SERIALIZED_MAX) ? tx_parse(buf_span(&raw), NULL) : NULL;
-    buf_free(&raw);
+    struct tx *tx = tx_from_hex(hex);
     if (!tx) {
         rpc_fail(call, RPC_DESERIALIZATION_ERROR, "%s", failure);
     }
@@ -206,169 +211,6 @@ RPC_HANDLER(getrawtransaction)
     } else {
         chain_read_tx(node->chain, &call->hash, tx_is_read, call);
     }
-}
-
-/* ---- sendrawtransaction
- * ------------------------------------------------------------------------------------------ */
-
-RPC_HANDLER(sendrawtransaction)
-{
-    struct node *node = call->node;
-    struct tx *tx = arg_tx(call, "TX decode failed. Make sure the tx has at least one input.");
-    if (!tx) {
-        return;
-    }
-    call->hash = tx->txid;
-    call->source = ++node->rpc->next_source;
-    mempool_submit(node->mempool, tx, call->source, node->now);
-    tx_unref(tx);
-}
-
-static struct rpc_call *call_of_source(struct node *node, uint64_t source)
-{
-    LIST_EACH(at, &node->rpc->calls)
-    {
-        struct rpc_call *call = CONTAINER_OF(at, struct rpc_call, link);
-        if (call->source == source) {
-            return call;
-        }
-    }
-    return NULL;
-}
-
-void rpc_tx_result(struct node *node, struct tx *tx, uint64_t source, const struct error *error)
-{
-    struct rpc_call *call = call_of_source(node, source);
-    if (!call) {
-        return;
-    }
-    if (!error || (error->kind == ERROR_DUPLICATE && mempool_find_wtxid(node->mempool, &tx->wtxid))) {
-        put_hash(&call->out, NULL, &tx->txid);
-        rpc_ok(call);
-    } else if (error->kind == ERROR_MISSING) {
-        rpc_fail(call, RPC_VERIFY_ERROR, "bad-txns-inputs-missingorspent");
-    } else {
-        rpc_fail(call, RPC_VERIFY_REJECTED, "%s%s%s", error->word,
-                 *error->text && error->kind == ERROR_POLICY ? ", " : "",
-                 error->kind == ERROR_POLICY ? error->text : "");
-    }
-}
-
-/* ---- Mempool
- * ---------------------------------------------------------------------------------------------------------
- */
-
-RPC_HANDLER(getmempoolinfo)
-{
-    struct mempool_info info;
-    struct buf *out = &call->out;
-    mempool_info(call->node->mempool, &info);
-    put_open(out, NULL, '{');
-    put_yes(out, "loaded", true);
-    put_int(out, "size", (int64_t)info.count);
-    put_int(out, "bytes", (int64_t)info.vsize_total);
-    put_int(out, "usage", (int64_t)info.bytes_used);
-    put_amount(out, "total_fee", info.fee_total_sat);
-    put_int(out, "maxmempool", (int64_t)info.bytes_max);
-    put_amount(out, "mempoolminfee", info.min_fee_per_kvb_sat);
-    put_amount(out, "minrelaytxfee", 1000);
-    put_amount(out, "incrementalrelayfee", 1000);
-    put_int(out, "unbroadcastcount", 0);
-    put_yes(out, "fullrbf", false);
-    put_close(out, '{');
-    rpc_ok(call);
-}
-
-static void put_mempool_entry(struct buf *out, const char *key, const struct node *node,
-                              const struct mempool_entry *e)
-{
-    put_open(out, key, '{');
-    put_int(out, "vsize", e->vsize);
-    put_int(out, "weight", e->weight);
-    put_int(out, "size", (int64_t)e->tx->raw.len);
-    put_int(out, "inputcount", e->tx->input_count);
-    put_int(out, "outputcount", e->tx->output_count);
-    int64_t paid = 0;
-    for (uint32_t i = 0; i < e->tx->output_count; i++) {
-        paid += e->tx->outputs[i].value.sat;
-    }
-    put_amount(out, "outputvalue", paid);
-    put_int(out, "time", e->added_unix_s);
-    put_int(out, "height", e->added_height);
-    put_int(out, "descendantcount", e->descendant_count);
-    put_int(out, "descendantsize", (int64_t)e->descendant_vsize);
-    put_int(out, "ancestorcount", e->ancestor_count);
-    put_int(out, "ancestorsize", (int64_t)e->ancestor_vsize);
-    put_hash(out, "wtxid", &e->tx->wtxid);
-    put_open(out, "fees", '{');
-    put_amount(out, "base", e->fee.sat);
-    put_amount(out, "modified", e->fee.sat);
-    put_amount(out, "ancestor", e->ancestor_fee_sat);
-    put_amount(out, "descendant", e->descendant_fee_sat);
-    put_close(out, '{');
-    put_open(out, "depends", '[');
-    for (uint32_t i = 0; i < e->tx->input_count; i++) {
-        if (mempool_find(node->mempool, &e->tx->inputs[i].prevout.txid)) {
-            put_hash(out, NULL, &e->tx->inputs[i].prevout.txid);
-        }
-    }
-    put_close(out, '[');
-    put_open(out, "spentby", '[');
-    for (uint32_t i = 0; i < e->tx->output_count; i++) {
-        const struct mempool_entry *child =
-            mempool_spender(node->mempool, &(struct outpoint){e->tx->txid, i});
-        if (child) {
-            put_hash(out, NULL, &child->tx->txid);
-        }
-    }
-    put_close(out, '[');
-    put_close(out, '{');
-}
-
-RPC_HANDLER(getmempoolentry)
-{
-    struct hash256 txid;
-    if (!arg_hash(call, 0, "txid", &txid)) {
-        return;
-    }
-    const struct mempool_entry *entry = mempool_find(call->node->mempool, &txid);
-    if (!entry) {
-        rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY, "Transaction not in mempool");
-        return;
-    }
-    put_mempool_entry(&call->out, NULL, call->node, entry);
-    rpc_ok(call);
-}
-
-RPC_HANDLER(getrawmempool)
-{
-    bool verbose = false, sequence = false;
-    if (!arg_bool(call, 0, &verbose) || !arg_bool(call, 1, &sequence)) {
-        return;
-    }
-    struct mempool_info info;
-    struct buf *out = &call->out;
-    const struct mempool_entry *entry;
-    char bracket = verbose ? '{' : '[';
-    mempool_info(call->node->mempool, &info);
-    if (sequence && !verbose) {
-        put_open(out, NULL, '{');
-    }
-    put_open(out, sequence && !verbose ? "txids" : NULL, bracket);
-    for (size_t at = 0; mempool_next(call->node->mempool, &at, &entry);) {
-        char text[HASH256_TEXT];
-        if (verbose) {
-            put_mempool_entry(out, hash256_text(text, &entry->tx->txid), call->node, entry);
-        } else {
-            put_hash(out, NULL, &entry->tx->txid);
-        }
-    }
-    put_close(out, bracket);
-    if (sequence && !verbose) {
-        put_int(out, "mempool_sequence", (int64_t)info.sequence);
-        put_close(out, '{');
-    }
-    rpc_ok(call);
 }
 
 /* ---- Addresses

@@ -156,6 +156,48 @@ static json_int_t number(const json_t *object, const char *name)
     return json_integer_value(value);
 }
 
+/* The first output of the coinbase at a height. */
+static void coinbase_of(unsigned height, struct outpoint *out)
+{
+    char arguments[100];
+    snprintf(arguments, sizeof arguments, "[%u]", height);
+    snprintf(arguments, sizeof arguments, "[\"%s\"]", json_string_value(ask("getblockhash", arguments)));
+    json_t *txs = json_object_get(ask("getblock", arguments), "tx");
+    cr_assert(hash256_parse(&out->txid, json_string_value(json_array_get(txs, 0))));
+    out->index = 0;
+}
+
+/* Moves a coin of ours to ourselves, less the fee; the hex is good until the next call. */
+static const char *payment(struct outpoint from, int64_t sat, int64_t fee_sat, struct hash256 *txid)
+{
+    static char hex[1000];
+    struct error error = {0};
+    const struct coin coin = {.value = {sat}, .script = buf_span(&script)};
+    const struct tx_output output = {.value = {sat - fee_sat}, .script = buf_span(&script)};
+    struct tx *tx = wallet_sign(&key, &from, &coin, 1, &output, 1, 0, &error);
+    cr_assert(tx && tx->raw.len * 2 < sizeof hex, "%s", error.text);
+    hex_encode(hex, tx->raw.data, tx->raw.len);
+    hex[tx->raw.len * 2] = 0;
+    *txid = tx->txid;
+    tx_unref(tx);
+    return hex;
+}
+
+/* method(["text" rest]) */
+static json_t *ask_about(const char *method, const char *text, const char *rest)
+{
+    struct buf arguments = {0};
+    buf_printf(&arguments, "[\"%s\"%s]%c", text, rest, 0);
+    json_t *result = ask(method, (const char *)arguments.data);
+    buf_free(&arguments);
+    return result;
+}
+
+static int last_code(void)
+{
+    return (int)json_integer_value(json_object_get(json_object_get(reply, "error"), "code"));
+}
+
 Test(rpc, requests_and_batches)
 {
     cr_assert_eq(json_integer_value(ask("getblockcount", "[]")), 0);
@@ -281,4 +323,63 @@ Test(rpc, the_node_itself)
     cr_assert_eq(json_array_size(ask("getaddednodeinfo", "[]")), 0);
     cr_assert_eq(code_of("getaddednodeinfo", "[\"n1\"]"), RPC_CLIENT_NODE_NOT_ADDED);
     cr_assert(json_is_null(ask("ping", "[]")));
+}
+
+Test(rpc, ways_into_the_mempool)
+{
+    struct outpoint coin;
+    struct hash256 txid;
+    struct buf list = {0};
+    mine(101);
+    coinbase_of(1, &coin);
+    const char *hex = payment(coin, 50 * COIN_SAT, 1000, &txid);
+    buf_printf(&list, "[[\"%s\"]]%c", hex, 0);
+    json_t *tested = json_array_get(ask("testmempoolaccept", (const char *)list.data), 0);
+    cr_assert(json_is_true(json_object_get(tested, "allowed")));
+    cr_assert_float_eq(json_real_value(json_object_get(json_object_get(tested, "fees"), "base")), 0.00001,
+                       1e-12);
+    cr_assert_eq(number(ask("getmempoolinfo", "[]"), "size"), 0, "a test took it in");
+    cr_assert(ask_about("sendrawtransaction", hex, "") && !last_code());
+    tested = json_array_get(ask("testmempoolaccept", (const char *)list.data), 0);
+    cr_assert_str_eq(json_string_value(json_object_get(tested, "reject-reason")), "txn-already-in-mempool");
+    buf_free(&list);
+    coinbase_of(3, &coin);
+    hex = payment(coin, 50 * COIN_SAT, COIN_SAT, &txid);
+    ask_about("sendrawtransaction", hex, "");
+    cr_assert_eq(last_code(), RPC_VERIFY_REJECTED, "a coinbase that is not mature");
+    mine(1);
+    coinbase_of(2, &coin);
+    hex = payment(coin, 50 * COIN_SAT, COIN_SAT, &txid);
+    ask_about("sendrawtransaction", hex, "");
+    cr_assert_eq(last_code(), RPC_VERIFY_ERROR);
+    cr_assert_str_eq(words(), "Fee exceeds maximum configured by user (e.g. -maxtxfee, maxfeerate)");
+    ask_about("sendrawtransaction", hex, ",0");
+    cr_assert_eq(last_code(), 0);
+    cr_assert_eq(code_of("testmempoolaccept", "[[]]"), RPC_INVALID_PARAMETER);
+    cr_assert_eq(code_of("testmempoolaccept", "[[\"00\"]]"), RPC_DESERIALIZATION_ERROR);
+    cr_assert_eq(code_of("testmempoolaccept", "[[\"00\"],1]"), RPC_INVALID_PARAMETER);
+}
+
+Test(rpc, families_in_the_mempool)
+{
+    struct outpoint coin;
+    struct hash256 ids[3];
+    char texts[3][HASH256_TEXT];
+    mine(101);
+    coinbase_of(1, &coin);
+    for (int i = 0; i < 3; i++) {
+        const char *hex = payment(coin, 50 * COIN_SAT - 1000 * i, 1000, &ids[i]);
+        cr_assert(ask_about("sendrawtransaction", hex, "") && !last_code());
+        hash256_text(texts[i], &ids[i]);
+        coin = (struct outpoint){ids[i], 0};
+    }
+    cr_assert_eq(json_array_size(ask_about("getmempoolancestors", texts[2], "")), 2);
+    cr_assert_eq(json_array_size(ask_about("getmempooldescendants", texts[0], "")), 2);
+    json_t *child = json_object_get(ask_about("getmempooldescendants", texts[1], ",true"), texts[2]);
+    cr_assert_eq(number(child, "ancestorcount"), 3);
+    cr_assert_str_eq(json_string_value(json_array_get(json_object_get(child, "depends"), 0)), texts[1]);
+    ask_about("getmempoolancestors", "00", "");
+    cr_assert_eq(last_code(), RPC_INVALID_PARAMETER);
+    cr_assert_eq(code_of("getrawmempool", "[true,true]"), RPC_INVALID_PARAMETER);
+    cr_assert_eq(json_array_size(json_object_get(ask("getrawmempool", "[false,true]"), "txids")), 3);
 }

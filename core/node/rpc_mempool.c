@@ -1,0 +1,424 @@
+/* RPC methods about the mempool: what is in it, and ways into it. */
+#include <stdio.h>
+
+#include "core/node/rpc_private.h"
+
+#define FEE_RATE_MAX_SAT (COIN_SAT / 10) /* per kvB, where the call does not say: as Core */
+#define TESTED_MAX       25u
+#define SEQUENCE_SIGNALS 0xfffffffdu /* BIP125: this and below */
+
+/* ---- Ways in
+ * --------------------------------------------------------------------------------------------------------
+ */
+
+/* The fee rate per kvB above which a person has surely slipped; 0: no such limit. */
+static bool arg_fee_rate(struct rpc_call *call, size_t index, int64_t *per_kvb_sat)
+{
+    const json_t *value = arg_any(call, index);
+    *per_kvb_sat = FEE_RATE_MAX_SAT;
+    if (value && !amount_from_json(value, per_kvb_sat)) {
+        rpc_fail(call, RPC_TYPE_ERROR, "Invalid amount");
+        return false;
+    }
+    if (*per_kvb_sat >= COIN_SAT) {
+        rpc_fail(call, RPC_INVALID_PARAMETER, "Fee rates larger than or equal to 1BTC/kvB are not accepted");
+        return false;
+    }
+    return true;
+}
+
+static bool fee_too_high(struct amount fee, uint32_t vsize, int64_t per_kvb_sat)
+{
+    return per_kvb_sat && fee.sat > (per_kvb_sat * (int64_t)vsize + 999) / 1000;
+}
+
+static int64_t burned_at_most(const struct tx *tx)
+{
+    int64_t most = -1;
+    for (uint32_t i = 0; i < tx->output_count; i++) {
+        if (script_unspendable(tx->outputs[i].script)) {
+            most = MAX(most, tx->outputs[i].value.sat);
+        }
+    }
+    return most;
+}
+
+/* First judged, for its fee; then, when that is not too high, taken in. */
+RPC_HANDLER(sendrawtransaction)
+{
+    struct node *node = call->node;
+    const json_t *burn = arg_any(call, 2);
+    int64_t burn_sat = 0;
+    if (burn && !amount_from_json(burn, &burn_sat)) {
+        rpc_fail(call, RPC_TYPE_ERROR, "Invalid amount");
+        return;
+    }
+    struct tx *tx = arg_tx(call, "TX decode failed. Make sure the tx has at least one input.");
+    if (!tx) {
+        return;
+    }
+    call->tx = tx;
+    if (burned_at_most(tx) > burn_sat) {
+        rpc_fail(call, RPC_VERIFY_ERROR,
+                 "Unspendable output exceeds maximum configured by user (maxburnamount)");
+        return;
+    }
+    if (!arg_fee_rate(call, 1, &call->fee_rate_sat)) {
+        return;
+    }
+    call->source = ++node->rpc->next_source;
+    if (call->fee_rate_sat) {
+        mempool_test(node->mempool, tx, call->source, node->now);
+    } else {
+        mempool_submit(node->mempool, tx, call->source, node->now);
+    }
+}
+
+static struct rpc_call *call_of_source(struct node *node, uint64_t source)
+{
+    LIST_EACH(at, &node->rpc->calls)
+    {
+        struct rpc_call *call = CONTAINER_OF(at, struct rpc_call, link);
+        if (call->source == source) {
+            return call;
+        }
+    }
+    return NULL;
+}
+
+static void sent(struct rpc_call *call, const struct error *error)
+{
+    const struct tx *tx = call->tx;
+    if (!error || (error->kind == ERROR_DUPLICATE && mempool_find_wtxid(call->node->mempool, &tx->wtxid))) {
+        put_hash(&call->out, NULL, &tx->txid);
+        rpc_ok(call);
+    } else if (error->kind == ERROR_MISSING) {
+        rpc_fail(call, RPC_VERIFY_ERROR, "bad-txns-inputs-missingorspent");
+    } else {
+        rpc_fail(call, RPC_VERIFY_REJECTED, "%s%s%s", error->word,
+                 *error->text && error->kind == ERROR_POLICY ? ", " : "",
+                 error->kind == ERROR_POLICY ? error->text : "");
+    }
+}
+
+void rpc_tx_result(struct node *node, struct tx *tx, uint64_t source, const struct error *error)
+{
+    (void)tx;
+    struct rpc_call *call = call_of_source(node, source);
+    if (call) {
+        sent(call, error);
+    }
+}
+
+/* ---- testmempoolaccept: one transaction after the other, each against the mempool as it is
+ * ------------------------------------------------------------------------------------------------------ */
+
+static struct tx *tested_tx(const struct rpc_call *call, size_t index)
+{
+    const char *hex = json_string_value(json_array_get(json_array_get(call->params, 0), index));
+    return hex ? tx_from_hex(hex) : NULL;
+}
+
+static void test_next(struct rpc_call *call)
+{
+    struct node *node = call->node;
+    tx_unref(call->tx);
+    call->tx = tested_tx(call, call->number);
+    if (call->tx) {
+        call->source = ++node->rpc->next_source;
+        mempool_test(node->mempool, call->tx, call->source, node->now);
+    } else {
+        put_close(&call->out, '[');
+        rpc_ok(call);
+    }
+}
+
+RPC_HANDLER(testmempoolaccept)
+{
+    const json_t *txs = arg_any(call, 0), *item;
+    size_t i;
+    if (!json_is_array(txs)) {
+        rpc_fail(call, RPC_TYPE_ERROR, "JSON value is not of expected type array");
+        return;
+    }
+    if (!json_array_size(txs) || json_array_size(txs) > TESTED_MAX) {
+        rpc_fail(call, RPC_INVALID_PARAMETER, "Array must contain between 1 and %u transactions.",
+                 TESTED_MAX);
+        return;
+    }
+    if (!arg_fee_rate(call, 1, &call->fee_rate_sat)) {
+        return;
+    }
+    json_array_foreach(txs, i, item)
+    {
+        struct tx *tx = tested_tx(call, i);
+        if (!tx) {
+            rpc_fail(call, RPC_DESERIALIZATION_ERROR,
+                     "TX decode failed: %.64s Make sure the tx has at least one input.",
+                     json_is_string(item) ? json_string_value(item) : "");
+            return;
+        }
+        tx_unref(tx);
+    }
+    call->flag = true; /* a test, and no more */
+    put_open(&call->out, NULL, '[');
+    test_next(call);
+}
+
+static void put_tested(struct rpc_call *call, struct amount fee, const struct error *error)
+{
+    struct buf *out = &call->out;
+    const struct tx *tx = call->tx;
+    bool too_high = !error && fee_too_high(fee, tx_vsize(tx), call->fee_rate_sat);
+    put_open(out, NULL, '{');
+    put_hash(out, "txid", &tx->txid);
+    put_hash(out, "wtxid", &tx->wtxid);
+    put_yes(out, "allowed", !error && !too_high);
+    if (error || too_high) {
+        put_text(out, "reject-reason",
+                 too_high                       ? "max-fee-exceeded"
+                 : error->kind == ERROR_MISSING ? "missing-inputs"
+                                                : error->word);
+    } else {
+        put_int(out, "vsize", tx_vsize(tx));
+        put_open(out, "fees", '{');
+        put_amount(out, "base", fee.sat);
+        put_amount(out, "effective-feerate", fee.sat * 1000 / (int64_t)tx_vsize(tx));
+        put_open(out, "effective-includes", '[');
+        put_hash(out, NULL, &tx->wtxid);
+        put_close(out, '[');
+        put_close(out, '{');
+    }
+    put_close(out, '{');
+}
+
+void rpc_tx_tested(struct node *node, uint64_t source, struct amount fee, const struct error *error)
+{
+    struct rpc_call *call = call_of_source(node, source);
+    if (!call) {
+        return;
+    }
+    if (call->flag) {
+        put_tested(call, fee, error);
+        call->number++;
+        test_next(call);
+    } else if (error) {
+        sent(call, error);
+    } else if (fee_too_high(fee, tx_vsize(call->tx), call->fee_rate_sat)) {
+        rpc_fail(call, RPC_VERIFY_ERROR,
+                 "Fee exceeds maximum configured by user (e.g. -maxtxfee, maxfeerate)");
+    } else {
+        mempool_submit(node->mempool, call->tx, source, node->now);
+    }
+}
+
+/* ---- What is in it
+ * -------------------------------------------------------------------------------------------------- */
+
+RPC_HANDLER(getmempoolinfo)
+{
+    struct mempool_info info;
+    struct buf *out = &call->out;
+    mempool_info(call->node->mempool, &info);
+    put_open(out, NULL, '{');
+    put_yes(out, "loaded", true);
+    put_int(out, "size", (int64_t)info.count);
+    put_int(out, "bytes", (int64_t)info.vsize_total);
+    put_int(out, "usage", (int64_t)info.bytes_used);
+    put_amount(out, "total_fee", info.fee_total_sat);
+    put_int(out, "maxmempool", (int64_t)info.bytes_max);
+    put_amount(out, "mempoolminfee", info.min_fee_per_kvb_sat);
+    put_amount(out, "minrelaytxfee", 1000);
+    put_amount(out, "incrementalrelayfee", 1000);
+    put_int(out, "unbroadcastcount", 0);
+    put_yes(out, "fullrbf", false);
+    put_close(out, '{');
+    rpc_ok(call);
+}
+
+/* Whether an earlier input spends the same transaction. */
+static bool spent_before(const struct tx *tx, uint32_t index)
+{
+    for (uint32_t i = 0; i < index; i++) {
+        if (hash256_equal(&tx->inputs[i].prevout.txid, &tx->inputs[index].prevout.txid)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void put_children(struct buf *out, const struct mempool *pool, const struct mempool_entry *e)
+{
+    put_open(out, "spentby", '[');
+    for (uint32_t i = 0; i < e->tx->output_count; i++) {
+        const struct mempool_entry *child = mempool_spender(pool, &(struct outpoint){e->tx->txid, i});
+        bool shown = !child;
+        for (uint32_t k = 0; k < i && !shown; k++) {
+            shown = child == mempool_spender(pool, &(struct outpoint){e->tx->txid, k});
+        }
+        if (!shown) {
+            put_hash(out, NULL, &child->tx->txid);
+        }
+    }
+    put_close(out, '[');
+}
+
+static bool signals(const struct tx *tx)
+{
+    for (uint32_t i = 0; i < tx->input_count; i++) {
+        if (tx->inputs[i].sequence <= SEQUENCE_SIGNALS) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* BIP125: it says so itself, or one of its unconfirmed ancestors does. */
+static bool replaceable(const struct mempool *pool, const struct mempool_entry *e)
+{
+    bool found = signals(e->tx);
+    if (!found && e->ancestor_count > 1) {
+        size_t count;
+        const struct mempool_entry **ancestors = mempool_relatives(pool, e, true, &count);
+        for (size_t i = 0; i < count; i++) {
+            found |= signals(ancestors[i]->tx);
+        }
+        mem_free(ancestors);
+    }
+    return found;
+}
+
+static void put_mempool_entry(struct buf *out, const char *key, const struct node *node,
+                              const struct mempool_entry *e)
+{
+    put_open(out, key, '{');
+    put_int(out, "vsize", e->vsize);
+    put_int(out, "weight", e->weight);
+    put_int(out, "size", (int64_t)e->tx->raw.len);
+    put_int(out, "inputcount", e->tx->input_count);
+    put_int(out, "outputcount", e->tx->output_count);
+    int64_t paid = 0;
+    for (uint32_t i = 0; i < e->tx->output_count; i++) {
+        paid += e->tx->outputs[i].value.sat;
+    }
+    put_amount(out, "outputvalue", paid);
+    put_int(out, "time", e->added_unix_s);
+    put_int(out, "height", e->added_height);
+    put_int(out, "descendantcount", e->descendant_count);
+    put_int(out, "descendantsize", (int64_t)e->descendant_vsize);
+    put_int(out, "ancestorcount", e->ancestor_count);
+    put_int(out, "ancestorsize", (int64_t)e->ancestor_vsize);
+    put_hash(out, "wtxid", &e->tx->wtxid);
+    put_open(out, "fees", '{');
+    put_amount(out, "base", e->fee.sat);
+    put_amount(out, "modified", e->fee.sat);
+    put_amount(out, "ancestor", e->ancestor_fee_sat);
+    put_amount(out, "descendant", e->descendant_fee_sat);
+    put_close(out, '{');
+    put_open(out, "depends", '[');
+    for (uint32_t i = 0; i < e->tx->input_count; i++) {
+        const struct hash256 *parent = &e->tx->inputs[i].prevout.txid;
+        if (mempool_find(node->mempool, parent) && !spent_before(e->tx, i)) {
+            put_hash(out, NULL, parent);
+        }
+    }
+    put_close(out, '[');
+    put_children(out, node->mempool, e);
+    put_yes(out, "bip125-replaceable", replaceable(node->mempool, e));
+    put_yes(out, "unbroadcast", false);
+    put_close(out, '{');
+}
+
+/* The entry that the first argument names; NULL after the call was failed. */
+static const struct mempool_entry *arg_entry(struct rpc_call *call)
+{
+    struct hash256 txid;
+    if (!arg_hash(call, 0, "txid", &txid)) {
+        return NULL;
+    }
+    const struct mempool_entry *entry = mempool_find(call->node->mempool, &txid);
+    if (!entry) {
+        rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY, "Transaction not in mempool");
+    }
+    return entry;
+}
+
+RPC_HANDLER(getmempoolentry)
+{
+    const struct mempool_entry *entry = arg_entry(call);
+    if (entry) {
+        put_mempool_entry(&call->out, NULL, call->node, entry);
+        rpc_ok(call);
+    }
+}
+
+/* In a list as its id, or in an object with all that is known of it. */
+static void put_listed(struct rpc_call *call, const struct mempool_entry *entry, bool verbose)
+{
+    char text[HASH256_TEXT];
+    if (verbose) {
+        put_mempool_entry(&call->out, hash256_text(text, &entry->tx->txid), call->node, entry);
+    } else {
+        put_hash(&call->out, NULL, &entry->tx->txid);
+    }
+}
+
+static void show_relatives(struct rpc_call *call, bool up)
+{
+    bool verbose = false;
+    size_t count;
+    if (!arg_bool(call, 1, &verbose)) {
+        return;
+    }
+    const struct mempool_entry *entry = arg_entry(call);
+    if (!entry) {
+        return;
+    }
+    const struct mempool_entry **relatives = mempool_relatives(call->node->mempool, entry, up, &count);
+    put_open(&call->out, NULL, verbose ? '{' : '[');
+    for (size_t i = 0; i < count; i++) {
+        put_listed(call, relatives[i], verbose);
+    }
+    put_close(&call->out, verbose ? '{' : '[');
+    mem_free(relatives);
+    rpc_ok(call);
+}
+
+RPC_HANDLER(getmempoolancestors)
+{
+    show_relatives(call, true);
+}
+
+RPC_HANDLER(getmempooldescendants)
+{
+    show_relatives(call, false);
+}
+
+RPC_HANDLER(getrawmempool)
+{
+    bool verbose = false, sequence = false;
+    struct mempool_info info;
+    struct buf *out = &call->out;
+    const struct mempool_entry *entry;
+    if (!arg_bool(call, 0, &verbose) || !arg_bool(call, 1, &sequence)) {
+        return;
+    }
+    if (verbose && sequence) {
+        rpc_fail(call, RPC_INVALID_PARAMETER, "Verbose results cannot contain mempool sequence values.");
+        return;
+    }
+    if (sequence) {
+        put_open(out, NULL, '{');
+    }
+    put_open(out, sequence ? "txids" : NULL, verbose ? '{' : '[');
+    for (size_t at = 0; mempool_next(call->node->mempool, &at, &entry);) {
+        put_listed(call, entry, verbose);
+    }
+    put_close(out, verbose ? '{' : '[');
+    if (sequence) {
+        mempool_info(call->node->mempool, &info);
+        put_int(out, "mempool_sequence", (int64_t)info.sequence);
+        put_close(out, '{');
+    }
+    rpc_ok(call);
+}
