@@ -10,6 +10,11 @@
 
 #define VERSION_ROLLING_MASK 0x1fffe000u /* BIP320 */
 
+struct template_cost { /* of one transaction */
+    int64_t fee_sat;
+    uint32_t sigop_cost;
+};
+
 struct block_template { /* one candidate block; owns references to its transactions */
     const struct block_entry *parent;
     uint32_t height;
@@ -17,7 +22,8 @@ struct block_template { /* one candidate block; owns references to its transacti
     struct block_header header; /* merkle root set for extranonce 0 */
     int64_t min_time;
     struct u256 target;
-    struct tx **txs; /* without the coinbase */
+    struct tx **txs;             /* without the coinbase */
+    struct template_cost *costs; /* one for each of them */
     uint32_t tx_count;
     uint32_t weight, sigop_cost;
     struct span payout_script; /* owned */

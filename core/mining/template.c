@@ -101,7 +101,9 @@ static void choose_txs(struct block_template *t, const struct mempool *pool)
                                   BLOCK_SIGOPS_COST_MAX - COINBASE_SIGOPS_RESERVE, t->height,
                                   block_median_time(t->parent));
     t->txs = mem_alloc(count * sizeof(struct tx *));
+    t->costs = mem_alloc(count * sizeof *t->costs);
     for (size_t i = 0; i < count; i++) {
+        t->costs[t->tx_count] = (struct template_cost){chosen[i]->fee.sat, chosen[i]->sigop_cost};
         t->txs[t->tx_count++] = tx_ref(chosen[i]->tx);
         t->fees.sat += chosen[i]->fee.sat;
         t->weight += chosen[i]->weight;
@@ -142,6 +144,7 @@ void template_free(struct block_template *t)
         tx_unref(t->txs[i]);
     }
     mem_free(t->txs);
+    mem_free(t->costs);
     mem_free(t->merkle_branch);
     mem_free((void *)(uintptr_t)t->payout_script.data);
     mem_free(t);

@@ -20,9 +20,16 @@ struct rpc_call {
     struct buf out;      /* the result, as JSON */
     struct hash256 hash; /* what it waits for */
     bool waits_for_disk;
-    enum rpc_wait { WAIT_NOTHING, WAIT_OTHER_TIP, WAIT_THIS_TIP, WAIT_HEIGHT } waits_for; /* rpc_wait.c */
+    enum rpc_wait {
+        WAIT_NOTHING,
+        WAIT_OTHER_TIP,
+        WAIT_THIS_TIP,
+        WAIT_HEIGHT,
+        WAIT_TEMPLATE
+    } waits_for; /* rpc_wait.c */
     int64_t wait_until_us, began_us;
     uint32_t number;
+    uint64_t sequence;    /* of the mempool, that a long poll knows */
     int64_t fee_rate_sat; /* per kvB, at most; 0: no limit */
     struct tx *tx;        /* to be sent; one reference or NULL */
     bool flag;
@@ -81,6 +88,12 @@ struct tx *tx_from_hex(const char *hex); /* one reference; NULL: not a transacti
 /* The first argument as a transaction; NULL after the call was failed with these words. */
 struct tx *arg_tx(struct rpc_call *call, const char *failure);
 
+/* rpc_wait.c: a long poll waits at most after_us for a change of the mempool, for ever for a new tip. */
+void rpc_wait_for_template(struct rpc_call *call, int64_t after_us);
+/* rpc_template.c: whether a long poll is to be answered now; and the answer. */
+bool rpc_template_is_due(struct rpc_call *call);
+void rpc_show_template(struct rpc_call *call);
+
 /* rpc_raw.c: an amount in bitcoins, a number or a string with at most 8 decimals. */
 bool amount_from_json(const json_t *value, int64_t *sat);
 
@@ -111,6 +124,8 @@ RPC_HANDLER(getmininginfo);
 RPC_HANDLER(getnetworkhashps);
 RPC_HANDLER(generatetoaddress);
 RPC_HANDLER(submitblock);
+RPC_HANDLER(getblocktemplate);
+RPC_HANDLER(submitheader);
 RPC_HANDLER(getpeerinfo);
 RPC_HANDLER(getconnectioncount);
 RPC_HANDLER(getnetworkinfo);

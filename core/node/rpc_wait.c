@@ -1,4 +1,5 @@
-/* RPC methods that wait for a block: answered by a new tip, by time, or by the end of the node. */
+/* RPC methods that wait for a block or a template: answered by a new tip, by time, or by the end of the node.
+ */
 #include "core/node/rpc_private.h"
 
 static void show_tip(struct rpc_call *call)
@@ -16,6 +17,7 @@ static bool has_come(const struct rpc_call *call)
 {
     const struct block_entry *tip = chain_tip(call->node->chain);
     switch (call->waits_for) {
+    case WAIT_TEMPLATE: /* asks rpc_template_is_due */
     case WAIT_NOTHING: break;
     case WAIT_OTHER_TIP: return !hash256_equal(&tip->hash, &call->hash);
     case WAIT_THIS_TIP: return hash256_equal(&tip->hash, &call->hash);
@@ -65,13 +67,33 @@ RPC_HANDLER(waitforblockheight)
     }
 }
 
+static void template_may_come(struct rpc_call *call)
+{
+    if (rpc_template_is_due(call)) {
+        call->waits_for = WAIT_NOTHING;
+        rpc_show_template(call);
+    }
+}
+
+void rpc_wait_for_template(struct rpc_call *call, int64_t after_us)
+{
+    call->waits_for = WAIT_TEMPLATE;
+    call->wait_until_us = call->node->now.mono_us + after_us;
+    template_may_come(call);
+}
+
 void rpc_waits_end(struct node *node, bool all)
 {
     LIST_EACH_SAFE(at, following, &node->rpc->calls)
     {
         struct rpc_call *call = CONTAINER_OF(at, struct rpc_call, link);
-        bool over = all || call->batch->gone || has_come(call) || call->wait_until_us <= node->now.mono_us;
-        if (call->waits_for != WAIT_NOTHING && over) {
+        bool ends = all || call->batch->gone;
+        if (call->waits_for == WAIT_TEMPLATE && ends) {
+            rpc_fail(call, RPC_CLIENT_NOT_CONNECTED, "Shutting down");
+        } else if (call->waits_for == WAIT_TEMPLATE) {
+            template_may_come(call);
+        } else if (call->waits_for != WAIT_NOTHING &&
+                   (ends || has_come(call) || call->wait_until_us <= node->now.mono_us)) {
             show_tip(call);
         }
     }

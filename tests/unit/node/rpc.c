@@ -383,3 +383,59 @@ Test(rpc, families_in_the_mempool)
     cr_assert_eq(code_of("getrawmempool", "[true,true]"), RPC_INVALID_PARAMETER);
     cr_assert_eq(json_array_size(json_object_get(ask("getrawmempool", "[false,true]"), "txids")), 3);
 }
+
+Test(rpc, a_template_for_miners)
+{
+    struct outpoint coin;
+    struct hash256 ids[2];
+    char poll[120];
+    mine(101);
+    coinbase_of(1, &coin);
+    ask_about("sendrawtransaction", payment(coin, 50 * COIN_SAT, 1000, &ids[0]), "");
+    ask_about("sendrawtransaction",
+              payment((struct outpoint){ids[0], 0}, 50 * COIN_SAT - 1000, 5000, &ids[1]), "");
+    json_t *t = ask("getblocktemplate", "[{\"rules\":[\"segwit\"]}]"),
+           *txs = json_object_get(t, "transactions");
+    cr_assert_eq(number(t, "height"), 102);
+    cr_assert_eq(number(t, "coinbasevalue"), 50 * COIN_SAT + 6000);
+    cr_assert_eq(json_array_size(txs), 2);
+    cr_assert_eq(number(json_array_get(txs, 0), "fee"), 1000);
+    cr_assert_eq(number(json_array_get(txs, 0), "sigops"), 1);
+    cr_assert_eq(json_integer_value(json_array_get(json_object_get(json_array_get(txs, 1), "depends"), 0)),
+                 1);
+    cr_assert_eq(strlen(json_string_value(json_object_get(t, "default_witness_commitment"))), 76);
+    cr_assert(strncmp(json_string_value(json_object_get(t, "target")), "7fffff00", 8) == 0);
+    snprintf(poll, sizeof poll, "%s", json_string_value(json_object_get(t, "longpollid")));
+    cr_assert_eq(code_of("getblocktemplate", "[]"), RPC_INVALID_PARAMETER);
+    cr_assert_eq(code_of("getblocktemplate", "[{\"mode\":\"x\"}]"), RPC_INVALID_PARAMETER);
+    cr_assert_eq(code_of("getblocktemplate", "[{\"rules\":[\"segwit\"],\"longpollid\":\"00\"}]"),
+                 RPC_INVALID_PARAMETER);
+
+    char request[300];
+    snprintf(request, sizeof request, "[{\"rules\":[\"segwit\"],\"longpollid\":\"%s\"}]", poll);
+    ask("getblocktemplate", request);
+    cr_assert_null(reply, "nothing has changed");
+    now.mono_us += 61000000;
+    happen((struct event){.kind = EVENT_TIMER});
+    cr_assert_null(reply, "the mempool has not changed either");
+    const char *more = "{\"id\":2,\"method\":\"generatetodescriptor\",\"params\":[1,\"raw(51)\"]}";
+    happen((struct event){.kind = EVENT_RPC, .rpc = 2, .rpc_text = more, .rpc_len = strlen(more)});
+    cr_assert_eq(waited_height, 103);
+}
+
+Test(rpc, headers_from_outside)
+{
+    char hash[HASH256_TEXT], hex[161], spoiled[161];
+    mine(1);
+    strcpy(hash, json_string_value(ask("getbestblockhash", "[]")));
+    strcpy(hex, json_string_value(ask_about("getblockheader", hash, ",false")));
+    ask_about("submitheader", hex, "");
+    cr_assert_eq(last_code(), 0);
+    ask_about("submitheader", "00", "");
+    cr_assert_eq(last_code(), RPC_DESERIALIZATION_ERROR);
+    strcpy(spoiled, hex);
+    spoiled[8] ^= 1; /* '0' to '1': another parent */
+    ask_about("submitheader", spoiled, "");
+    cr_assert_eq(last_code(), RPC_VERIFY_ERROR);
+    cr_assert(strstr(words(), "Must submit previous header"));
+}
