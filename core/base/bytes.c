@@ -142,11 +142,13 @@ void buf_reserve(struct buf *b, size_t extra)
 
 uint8_t *buf_extend(struct buf *b, size_t len)
 {
-    buf_reserve(b, len);
-    uint8_t *at = b->data ? b->data + b->len : NULL; /* nothing of nothing has no address */
-    if (len) {
-        memset(at, 0, len);
+    if (!b->data && !len) {
+        return NULL; /* nothing of nothing has no address */
     }
+    buf_reserve(b, len);
+    CHECK(b->data);
+    uint8_t *at = b->data + b->len;
+    memset(at, 0, len);
     b->len += len;
     return at;
 }

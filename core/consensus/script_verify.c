@@ -250,6 +250,7 @@ static enum script_error verify(struct script_run *run, struct span script_sig, 
         if (!script_is_push_only(script_sig)) {
             return SCRIPT_ERROR_SIG_PUSHONLY;
         }
+        CHECK(after_sig.items); /* what hashes to the program was on top */
         memcpy(run->stack.items, after_sig.items, after_sig.count * sizeof *after_sig.items);
         run->stack.count = after_sig.count;
         if ((error = verify_p2sh(run, script_sig, &had_witness)) != SCRIPT_ERROR_OK) {

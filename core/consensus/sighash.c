@@ -78,7 +78,7 @@ static void hash_outputs(struct hash256 *out, const struct tx_output *outputs, u
 
 static bool spends_taproot(const struct tx *tx, const struct coin *spent)
 {
-    for (uint32_t i = 0; spent && i < tx->input_count; i++) {
+    for (uint32_t i = 0; i < tx->input_count; i++) {
         if (script_classify(spent[i].script, NULL) == OUTPUT_P2TR) {
             return true;
         }
@@ -109,7 +109,7 @@ void sighash_prepare(struct sighash_cache *cache, const struct tx *tx, const str
     sha256(cache->prevouts_double.b, cache->prevouts.b, 32);
     sha256(cache->sequences_double.b, cache->sequences.b, 32);
     sha256(cache->outputs_double.b, cache->outputs.b, 32);
-    if (spends_taproot(tx, spent)) {
+    if (spent && spends_taproot(tx, spent)) {
         hash_spent(cache, tx, spent);
     }
     cache->ready = true;
