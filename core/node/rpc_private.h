@@ -120,6 +120,8 @@ RPC_HANDLER(getrawtransaction);
 RPC_HANDLER(sendrawtransaction);
 RPC_HANDLER(decoderawtransaction);
 RPC_HANDLER(decodescript);
+RPC_HANDLER(gettxoutproof);
+RPC_HANDLER(verifytxoutproof);
 RPC_HANDLER(getmininginfo);
 RPC_HANDLER(getnetworkhashps);
 RPC_HANDLER(generatetoaddress);

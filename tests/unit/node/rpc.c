@@ -439,3 +439,46 @@ Test(rpc, headers_from_outside)
     cr_assert_eq(last_code(), RPC_VERIFY_ERROR);
     cr_assert(strstr(words(), "Must submit previous header"));
 }
+
+Test(rpc, proofs_that_a_block_holds_transactions)
+{
+    struct outpoint coin;
+    struct hash256 ids[5];
+    char tip[HASH256_TEXT], proof[2000], texts[5][HASH256_TEXT], arguments[400];
+    mine(101);
+    coinbase_of(1, &coin);
+    for (int i = 0; i < 5; i++) {
+        ask_about("sendrawtransaction", payment(coin, 50 * COIN_SAT - 1000 * i, 1000, &ids[i]), "");
+        cr_assert_eq(last_code(), 0);
+        hash256_text(texts[i], &ids[i]);
+        coin = (struct outpoint){ids[i], 0};
+    }
+    mine(1);
+    strcpy(tip, json_string_value(ask("getbestblockhash", "[]")));
+    for (unsigned mask = 1; mask < 32; mask++) {
+        size_t wanted = 0;
+        struct buf list = {0};
+        buf_printf(&list, "[[");
+        for (unsigned i = 0; i < 5; i++) {
+            if (mask >> i & 1) {
+                buf_printf(&list, "%s\"%s\"", wanted++ ? "," : "", texts[i]);
+            }
+        }
+        buf_printf(&list, "],\"%s\"]%c", tip, 0);
+        const char *made = json_string_value(ask("gettxoutproof", (const char *)list.data));
+        cr_assert(made, "%s", words());
+        strcpy(proof, made);
+        cr_assert_eq(json_array_size(ask_about("verifytxoutproof", proof, "")), wanted);
+        proof[180] = proof[180] == '0' ? '1' : '0'; /* in the first hash */
+        cr_assert_eq(json_array_size(ask_about("verifytxoutproof", proof, "")), 0);
+        buf_free(&list);
+    }
+    snprintf(arguments, sizeof arguments, "[[\"%s\"]]", texts[3]);
+    cr_assert(json_is_string(ask("gettxoutproof", arguments)), "the index finds the block");
+    snprintf(arguments, sizeof arguments, "[[\"%s\",\"%s\"]]", texts[3], texts[3]);
+    cr_assert_eq(code_of("gettxoutproof", arguments), RPC_INVALID_PARAMETER);
+    snprintf(arguments, sizeof arguments, "[[\"%064d\"],\"%s\"]", 1, tip);
+    cr_assert_eq(code_of("gettxoutproof", arguments), RPC_INVALID_ADDRESS_OR_KEY);
+    cr_assert_eq(code_of("gettxoutproof", "[[]]"), RPC_INVALID_PARAMETER);
+    cr_assert_eq(code_of("verifytxoutproof", "[\"00\"]"), RPC_DESERIALIZATION_ERROR);
+}
