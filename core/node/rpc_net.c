@@ -236,6 +236,70 @@ RPC_HANDLER(disconnectnode)
     }
 }
 
+#define BAN_S 86400
+
+static void ban_answer(struct rpc_call *call, bool ok, const struct error *error)
+{
+    if (ok) {
+        rpc_ok(call);
+    } else {
+        rpc_fail(call,
+                 error->kind == ERROR_DUPLICATE ? RPC_CLIENT_NODE_ALREADY_ADDED
+                 : error->kind == ERROR_LIMIT   ? RPC_MISC_ERROR
+                                                : RPC_CLIENT_INVALID_IP_OR_SUBNET,
+                 "%s", error->text);
+    }
+}
+
+RPC_HANDLER(setban)
+{
+    const char *subnet = "", *command = "";
+    int64_t seconds = 0, now_s = moment_unix_s(call->node->now);
+    bool absolute = false;
+    struct error error = {0};
+    if (!arg_text(call, 0, &subnet) || !arg_text(call, 1, &command) ||
+        !arg_number(call, 2, &seconds, 0, UINT32_MAX * INT64_C(1000)) || !arg_bool(call, 3, &absolute)) {
+        return;
+    }
+    if (strcmp(command, "remove") == 0) {
+        ban_answer(call, p2p_unban(call->node->p2p, subnet, &error), &error);
+    } else if (strcmp(command, "add") != 0) {
+        rpc_fail(call, RPC_MISC_ERROR, "setban \"subnet\" \"command\" ( bantime absolute )");
+    } else if (absolute && seconds < now_s) {
+        rpc_fail(call, RPC_INVALID_PARAMETER, "Error: Absolute timestamp is in the past");
+    } else {
+        int64_t until_s = absolute ? seconds : now_s + (seconds ? seconds : BAN_S);
+        ban_answer(call, p2p_ban(call->node->p2p, subnet, until_s, call->node->now, &error), &error);
+    }
+}
+
+RPC_HANDLER(listbanned)
+{
+    struct p2p_ban_info *bans = mem_alloc(P2P_BANS_MAX * sizeof *bans);
+    size_t count = p2p_bans(call->node->p2p, bans, P2P_BANS_MAX, call->node->now);
+    int64_t now_s = moment_unix_s(call->node->now);
+    struct buf *out = &call->out;
+    put_open(out, NULL, '[');
+    for (size_t i = 0; i < count; i++) {
+        put_open(out, NULL, '{');
+        put_text(out, "address", bans[i].subnet);
+        put_int(out, "ban_created", bans[i].created_unix_s);
+        put_int(out, "banned_until", bans[i].until_unix_s);
+        put_int(out, "ban_duration", bans[i].until_unix_s - bans[i].created_unix_s);
+        put_int(out, "time_remaining", bans[i].until_unix_s - now_s);
+        put_close(out, '{');
+    }
+    put_close(out, '[');
+    mem_free(bans);
+    rpc_ok(call);
+}
+
+RPC_HANDLER(clearbanned)
+{
+    p2p_unban_all(call->node->p2p);
+    rpc_ok(call);
+}
+
 /* ---- The node
  * ---------------------------------------------------------------------------------------------------- */
 

@@ -206,7 +206,7 @@ static void dial_one(struct p2p *p2p)
         place->next_try_us = p2p->now.mono_us + TRY_AGAIN_US;
         snprintf(text, sizeof text, "%u.%u.%u.%u:%u", place->ip[0], place->ip[1], place->ip[2], place->ip[3],
                  place->port);
-        if (p2p_substitute(p2p, text, &error)) {
+        if (!ban_covers(p2p, text) && p2p_substitute(p2p, text, &error)) {
             log_info(LOG_NET, "trying %s, an address that was learned", text);
         }
         return;

@@ -314,7 +314,9 @@ void p2p_accepted(struct p2p *p2p, peer_id id, const char *address, struct momen
     struct peer *peer = peer_new(p2p, id, true, address);
     peer->open = true;
     peer->connected_unix_s = moment_unix_s(now);
-    if (p2p->inbound_count > p2p->config.inbound_max) {
+    if (ban_covers(p2p, address)) {
+        peer_close(p2p, peer, LOG_DEBUG, "it is banned");
+    } else if (p2p->inbound_count > p2p->config.inbound_max) {
         peer_close(p2p, peer, LOG_INFO, "all %u places for inbound peers are taken", p2p->config.inbound_max);
     }
 }

@@ -127,6 +127,20 @@ struct p2p_peer_info {
 size_t p2p_peers(const struct p2p *p2p, struct p2p_peer_info *out, size_t max);
 bool p2p_disconnect(struct p2p *p2p, const char *address_or_empty,
                     peer_id id); /* disconnectnode; false: no such peer */
+/* Nobody from this address or subnet ("IP", "IP/BITS", "IP/NETMASK") stays or gets in until then.
+ * ERROR_PARSE, ERROR_DUPLICATE, ERROR_LIMIT; the texts are Bitcoin Core's. In memory only. */
+#define P2P_BANS_MAX 1000u
+struct p2p_ban_info {
+    char subnet[64]; /* "IP/BITS" */
+    int64_t created_unix_s, until_unix_s;
+};
+bool p2p_ban(struct p2p *p2p, const char *subnet, int64_t until_unix_s, struct moment now,
+             struct error *error) MUST_USE;
+bool p2p_unban(struct p2p *p2p, const char *subnet,
+               struct error *error) MUST_USE; /* ERROR_PARSE, ERROR_MISSING */
+void p2p_unban_all(struct p2p *p2p);
+size_t p2p_bans(struct p2p *p2p, struct p2p_ban_info *out, size_t max, struct moment now);
+
 size_t p2p_peer_count(const struct p2p *p2p, size_t *outbound);
 /* Learned addresses, receive buffers, send queues, requests, transactions held (orphans, extra ones, compact
  * blocks that are not whole yet). Not here: what is gone again when the call that made it returns. */

@@ -85,6 +85,13 @@ struct learned {
     int64_t next_try_us;
 };
 
+/* Who is not wanted: an address as IPv6 (IPv4 mapped), of which the first bits count. */
+struct ban {
+    uint8_t ip[16];
+    uint32_t bits;
+    int64_t created_unix_s, until_unix_s;
+};
+
 /* A transaction whose inputs are not all known. */
 struct orphan {
     struct tx *tx;
@@ -122,6 +129,8 @@ struct p2p {
     size_t orphan_bytes, extra_bytes, partial_bytes; /* of the transactions held, as tx_memory counts */
     struct learned learned[LEARNED_MAX];
     size_t learned_count;
+    struct ban bans[P2P_BANS_MAX];
+    size_t ban_count;
     uint16_t listen_port;
     uint32_t side_headers; /* added without more work than our tip's, in this run */
     struct p2p_compact_stats compact;
@@ -216,6 +225,9 @@ bool orphan_find(const struct p2p *p2p, const struct hash256 *wtxid);
 void orphans_forget_peer(struct p2p *p2p, peer_id peer);
 void orphans_tick(struct p2p *p2p);
 void orphans_free(struct p2p *p2p);
+
+/* bans.c */
+bool ban_covers(const struct p2p *p2p, const char *address); /* "IP:PORT" */
 
 /* addresses.c */
 void addresses_greet(struct p2p *p2p, struct peer *peer);

@@ -848,3 +848,40 @@ Test(p2p, addresses_are_learned_and_told_and_malformed_ones_end_the_connection)
     cr_assert_eq(told.len, 31);
     cr_assert_eq(memcmp(told.data + 1 + 4 + 8 + 12, good + 8, 6), 0);
 }
+
+/* ---- Bans ------------------------------------------------------------------------------------------------
+ */
+
+static enum error_kind ban(const char *subnet)
+{
+    struct error error = {0};
+    return p2p_ban(rig.p2p, subnet, moment_unix_s(rig.now) + 60, rig.now, &error) ? ERROR_NONE : error.kind;
+}
+
+Test(p2p, who_is_banned_is_let_go_and_not_let_in_until_the_time_is_over)
+{
+    struct p2p_ban_info bans[4];
+    struct error error = {0};
+    connect_peer(PEER);
+    cr_assert_eq(ban("127.0.0.300"), ERROR_PARSE);
+    cr_assert_eq(ban("127.0.0.0/33"), ERROR_PARSE);
+    cr_assert_eq(ban("127.0.0.0/255.0.255.0"), ERROR_PARSE);
+    cr_assert_eq(ban("::1/129"), ERROR_PARSE);
+    cr_assert_eq(ban("10.0.0.1"), ERROR_NONE);
+    cr_assert_not(rig.closed[PEER]);
+    cr_assert_eq(ban("127.0.0.7/255.255.255.0"), ERROR_NONE);
+    cr_assert(rig.closed[PEER]);
+    cr_assert_eq(ban("127.0.0.9"), ERROR_DUPLICATE, "the subnet covers it");
+    cr_assert_eq(p2p_bans(rig.p2p, bans, 4, rig.now), 2);
+    cr_assert_str_eq(bans[1].subnet, "127.0.0.0/24");
+    p2p_accepted(rig.p2p, PEER + 1, "127.0.0.200:4", rig.now);
+    cr_assert(rig.closed[PEER + 1]);
+    p2p_accepted(rig.p2p, PEER + 2, "127.0.1.1:4", rig.now);
+    cr_assert_not(rig.closed[PEER + 2]);
+    cr_assert_not(p2p_unban(rig.p2p, "127.0.0.0/25", &error));
+    cr_assert(p2p_unban(rig.p2p, "10.0.0.1", &error));
+    rig.now.unix_us += INT64_C(61) * 1000000;
+    p2p_accepted(rig.p2p, PEER + 3, "127.0.0.200:5", rig.now);
+    cr_assert_not(rig.closed[PEER + 3]);
+    cr_assert_eq(p2p_bans(rig.p2p, bans, 4, rig.now), 0);
+}
