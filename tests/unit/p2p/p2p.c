@@ -88,6 +88,16 @@ static void on_tx_result(void *context, struct tx *tx, uint64_t source, const st
     p2p_tx_result(rig.p2p, tx, (peer_id)source, error, rig.now);
 }
 
+static void on_tx_tested(void *context, struct tx *tx, uint64_t source, struct amount fee,
+                         const struct error *error)
+{
+    (void)context;
+    (void)tx;
+    (void)source;
+    (void)fee;
+    (void)error;
+}
+
 static void on_tx_added(void *context, const struct mempool_entry *entry)
 {
     (void)context;
@@ -212,7 +222,8 @@ static void begin(void)
                                                .descendants_max = 25,
                                                .pending_max = 64,
                                                .rng = &rig.rng};
-    const struct mempool_events pool_events = {NULL, on_tx_result, on_tx_added, on_tx_removed};
+    const struct mempool_events pool_events = {
+        .result = on_tx_result, .tested = on_tx_tested, .added = on_tx_added, .removed = on_tx_removed};
     rig.pool = mempool_new(&pool_config, rig.chain, submit, NULL, &pool_events);
     const struct p2p_config p2p_config = {.user_agent = "/Test:1/",
                                           .program_line = "Test 1",
