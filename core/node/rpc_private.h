@@ -120,6 +120,7 @@ RPC_HANDLER(getrawtransaction);
 RPC_HANDLER(sendrawtransaction);
 RPC_HANDLER(decoderawtransaction);
 RPC_HANDLER(decodescript);
+RPC_HANDLER(signrawtransactionwithkey);
 RPC_HANDLER(gettxoutproof);
 RPC_HANDLER(verifytxoutproof);
 RPC_HANDLER(getmininginfo);

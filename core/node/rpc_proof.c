@@ -92,11 +92,11 @@ static void tree_write(struct buf *out, const struct partial_tree *tree)
     }
 }
 
-/* wanted: one for each transaction of the block; taken over. */
-static void proof_write(struct buf *out, const struct block *block, bool *wanted)
+/* wanted: one for each transaction of the block. */
+static void proof_write(struct buf *out, const struct block *block, const bool *wanted)
 {
     struct partial_tree tree = {.leaf_count = block->tx_count};
-    struct marked_block marked = {.wanted[0] = wanted};
+    struct marked_block marked = {.wanted[0] = mem_dup(wanted, block->tx_count * sizeof *wanted)};
     unsigned top = top_level(&tree);
     marked.nodes[0] = mem_alloc(block->tx_count * sizeof(struct hash256));
     for (uint32_t t = 0; t < block->tx_count; t++) {
@@ -145,6 +145,7 @@ static bool arg_txids(struct rpc_call *call, struct buf *sorted)
         }
         buf_bytes(sorted, txid.b, 32);
     }
+    CHECK(sorted->data); /* the list was not empty */
     qsort(sorted->data, sorted->len / 32, 32, by_bytes);
     for (size_t at = 32; at < sorted->len; at += 32) {
         if (memcmp(sorted->data + at - 32, sorted->data + at, 32) == 0) {
@@ -175,10 +176,10 @@ static void proof_block_is_read(void *context, struct block *block)
             put_hex(&call->out, NULL, buf_span(&proof));
             rpc_ok(call);
         } else {
-            mem_free(wanted);
             rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY,
                      "Not all transactions found in specified or retrieved block");
         }
+        mem_free(wanted);
     }
     buf_free(&ids);
     buf_free(&proof);

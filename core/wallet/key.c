@@ -232,3 +232,53 @@ struct tx *wallet_sign(const struct key *key, const struct outpoint *inputs, con
     mem_free(tx.outputs);
     return result;
 }
+
+/* P2WPKH in P2SH (BIP141): the script of an input is its redeem script. */
+static bool sign_nested(struct signed_input *out, struct tx *tx, uint32_t index, const struct key *key,
+                        const struct coin *coin)
+{
+    struct span payload;
+    struct buf redeem = {0};
+    uint8_t hash[20];
+    key_script(&redeem, key);
+    hash160(hash, redeem.data, redeem.len);
+    struct coin inner = {.value = coin->value, .script = buf_span(&redeem)};
+    bool ok = script_classify(coin->script, &payload) == OUTPUT_P2SH && memcmp(payload.data, hash, 20) == 0 &&
+              sign_input(out, tx, index, key, &inner);
+    if (ok) {
+        script_push(&out->script, redeem.data, redeem.len);
+    }
+    buf_free(&redeem);
+    return ok;
+}
+
+struct tx *wallet_sign_inputs(const struct tx *given, const struct key *keys, size_t key_count,
+                              const struct coin *spent)
+{
+    struct tx tx = *given;
+    struct error error = {0};
+    struct buf raw = {0};
+    tx.inputs = mem_dup(given->inputs, given->input_count * sizeof *tx.inputs);
+    struct signed_input *parts = mem_alloc(given->input_count * sizeof *parts);
+    for (uint32_t i = 0; i < given->input_count; i++) {
+        bool done = false;
+        for (size_t k = 0; k < key_count && !done && spent[i].script.len; k++) {
+            done = sign_input(&parts[i], &tx, i, &keys[k], &spent[i]) ||
+                   sign_nested(&parts[i], &tx, i, &keys[k], &spent[i]);
+        }
+        if (done) {
+            tx.inputs[i].script = buf_span(&parts[i].script);
+        }
+    }
+    tx_write(&raw, &tx, true);
+    struct tx *result = tx_parse(buf_span(&raw), &error);
+    CHECK(result);
+    buf_free(&raw);
+    for (uint32_t i = 0; i < given->input_count; i++) {
+        buf_free(&parts[i].script);
+        buf_free(&parts[i].signature);
+    }
+    mem_free(parts);
+    mem_free(tx.inputs);
+    return result;
+}

@@ -56,4 +56,10 @@ struct tx *wallet_sign(const struct key *key, const struct outpoint *inputs, con
                        size_t input_count, const struct tx_output *outputs, size_t output_count,
                        uint32_t locktime, struct error *error) MUST_USE;
 
+/* A copy of tx in which every input that spends an output of one of the keys (the kinds above, and P2WPKH in
+ * P2SH) is signed with SIGHASH_ALL; the others stay as they are. spent: one coin for each input, with an
+ * empty script where it is not known. One reference for the caller. */
+struct tx *wallet_sign_inputs(const struct tx *tx, const struct key *keys, size_t key_count,
+                              const struct coin *spent) MUST_USE;
+
 #endif

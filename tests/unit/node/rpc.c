@@ -482,3 +482,60 @@ Test(rpc, proofs_that_a_block_holds_transactions)
     cr_assert_eq(code_of("gettxoutproof", "[[]]"), RPC_INVALID_PARAMETER);
     cr_assert_eq(code_of("verifytxoutproof", "[\"00\"]"), RPC_DESERIALIZATION_ERROR);
 }
+
+Test(rpc, signing_with_keys)
+{
+    struct outpoint coin;
+    char wif[64], txid[HASH256_TEXT], hex[1000], arguments[1500];
+    mine(101);
+    coinbase_of(1, &coin);
+    key_to_wif(wif, &key, &params);
+    snprintf(arguments, sizeof arguments, "[[{\"txid\":\"%s\",\"vout\":0}],{\"%s\":49.999}]",
+             hash256_text(txid, &coin.txid), address);
+    strcpy(hex, json_string_value(ask("createrawtransaction", arguments)));
+    snprintf(arguments, sizeof arguments, "[\"%s\",[]]", hex);
+    json_t *done = ask("signrawtransactionwithkey", arguments);
+    cr_assert(json_is_false(json_object_get(done, "complete")));
+    cr_assert_eq(json_array_size(json_object_get(done, "errors")), 1);
+    snprintf(arguments, sizeof arguments, "[\"%s\",[\"%s\"]]", hex, wif);
+    done = ask("signrawtransactionwithkey", arguments);
+    cr_assert(json_is_true(json_object_get(done, "complete")));
+    strcpy(hex, json_string_value(json_object_get(done, "hex")));
+    ask_about("sendrawtransaction", hex, "");
+    cr_assert_eq(last_code(), 0);
+    snprintf(arguments, sizeof arguments, "[\"%s\",[\"x\"]]", hex);
+    cr_assert_eq(code_of("signrawtransactionwithkey", arguments), RPC_INVALID_ADDRESS_OR_KEY);
+    cr_assert_eq(code_of("signrawtransactionwithkey", "[\"00\",[]]"), RPC_DESERIALIZATION_ERROR);
+}
+
+/* An output that only the caller knows, of each kind that a key owns. */
+Test(rpc, signing_what_the_caller_knows)
+{
+    char wif[64], hex[300], arguments[1500];
+    uint8_t hash[20];
+    struct buf scripts[3] = {{0}};
+    hash160(hash, key.public_key, 33);
+    buf_bytes(&scripts[0], "\x76\xa9\x14", 3); /* P2PKH */
+    buf_bytes(&scripts[0], hash, 20);
+    buf_bytes(&scripts[0], "\x88\xac", 2);
+    script_push(&scripts[1], key.public_key, 33); /* P2PK */
+    buf_u8(&scripts[1], 0xac);
+    hash160(hash, script.data, script.len); /* P2WPKH in P2SH */
+    buf_bytes(&scripts[2], "\xa9\x14", 2);
+    buf_bytes(&scripts[2], hash, 20);
+    buf_u8(&scripts[2], 0x87);
+    key_to_wif(wif, &key, &params);
+    snprintf(arguments, sizeof arguments, "[[{\"txid\":\"%064d\",\"vout\":7}],{\"%s\":1}]", 5, address);
+    strcpy(hex, json_string_value(ask("createrawtransaction", arguments)));
+    for (int i = 0; i < 3; i++) {
+        char text[100] = "";
+        hex_encode(text, scripts[i].data, scripts[i].len);
+        text[scripts[i].len * 2] = 0;
+        snprintf(arguments, sizeof arguments,
+                 "[\"%s\",[\"%s\"],[{\"txid\":\"%064d\",\"vout\":7,\"scriptPubKey\":\"%s\",\"amount\":2}]]",
+                 hex, wif, 5, text);
+        json_t *done = ask("signrawtransactionwithkey", arguments);
+        cr_assert(json_is_true(json_object_get(done, "complete")), "kind %d: %s", i, words());
+        buf_free(&scripts[i]);
+    }
+}
