@@ -15,6 +15,8 @@
 #define TICK_US          (US_PER_S / 2)
 #define KNOWN_MAX        20000u
 #define NODES_MAX        128u
+#define SILENT_US        (2 * US_PER_S) /* after which a peer without a handshake gives way to another */
+#define LEAVING_MAX      8u             /* that may be on their way out while others are let in */
 
 struct p2p *p2p_new(const struct p2p_config *config, struct chain *chain, struct mempool *pool,
                     const struct p2p_events *events)
@@ -308,6 +310,25 @@ void p2p_ping_all(struct p2p *p2p, struct moment now)
 /* ---- From the host
  * ------------------------------------------------------------------------------------------- */
 
+/* All places are taken: the oldest that has still not shaken hands leaves. Peers that have are never put out
+ * for a newcomer, of whom nothing is known; who comes in great numbers gains nothing by it. */
+static bool make_room(struct p2p *p2p)
+{
+    if (p2p->inbound_count > p2p->config.inbound_max + LEAVING_MAX) {
+        return false;
+    }
+    LIST_EACH(at, &p2p->peers)
+    {
+        struct peer *peer = CONTAINER_OF(at, struct peer, link);
+        if (peer->inbound && !peer->closing && !peer_ready(peer) &&
+            p2p->now.mono_us - peer->opened_us > SILENT_US) {
+            peer_close(p2p, peer, LOG_INFO, "no handshake yet, and its place is wanted");
+            return true;
+        }
+    }
+    return false;
+}
+
 void p2p_accepted(struct p2p *p2p, peer_id id, const char *address, struct moment now)
 {
     p2p->now = now;
@@ -316,7 +337,7 @@ void p2p_accepted(struct p2p *p2p, peer_id id, const char *address, struct momen
     peer->connected_unix_s = moment_unix_s(now);
     if (ban_covers(p2p, address)) {
         peer_close(p2p, peer, LOG_DEBUG, "it is banned");
-    } else if (p2p->inbound_count > p2p->config.inbound_max) {
+    } else if (p2p->inbound_count > p2p->config.inbound_max && !make_room(p2p)) {
         peer_close(p2p, peer, LOG_INFO, "all %u places for inbound peers are taken", p2p->config.inbound_max);
     }
 }
@@ -562,6 +583,7 @@ size_t p2p_memory_bytes_max(const struct p2p *p2p)
 {
     size_t per_peer = sizeof(struct peer) + KNOWN_MAX * 3 * 48 + presync_bytes_max(); /* tables grow by two */
     size_t transactions = ORPHANS_BYTES_MAX + EXTRA_TXS * EXTRA_TX_BYTES_MAX + PARTIAL_TOTAL_MAX;
-    return P2P_RECEIVE_TOTAL_MAX + P2P_SEND_TOTAL_MAX + (p2p->config.inbound_max + NODES_MAX) * per_peer +
-           transactions + sizeof *p2p + (16u << 20); /* the last: the tables of requests */
+    return P2P_RECEIVE_TOTAL_MAX + P2P_SEND_TOTAL_MAX +
+           (p2p->config.inbound_max + LEAVING_MAX + NODES_MAX) * per_peer + transactions + sizeof *p2p +
+           (16u << 20); /* the last: the tables of requests */
 }

@@ -9,7 +9,8 @@
 #include "hashing/kernels/kernels.h"
 
 #define MATURITY     2u
-#define PEERS        8u
+#define PEERS        12u
+#define PLACES       7u /* for inbound peers */
 #define PEER         1u /* that most tests speak through */
 #define INV_WTX      5u
 #define INV_BLOCK    2u
@@ -227,7 +228,7 @@ static void begin(void)
     rig.pool = mempool_new(&pool_config, rig.chain, submit, NULL, &pool_events);
     const struct p2p_config p2p_config = {.user_agent = "/Test:1/",
                                           .program_line = "Test 1",
-                                          .inbound_max = PEERS,
+                                          .inbound_max = PLACES,
                                           .discover = P2P_DISCOVER_FALLBACK,
                                           .rng = &rig.rng};
     const struct p2p_events p2p_events = {NULL, on_send, on_close, on_dial, on_print};
@@ -540,6 +541,23 @@ Test(p2p, a_version_2_dial_is_let_go_and_version_1_is_welcome_after_it)
     cr_assert_eq(rig.out[PEER].len, 0);
     p2p_closed(rig.p2p, PEER, "closed by us", rig.now);
     connect_peer(PEER + 1); /* from the same address */
+}
+
+Test(p2p, who_is_silent_gives_way_when_all_places_are_taken)
+{
+    connect_peer(PEER);
+    for (peer_id peer = PEER + 1; peer < PEER + PLACES; peer++) {
+        p2p_accepted(rig.p2p, peer, "127.0.0.1:1", rig.now);
+    }
+    rig.now.mono_us += 1000000;
+    p2p_accepted(rig.p2p, PEER + PLACES, "127.0.0.1:1", rig.now);
+    cr_assert(rig.closed[PEER + PLACES], "nobody has been silent for long");
+    p2p_closed(rig.p2p, PEER + PLACES, "closed by us", rig.now);
+    rig.now.mono_us += 1500000;
+    connect_peer(PEER + PLACES + 1);
+    cr_assert(rig.closed[PEER + 1]);
+    cr_assert_not(rig.closed[PEER]);
+    cr_assert_not(rig.closed[PEER + 2]);
 }
 
 /* ---- Headers ---------------------------------------------------------------------------------------------
