@@ -39,6 +39,10 @@ struct block_template { /* one candidate block; owns references to its transacti
  * "/Quarry/". */
 struct block_template *template_new(struct chain *chain, const struct mempool *pool,
                                     struct span payout_script, bool with_transactions, struct moment now);
+/* As template_new, with exactly these transactions (referenced), in this order. Whether they are valid there
+ * is for the block's checks to say; their fees are not claimed. */
+struct block_template *template_of(struct chain *chain, struct span payout_script, struct tx *const *txs,
+                                   size_t tx_count, struct moment now);
 void template_free(struct block_template *t);
 /* Another coinbase: new extranonce, merkle root in t->header. */
 void template_set_extranonce(struct block_template *t, uint64_t extranonce);

@@ -112,8 +112,7 @@ static void choose_txs(struct block_template *t, const struct mempool *pool)
     mem_free(chosen);
 }
 
-struct block_template *template_new(struct chain *chain, const struct mempool *pool,
-                                    struct span payout_script, bool with_transactions, struct moment now)
+static struct block_template *template_begin(struct chain *chain, struct span payout_script)
 {
     const struct chain_params *params = chain_parameters(chain);
     struct block_template *t = mem_alloc(sizeof *t);
@@ -123,15 +122,41 @@ struct block_template *template_new(struct chain *chain, const struct mempool *p
     t->payout_script = span_of(mem_dup(payout_script.data, payout_script.len), payout_script.len);
     t->weight = COINBASE_WEIGHT_RESERVE;
     t->min_time = chain_min_time(chain, t->parent);
-    if (with_transactions) {
-        choose_txs(t, pool);
-    }
+    return t;
+}
+
+static void template_end(struct block_template *t, const struct chain *chain, struct moment now)
+{
     t->header.version = BLOCK_VERSION;
     t->header.prev_hash = t->parent->hash;
     witness_root(t);
     build_branch(t);
     template_set_extranonce(t, 0);
     template_set_time(t, chain, now);
+}
+
+struct block_template *template_new(struct chain *chain, const struct mempool *pool,
+                                    struct span payout_script, bool with_transactions, struct moment now)
+{
+    struct block_template *t = template_begin(chain, payout_script);
+    if (with_transactions) {
+        choose_txs(t, pool);
+    }
+    template_end(t, chain, now);
+    return t;
+}
+
+struct block_template *template_of(struct chain *chain, struct span payout_script, struct tx *const *txs,
+                                   size_t tx_count, struct moment now)
+{
+    struct block_template *t = template_begin(chain, payout_script);
+    t->txs = mem_alloc(tx_count * sizeof(struct tx *));
+    t->costs = mem_alloc(tx_count * sizeof *t->costs);
+    for (size_t i = 0; i < tx_count; i++) {
+        t->txs[t->tx_count++] = tx_ref(txs[i]);
+        t->weight += tx_weight(txs[i]);
+    }
+    template_end(t, chain, now);
     return t;
 }
 

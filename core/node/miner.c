@@ -48,7 +48,10 @@ static void make_template(struct node *node, bool with_transactions)
     struct span script =
         node->generate.active ? buf_span(&node->generate.script) : node->config.payout_script;
     template_free(m->template);
-    m->template = template_new(node->chain, node->mempool, script, with_transactions, node->now);
+    const struct generate *g = &node->generate;
+    m->template = g->active && g->chosen
+                      ? template_of(node->chain, script, g->txs, g->tx_count, node->now)
+                      : template_new(node->chain, node->mempool, script, with_transactions, node->now);
     template_set_extranonce(m->template, ++m->extranonce);
     struct mempool_info info;
     mempool_info(node->mempool, &info);
@@ -158,12 +161,21 @@ static bool mine_on_the_spot(struct node *node, uint64_t tries, uint64_t source)
 /* ---- generatetoaddress
  * --------------------------------------------------------------------------------------- */
 
+static void generate_free(struct generate *g)
+{
+    for (size_t i = 0; i < g->tx_count; i++) {
+        tx_unref(g->txs[i]);
+    }
+    mem_free(g->txs);
+    buf_free(&g->script);
+}
+
 static void generate_end(struct node *node, const char *why_fewer)
 {
     struct generate *g = &node->generate;
     struct buf hashes = g->hashes;
     void *call = g->call;
-    buf_free(&g->script);
+    generate_free(g);
     *g = (struct generate){0};
     template_free(node->mining.template);
     node->mining.template = NULL;
@@ -187,6 +199,14 @@ bool generate_begin(struct node *node, struct span script, uint32_t blocks, uint
     template_free(node->mining.template);
     node->mining.template = NULL; /* what is out pays somebody else */
     return true;
+}
+
+void generate_choose(struct node *node, struct tx **txs, size_t count)
+{
+    struct generate *g = &node->generate;
+    g->chosen = true;
+    g->txs = txs;
+    g->tx_count = count;
 }
 
 void generate_block_result(struct node *node, const struct hash256 *hash, bool connected,
@@ -306,6 +326,6 @@ void miner_stop(struct node *node)
 void miner_free(struct node *node)
 {
     template_free(node->mining.template);
-    buf_free(&node->generate.script);
+    generate_free(&node->generate);
     buf_free(&node->generate.hashes);
 }

@@ -21,7 +21,10 @@ struct generate { /* generatetoaddress under way; one at a time */
     struct buf script;
     struct buf hashes; /* of what was found, 32 bytes each */
     bool waiting;      /* a found block is being connected */
-    void *call;        /* who gets the answer (rpc) */
+    bool chosen;       /* generateblock: these transactions, owned, and no others */
+    struct tx **txs;
+    size_t tx_count;
+    void *call; /* who gets the answer (rpc) */
 };
 
 struct mining {
@@ -84,6 +87,8 @@ int64_t miner_next_us(const struct node *node); /* when it wants to be looked at
 /* Begins generatetoaddress; ERROR_BUSY while another is under way. rpc_generated is called at the end. */
 bool generate_begin(struct node *node, struct span script, uint32_t blocks, uint64_t tries, void *call,
                     struct error *error);
+/* Right after generate_begin: the block is to hold these transactions. Takes over list and references. */
+void generate_choose(struct node *node, struct tx **txs, size_t count);
 void generate_block_result(struct node *node, const struct hash256 *hash, bool connected,
                            const struct error *error);
 

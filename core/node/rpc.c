@@ -68,6 +68,8 @@ const struct rpc_method rpc_methods[] = {
     {"Control", "uptime", "", rpc_uptime, "Seconds since the node was started."},
     {"Hidden", "setmocktime", "timestamp:number", rpc_setmocktime,
      "Sets the clock (regtest only); 0 goes back to the real one."},
+    {"Mining", "generateblock", "output:text transactions:any submit:bool?", rpc_generateblock,
+     "Mines one block to an address or descriptor with these transactions, ids of the mempool or hex."},
     {"Mining", "generatetoaddress", "nblocks:number address:text maxtries:number?", rpc_generatetoaddress,
      "Mines blocks to an address: at once on regtest, at the chain's real difficulty (30 s at most) "
      "elsewhere."},

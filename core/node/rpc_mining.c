@@ -110,9 +110,101 @@ RPC_HANDLER(generatetodescriptor)
     buf_free(&script);
 }
 
+/* An id of the mempool or a whole transaction; NULL after the call was failed. */
+static struct tx *chosen_tx(struct rpc_call *call, const json_t *item)
+{
+    struct hash256 txid;
+    const char *text = json_is_string(item) ? json_string_value(item) : "";
+    if (strlen(text) == 64 && hash256_parse(&txid, text)) {
+        const struct mempool_entry *entry = mempool_find(call->node->mempool, &txid);
+        if (!entry) {
+            rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY, "Transaction %s not in mempool.", text);
+        }
+        return entry ? tx_ref(entry->tx) : NULL;
+    }
+    struct tx *tx = tx_from_hex(text);
+    if (!tx) {
+        rpc_fail(call, RPC_DESERIALIZATION_ERROR,
+                 "Transaction decode failed for %.64s. Make sure the tx has at least one input.", text);
+    }
+    return tx;
+}
+
+static void generate_one(struct rpc_call *call, struct span script)
+{
+    const json_t *list = arg_any(call, 1), *item;
+    struct tx **txs = mem_alloc((json_array_size(list) + 1) * sizeof(struct tx *));
+    struct error error = {0};
+    size_t count = 0, i;
+    json_array_foreach(list, i, item)
+    {
+        struct tx *tx = chosen_tx(call, item);
+        if (!tx) {
+            break;
+        }
+        txs[count++] = tx;
+    }
+    bool usable = count == json_array_size(list); /* else the call was failed */
+    if (usable && generate_begin(call->node, script, 1, INT64_MAX, call, &error)) {
+        call->flag = true; /* the answer is one block */
+        generate_choose(call->node, txs, count);
+        return;
+    }
+    while (count) {
+        tx_unref(txs[--count]);
+    }
+    mem_free(txs);
+    if (usable) {
+        rpc_fail(call, RPC_MISC_ERROR, "%s", error.text);
+    }
+}
+
+RPC_HANDLER(generateblock)
+{
+    const char *text = "";
+    struct buf script = {0};
+    bool submit = true;
+    if (!arg_text(call, 0, &text) || !arg_bool(call, 2, &submit)) {
+        return;
+    }
+    if (!json_is_array(arg_any(call, 1))) {
+        rpc_fail(call, RPC_TYPE_ERROR, "JSON value is not of expected type array");
+    } else if (!submit) {
+        rpc_fail(call, RPC_INVALID_PARAMETER, "submit must be true: a block is always taken in");
+    } else if (descriptor_script(&script, text, call->node->params) ||
+               address_to_script(&script, text, call->node->params, NULL)) {
+        generate_one(call, buf_span(&script));
+    } else {
+        rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY, "Error: Invalid address or descriptor");
+    }
+    buf_free(&script);
+}
+
+static void show_generated(struct rpc_call *call, const struct buf *hashes, const char *why_not)
+{
+    struct hash256 hash;
+    if (!hashes->len) {
+        rpc_fail(call, RPC_VERIFY_ERROR, "TestBlockValidity failed: %s", why_not ? why_not : "no block");
+        return;
+    }
+    memcpy(hash.b, hashes->data, 32);
+    put_open(&call->out, NULL, '{');
+    put_hash(&call->out, "hash", &hash);
+    put_close(&call->out, '{');
+    if (call->node->stopping) {
+        rpc_ok(call);
+    } else {
+        rpc_ok_when_on_disk(call);
+    }
+}
+
 void rpc_generated(struct node *node, void *context, const struct buf *hashes, const char *why_fewer)
 {
     struct rpc_call *call = context;
+    if (call->flag) {
+        show_generated(call, hashes, why_fewer);
+        return;
+    }
     if (why_fewer) {
         log_info(LOG_RPC, "generatetoaddress ends with %zu blocks: %s", hashes->len / 32, why_fewer);
     }

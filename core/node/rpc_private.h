@@ -152,6 +152,7 @@ RPC_HANDLER(getmemoryinfo);
 RPC_HANDLER(getrpcinfo);
 RPC_HANDLER(logging);
 RPC_HANDLER(generatetodescriptor);
+RPC_HANDLER(generateblock);
 RPC_HANDLER(getaddednodeinfo);
 RPC_HANDLER(getnettotals);
 RPC_HANDLER(ping);

@@ -539,3 +539,30 @@ Test(rpc, signing_what_the_caller_knows)
         buf_free(&scripts[i]);
     }
 }
+
+Test(rpc, a_block_of_chosen_transactions)
+{
+    struct outpoint coin;
+    struct hash256 ids[2];
+    char text[HASH256_TEXT], arguments[1300], hex[1000];
+    mine(102);
+    coinbase_of(1, &coin);
+    ask_about("sendrawtransaction", payment(coin, 50 * COIN_SAT, 1000, &ids[0]), "");
+    coinbase_of(2, &coin);
+    strcpy(hex, payment(coin, 50 * COIN_SAT, 1000, &ids[1]));
+    snprintf(arguments, sizeof arguments, "[\"%s\",[\"%s\"]]", address, hex);
+    ask("generateblock", arguments);
+    cr_assert_eq(last_code(), 0, "%s", words());
+    cr_assert_eq(number(ask("getmempoolinfo", "[]"), "size"), 1, "what was not chosen stays");
+    ask("generateblock", arguments);
+    cr_assert_eq(last_code(), RPC_VERIFY_ERROR, "the same again");
+    cr_assert_eq(json_integer_value(ask("getblockcount", "[]")), 103);
+    snprintf(arguments, sizeof arguments, "[\"raw(51)\",[\"%s\"]]", hash256_text(text, &ids[0]));
+    json_t *made = ask("generateblock", arguments);
+    cr_assert_eq(strlen(json_string_value(json_object_get(made, "hash"))), 64);
+    cr_assert_eq(number(ask("getmempoolinfo", "[]"), "size"), 0);
+    cr_assert_eq(code_of("generateblock", arguments), RPC_INVALID_ADDRESS_OR_KEY);
+    cr_assert_eq(code_of("generateblock", "[\"raw(51)\",[\"00\"]]"), RPC_DESERIALIZATION_ERROR);
+    cr_assert_eq(code_of("generateblock", "[\"raw(51)\",[]]"), 0);
+    mine(1);
+}
