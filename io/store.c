@@ -326,14 +326,33 @@ static bool write_identity(struct store *store, const struct chain_params *param
     rocksdb_writebatch_put_cf(batch, store->family[CF_META], "format", 6, (const char *)version, 4);
     rocksdb_writebatch_put_cf(batch, store->family[CF_META], "genesis", 7,
                               (const char *)params->genesis_hash.b, 32);
+    if (params->signet_challenge.len) {
+        rocksdb_writebatch_put_cf(batch, store->family[CF_META], "challenge", 9,
+                                  (const char *)params->signet_challenge.data, params->signet_challenge.len);
+    }
     rocksdb_write(store->db, store->writing_synced, batch, &problem);
     rocksdb_writebatch_destroy(batch);
     return !problem || db_error(error, "writing the store", problem);
 }
 
+/* Genesis, and on signet the challenge: every signet begins with the same block. */
+static bool same_network(struct store *store, const struct chain_params *params)
+{
+    struct buf genesis = {0}, challenge = {0};
+    struct error problem = {0};
+    bool same = read_value(store, CF_META, span_of("genesis", 7), &genesis, &problem) &&
+                span_equal(buf_span(&genesis), span_of(params->genesis_hash.b, 32)) &&
+                (read_value(store, CF_META, span_of("challenge", 9), &challenge, &problem) ||
+                 problem.kind == ERROR_MISSING) &&
+                span_equal(buf_span(&challenge), buf_span(&params->signet_challenge));
+    buf_free(&genesis);
+    buf_free(&challenge);
+    return same;
+}
+
 static bool check_identity(struct store *store, const struct chain_params *params, struct error *error)
 {
-    struct buf format = {0}, genesis = {0};
+    struct buf format = {0};
     struct error problem = {0};
     bool ok = true;
     if (!read_value(store, CF_META, span_of("format", 6), &format, &problem)) {
@@ -344,15 +363,13 @@ static bool check_identity(struct store *store, const struct chain_params *param
             error_set(error, ERROR_LOCKED, NULL,
                       "%.120s was written by a newer Quarry (format %u, this one knows %u): use that version",
                       store->folder, format.len == 4 ? load_le32(format.data) : 0, FORMAT_VERSION);
-    } else if (!read_value(store, CF_META, span_of("genesis", 7), &genesis, &problem) || genesis.len != 32 ||
-               memcmp(genesis.data, params->genesis_hash.b, 32) != 0) {
+    } else if (!same_network(store, params)) {
         ok = error_set(error, ERROR_LOCKED, NULL,
                        "%.120s belongs to another network: choose another --datadir, or the network it was "
                        "made for",
                        store->folder);
     }
     buf_free(&format);
-    buf_free(&genesis);
     return ok;
 }
 

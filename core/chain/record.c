@@ -23,7 +23,7 @@ static void put_coin(struct buf *out, const struct coin *coin, bool with_len)
 
 static bool get_coin(struct coin *out, struct cursor *c, bool with_len)
 {
-    uint64_t code = cursor_compact_size(c, UINT64_C(1) << 33);
+    uint64_t code = cursor_compact_size(c, (UINT64_C(1) << 33) - 1); /* a height of 32 bits */
     out->height = (uint32_t)(code >> 1);
     out->coinbase = code & 1;
     out->value.sat = (int64_t)cursor_compact_size(c, MAX_MONEY);

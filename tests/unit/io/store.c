@@ -103,6 +103,27 @@ Test(store, foreign_network_is_refused)
     chain_params_free(&other);
 }
 
+/* All signets have one genesis block: the challenge tells them apart. */
+Test(store, foreign_signet_is_refused)
+{
+    static const uint8_t anyone = 0x51;
+    struct chain_params public, own;
+    cr_assert(chain_params_init(&public, CHAIN_SIGNET, NULL, &error));
+    cr_assert(chain_params_init(&own, CHAIN_SIGNET, NULL, &error));
+    chain_params_set_challenge(&own, span_of(&anyone, 1));
+    struct store *store = store_open(folder, &public, &error);
+    cr_assert(store, "%s", error.text);
+    store_close(store);
+    cr_assert_null(store_open(folder, &own, &error));
+    cr_assert_eq(error.kind, ERROR_LOCKED);
+    cr_assert(strstr(error.text, "another network"), "%s", error.text);
+    store = store_open(folder, &public, &error);
+    cr_assert(store, "%s", error.text);
+    store_close(store);
+    chain_params_free(&public);
+    chain_params_free(&own);
+}
+
 Test(store, newer_format_is_refused)
 {
     struct store *store = store_open(folder, &params, &error);
