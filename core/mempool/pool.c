@@ -210,6 +210,7 @@ void pool_trim(struct mempool *pool)
                 worst_rate = rate;
             }
         }
+        CHECK(worst); /* the pool is not empty */
         pool->rolling_min_fee =
             MAX((double)pool_min_fee(pool), worst_rate * 1000 + (double)pool->config.min_fee_per_kvb_sat);
         pool->rolling_since_s = moment_unix_s(pool->now);
