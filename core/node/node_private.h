@@ -64,7 +64,6 @@ struct node {
     size_t process_memory_bytes;
     size_t jobs_out;
     bool started, stopping, exited, failed, durable_at_tip;
-    char warning[256]; /* for getblockchaininfo and the log */
     int64_t progress_said_us;
     int64_t stop_since_us;
     uint32_t tip_said_height;

@@ -65,9 +65,6 @@ RPC_HANDLER(getblockchaininfo)
             (int64_t)tip->data_offset + tip->data_len + (int64_t)tip->file * (128 << 20));
     put_yes(out, "pruned", false);
     put_open(out, "warnings", '[');
-    if (*node->warning) {
-        put_text(out, NULL, node->warning);
-    }
     put_close(out, '[');
     put_close(out, '{');
     rpc_ok(call);

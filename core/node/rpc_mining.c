@@ -48,9 +48,6 @@ RPC_HANDLER(getmininginfo)
     put_text(out, "kernel", node->kernel);
     put_int(out, "blocksfound", (int64_t)node->mining.blocks_found);
     put_open(out, "warnings", '[');
-    if (*node->warning) {
-        put_text(out, NULL, node->warning);
-    }
     put_close(out, '[');
     put_close(out, '{');
     rpc_ok(call);

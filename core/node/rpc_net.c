@@ -68,9 +68,6 @@ RPC_HANDLER(getnetworkinfo)
     put_open(out, "localaddresses", '[');
     put_close(out, '[');
     put_open(out, "warnings", '[');
-    if (*node->warning) {
-        put_text(out, NULL, node->warning);
-    }
     put_close(out, '[');
     put_close(out, '{');
     rpc_ok(call);
@@ -334,7 +331,6 @@ RPC_HANDLER(getstatus)
     put_int(out, "transactions", (int64_t)tip->chain_tx);
     put_int(out, "uptime_s", (node->now.mono_us - node->started_us) / 1000000);
     put_text(out, "mining_address", node->config.payout_address ? node->config.payout_address : "");
-    put_text(out, "warning", node->warning);
     put_close(out, '{');
     rpc_ok(call);
 }

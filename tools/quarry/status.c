@@ -100,10 +100,6 @@ static int print_table(const struct watched *nodes, size_t count)
                (long long)number_of(s, "tip_age_s"), hash_rate(rate, real_of(s, "hashes_per_s")),
                (long long)number_of(s, "peers"), real_of(s, "blocks_per_minute"),
                (long long)number_of(s, "mempool"), state_of(s));
-        if (*text_of(s, "warning")) {
-            printf("%-10s %s\n", "", text_of(s, "warning"));
-            lines++;
-        }
     }
     return lines;
 }
@@ -185,9 +181,6 @@ static void print_once(const struct watched *w)
         printf("mining address  %s\n", text_of(s, "mining_address"));
     }
     printf("up              %lld s\n", (long long)number_of(s, "uptime_s"));
-    if (*text_of(s, "warning")) {
-        printf("warning         %s\n", text_of(s, "warning"));
-    }
 }
 
 static void add_node(struct watched *w, const struct settings *settings, char *datadir)
