@@ -258,7 +258,7 @@ bool p2p_substitute(struct p2p *p2p, const char *host_port, struct error *error)
 
 void p2p_listening(struct p2p *p2p, uint16_t port)
 {
-    p2p->listen_port = port;
+    p2p->listen_port = p2p->listen_port ? p2p->listen_port : port;
 }
 
 bool p2p_remove_node(struct p2p *p2p, const char *host_port)

@@ -71,7 +71,7 @@ bool p2p_remove_node(struct p2p *p2p, const char *host_port);
 bool p2p_try_once(struct p2p *p2p, const char *host_port, struct moment now,
                   struct error *error) MUST_USE; /* addnode onetry */
 
-/* We accept peers at this port: told to whom we dial. */
+/* We accept peers at this port. Whom we dial is told one: the first that is given here. */
 void p2p_listening(struct p2p *p2p, uint16_t port);
 
 /* From the host. address is "ip:port" text of the other side. */

@@ -1,65 +1,99 @@
 /*
  * quarry-sim: runs the scenarios over a range of seeds and says which seeds failed and how to replay them.
  *   quarry-sim [--seeds A..B] [--scenario NAME] [--plant BUG] [--verbose]
+ * One seed is one history: --verbose shows it whole and ends with its hash, and the first seed of every range
+ * is run twice more to see that its hash does not change.
  */
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "tests/sim/sim.h"
 
 struct result {
-    uint64_t digest, events, blocks;
+    uint64_t digest, history, events, blocks;
     bool ok;
 };
 
-static uint64_t running_seed;
-static const char *running_scenario;
+static struct { /* what is asked for, and what runs: a crash must name its seed too */
+    const char *program, *plant, *scenario;
+    uint64_t seed;
+} running;
 
-/* Called by the sanitizers before they end the program, and by abort: a crash must name its seed too. */
+static void say_how_to_replay(FILE *out)
+{
+    fprintf(out, "  replay: %s --scenario %s --seeds %" PRIu64 "..%" PRIu64 "%s%s --verbose\n",
+            running.program, running.scenario, running.seed, running.seed, running.plant ? " --plant " : "",
+            running.plant ? running.plant : "");
+    fflush(out);
+}
+
+/* Called by the sanitizers before they end the program. */
 static void say_running(void)
 {
-    if (running_scenario) {
-        fprintf(stderr, "in: quarry-sim --scenario %s --seeds %" PRIu64 "..%" PRIu64 " --verbose\n",
-                running_scenario, running_seed, running_seed);
+    if (running.scenario) {
+        say_how_to_replay(stderr);
     }
+}
+
+/* A failed CHECK, or a fault without sanitizers. */
+static void on_crash(int number)
+{
+    say_running(); /* NOLINT(bugprone-signal-handler,cert-sig30-c): all is lost anyway */
+    signal(number, SIG_DFL);
+    raise(number);
 }
 
 void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));
 
-static struct result run(const struct scenario *scenario, uint64_t seed, bool verbose)
+static struct result run(const struct scenario *scenario, uint64_t seed, enum tells tells)
 {
-    running_seed = seed;
-    running_scenario = scenario->name;
-    struct world *world = world_new(seed, scenario->name, verbose);
+    running.seed = seed;
+    running.scenario = scenario->name;
+    struct world *world = world_new(seed, scenario->name, tells);
     scenario->run(world);
-    struct result result = {world->digest, world->events, world->blocks_found, !*world->failure};
-    if (verbose) {
+    struct result result = {world->digest, world->history, world->events, world->blocks_found,
+                            !*world->failure};
+    if (tells == TELLS_ALL) {
         printf("%s seed %" PRIu64 ": %.0f virtual seconds, %" PRIu64 " events, %" PRIu64
-               " blocks found, digest %016" PRIx64 "\n",
+               " blocks found, history %016" PRIx64 "\n",
                scenario->name, seed, (double)world->now_us / 1e6, result.events, result.blocks,
-               result.digest);
+               result.history);
     }
     if (!result.ok) {
-        printf("FAILED: %s seed %" PRIu64 ": %s\n  replay: quarry-sim --scenario %s --seeds %" PRIu64
-               "..%" PRIu64 " --verbose\n",
-               scenario->name, seed, world->failure, scenario->name, seed, seed);
-        fflush(stdout);
+        printf("FAILED: %s seed %" PRIu64 ": %s\n", scenario->name, seed, world->failure);
+        say_how_to_replay(stdout);
     }
     world_free(world);
-    running_scenario = NULL;
+    running.scenario = NULL;
     return result;
 }
 
-/* The same seed twice is the same run, to the byte. */
-static bool is_deterministic(const struct scenario *scenario, uint64_t seed)
+/* The same seed twice is the same history to the byte; and writing it down changes nothing. */
+static bool is_deterministic(const struct scenario *scenario, uint64_t seed, const struct result *first)
 {
-    struct result a = run(scenario, seed, false), b = run(scenario, seed, false);
-    bool same = a.digest == b.digest && a.events == b.events && a.blocks == b.blocks;
+    struct result a = run(scenario, seed, TELLS_HASH), b = run(scenario, seed, TELLS_HASH);
+    bool same = a.history == b.history && a.digest == b.digest && a.digest == first->digest &&
+                a.events == first->events && a.blocks == first->blocks;
     if (!same) {
-        printf("FAILED: %s seed %" PRIu64 " gives another run the second time\n", scenario->name, seed);
+        running.scenario = scenario->name;
+        printf("FAILED: %s seed %" PRIu64 " gives another history the second time\n", scenario->name, seed);
+        say_how_to_replay(stdout);
     }
     return same;
+}
+
+static void run_range(const struct scenario *scenario, uint64_t first, uint64_t last, enum tells tells,
+                      unsigned *passed, unsigned *failed)
+{
+    for (uint64_t seed = first; seed <= last; seed++) {
+        struct result result = run(scenario, seed, tells);
+        *(result.ok ? passed : failed) += 1;
+        if (seed == first && tells == TELLS_NOTHING && result.ok) {
+            *(is_deterministic(scenario, seed, &result) ? passed : failed) += 1;
+        }
+    }
 }
 
 static int usage(const char *why)
@@ -74,7 +108,9 @@ int main(int argc, char **argv)
 {
     uint64_t first = 1, last = 20;
     const char *only = NULL;
-    bool verbose = false, known = false;
+    enum tells tells = TELLS_NOTHING;
+    bool known = false;
+    running.program = argv[0];
     for (int i = 1; i < argc; i++) {
         char *end = NULL;
         if (strcmp(argv[i], "--seeds") == 0 && i + 1 < argc) {
@@ -88,11 +124,12 @@ int main(int argc, char **argv)
         } else if (strcmp(argv[i], "--scenario") == 0 && i + 1 < argc) {
             only = argv[++i];
         } else if (strcmp(argv[i], "--plant") == 0 && i + 1 < argc) {
-            if (!plant_choose(argv[++i])) {
+            running.plant = argv[++i];
+            if (!plant_choose(running.plant)) {
                 return usage("no planted bug has this name");
             }
         } else if (strcmp(argv[i], "--verbose") == 0) {
-            verbose = true;
+            tells = TELLS_ALL;
         } else {
             return usage("unknown argument");
         }
@@ -102,16 +139,16 @@ int main(int argc, char **argv)
     if (__sanitizer_set_death_callback) {
         __sanitizer_set_death_callback(say_running);
     }
+    signal(SIGABRT, on_crash);
+    if (!__sanitizer_set_death_callback) {
+        signal(SIGSEGV, on_crash);
+    }
     unsigned passed = 0, failed = 0;
     for (const struct scenario *s = scenarios; s->name; s++) {
-        if (only && strcmp(only, s->name) != 0) {
-            continue;
+        if (!only || strcmp(only, s->name) == 0) {
+            known = true;
+            run_range(s, first, last, tells, &passed, &failed);
         }
-        known = true;
-        for (uint64_t seed = first; seed <= last; seed++) {
-            *(run(s, seed, verbose).ok ? &passed : &failed) += 1;
-        }
-        *(verbose || is_deterministic(s, first) ? &passed : &failed) += 1;
     }
     if (!known) {
         return usage("no scenario has this name");

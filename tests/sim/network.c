@@ -242,10 +242,9 @@ void network_send(struct sim_node *n, peer_id peer, struct buf *bytes)
     int side;
     struct connection *c = connection_of(n, peer, &side);
     if (c) {
-        if (n->world->verbose && bytes->len >= 24 &&
-            load_le32(bytes->data) == load_le32(n->world->params.magic)) {
-            printf("%10.3f n%u to n%u: %.12s, %zu bytes\n", (double)n->world->now_us / 1e6, n->index,
-                   c->ends[!side].node->index, (const char *)bytes->data + 4, bytes->len - 24);
+        if (bytes->len >= 24 && load_le32(bytes->data) == load_le32(n->world->params.magic)) {
+            world_say(n->world, "n%u to n%u: %.12s, %zu bytes", n->index, c->ends[!side].node->index,
+                      (const char *)bytes->data + 4, bytes->len - 24);
         }
         buf_bytes(&c->ends[side].queue, bytes->data, bytes->len);
         pump(c, side);

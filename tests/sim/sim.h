@@ -48,6 +48,8 @@ double pick_exponential(struct world *world, double mean);
 /* The first failure counts; the run ends there. Returns false. */
 bool world_fail(struct world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void world_digest(struct world *world, const void *data, size_t len);
+/* A line of the history, behind the time. */
+void world_say(struct world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* ---- Disk (disk.c) ------------------------------------------------------------------------------------- */
 
@@ -138,8 +140,10 @@ struct world {
     uint32_t node_count, liar_count;
     struct sim_node *current; /* whose code runs: for the log */
     bool burying;             /* a crash is under way: what the core says now is heard by nobody */
-    bool verbose;
-    uint64_t digest, events, blocks_found;
+    enum tells { TELLS_NOTHING, TELLS_HASH, TELLS_ALL } tells;
+    uint64_t digest;  /* of every event and every byte that arrived */
+    uint64_t history; /* of every line of the log, where one is kept */
+    uint64_t events, blocks_found;
     char failure[512];
     /* network.c */
     struct list connections;
@@ -155,7 +159,9 @@ struct world {
     struct wallet *wallet;
 };
 
-struct world *world_new(uint64_t seed, const char *scenario, bool verbose);
+/* tells: whether the history is written down, and whether it is shown or only hashed. It changes nothing of
+ * what happens. */
+struct world *world_new(uint64_t seed, const char *scenario, enum tells tells);
 void world_free(struct world *world);
 /* A node that is down; start it with node_up. connects: indices of nodes that it dials. */
 struct sim_node *world_add_node(struct world *world, bool mines, const uint32_t *connects, size_t count);

@@ -44,18 +44,39 @@ bool world_fail(struct world *world, const char *format, ...)
         int len = snprintf(world->failure, sizeof world->failure, "at %.3f s: ", (double)world->now_us / 1e6);
         vsnprintf(world->failure + len, sizeof world->failure - (size_t)len, format, arguments);
         va_end(arguments);
-        if (world->verbose) {
-            printf("FAILED %s\n", world->failure);
-        }
+        world_say(world, "FAILED %s", world->failure);
     }
     return false;
 }
 
-void world_digest(struct world *world, const void *data, size_t len)
+static uint64_t fnv_1a(uint64_t hash, const void *data, size_t len)
 {
     const uint8_t *at = data;
-    for (size_t i = 0; i < len; i++) { /* FNV-1a */
-        world->digest = (world->digest ^ at[i]) * UINT64_C(0x100000001b3);
+    for (size_t i = 0; i < len; i++) {
+        hash = (hash ^ at[i]) * UINT64_C(0x100000001b3);
+    }
+    return hash;
+}
+
+void world_digest(struct world *world, const void *data, size_t len)
+{
+    world->digest = fnv_1a(world->digest, data, len);
+}
+
+void world_say(struct world *world, const char *format, ...)
+{
+    char line[1024];
+    va_list arguments;
+    if (world->tells == TELLS_NOTHING) {
+        return;
+    }
+    size_t len = (size_t)snprintf(line, sizeof line, "%10.3f ", (double)world->now_us / 1e6);
+    va_start(arguments, format);
+    vsnprintf(line + len, sizeof line - len, format, arguments);
+    va_end(arguments);
+    world->history = fnv_1a(world->history, line, strlen(line));
+    if (world->tells == TELLS_ALL) {
+        puts(line);
     }
 }
 
@@ -588,10 +609,7 @@ static void on_log(void *context, enum log_level level, enum log_category catego
     if (world->burying) {
         return;
     }
-    if (world->verbose) {
-        printf("%10.3f n%d %-5s %-7s %s\n", (double)world->now_us / 1e6, index, log_level_name(level),
-               log_category_name(category), text);
-    }
+    world_say(world, "n%d %-5s %-7s %s", index, log_level_name(level), log_category_name(category), text);
     if (level <= LOG_WARN && !excusable(world, text)) {
         world_fail(world, "node %d complains: %s", index, text);
     }
@@ -599,14 +617,14 @@ static void on_log(void *context, enum log_level level, enum log_category catego
 
 /* ---- The world ----------------------------------------------------------------------------------------- */
 
-struct world *world_new(uint64_t seed, const char *scenario, bool verbose)
+struct world *world_new(uint64_t seed, const char *scenario, enum tells tells)
 {
     struct world *world = mem_alloc(sizeof *world);
     struct network_spec spec;
     struct error error = {0};
     world->seed = seed;
-    world->verbose = verbose;
-    world->digest = UINT64_C(0xcbf29ce484222325);
+    world->tells = tells;
+    world->digest = world->history = UINT64_C(0xcbf29ce484222325);
     world_digest(world, scenario, strlen(scenario));
     rng_seed_u64(&world->rng, seed * UINT64_C(0x9e3779b97f4a7c15) ^ world->digest);
     list_init(&world->connections);
@@ -623,7 +641,7 @@ struct world *world_new(uint64_t seed, const char *scenario, bool verbose)
     world->loss_percent = chance(world, 30) ? (unsigned)pick(world, 15) : 0;
     world->bytes_per_second = chance(world, 30) ? 5000 + pick(world, 200000) : 0;
     log_set_sink(on_log, world);
-    log_set_level(LOG_CATEGORY_COUNT, verbose ? LOG_DEBUG : LOG_WARN);
+    log_set_level(LOG_CATEGORY_COUNT, tells == TELLS_NOTHING ? LOG_WARN : LOG_DEBUG);
     return world;
 }
 

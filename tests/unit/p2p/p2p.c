@@ -531,6 +531,21 @@ Test(p2p, a_message_may_come_byte_by_byte_and_unknown_ones_are_ignored)
     buf_free(&nonce);
 }
 
+Test(p2p, of_several_places_to_listen_at_the_first_is_told)
+{
+    struct span version;
+    p2p_listening(rig.p2p, 2001);
+    p2p_listening(rig.p2p, 2002);
+    p2p_accepted(rig.p2p, PEER, "127.0.0.1:1", rig.now);
+    struct buf b = {0};
+    buf_i32(&b, 70016);
+    buf_extend(&b, 8 + 8 + 26 + 26 + 8 + 1 + 4 + 1);
+    say(PEER, "version", &b);
+    cr_assert_eq(heard(PEER, "version", &version), 1);
+    struct cursor from = cursor_of(version.data + 20 + 26 + 24, 2);
+    cr_assert_eq(cursor_u16_be(&from), 2001);
+}
+
 Test(p2p, a_version_2_dial_is_let_go_and_version_1_is_welcome_after_it)
 {
     uint8_t key[64];
