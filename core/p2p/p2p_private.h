@@ -59,6 +59,7 @@ struct peer {
     const struct block_entry *best_sent;  /* that we have announced to it */
     const struct block_entry *have_up_to; /* on the way to best_known: everything below is here */
     int64_t headers_asked_us;             /* 0: no answer awaited */
+    int64_t ask_headers_us;               /* when it is to be asked; 0: not */
     bool headers_answered;
     struct hash256 announced; /* a block of its that we do not know and have not been led to yet */
     uint32_t announced_asks;  /* how often we have asked what leads to it; 0: nothing is announced */

@@ -87,7 +87,7 @@ void handle_notfound(struct p2p *p2p, struct peer *peer, struct cursor *c)
         struct hash256 hash;
         cursor_bytes(c, hash.b, 32);
         const struct tx_request *request = map_get(&p2p->tx_requests, &hash);
-        if (type == INV_BLOCK) {
+        if (type == INV_BLOCK || type == INV_COMPACT) {
             sync_not_found(p2p, peer, &hash);
         } else if (request && request->peer == peer->id) {
             ask_another(p2p, &hash);

@@ -3,7 +3,9 @@
  *
  * A peer's best_known is the header with most work that it has shown. Between our tip and the best_known of
  * each peer, blocks are asked for in a window ahead of what is here, a few at a time per peer; a request that
- * is not answered in time goes to somebody else, and the peer rests for a while.
+ * is not answered in time goes to somebody else, and the peer rests for a while. A peer that does not have a
+ * block (it may have forwarded it compact, and found it bad since: BIP152) has nothing on top of it either;
+ * it is asked a little later what it does have.
  */
 #include "core/p2p/p2p_private.h"
 
@@ -13,6 +15,7 @@
 #define BLOCK_TIMEOUT_MAX_US (60 * US_PER_S)
 #define REST_US              (10 * US_PER_S)
 #define HEADERS_TIMEOUT_US   (30 * US_PER_S)
+#define NOT_FOUND_US         US_PER_S
 #define WITHHELD_US          (10 * US_PER_S)
 #define ANNOUNCED_ASKS_MAX   5u
 
@@ -44,9 +47,11 @@ void sync_ask_headers(struct p2p *p2p, struct peer *peer, const struct block_ent
     sync_ask_headers_after(p2p, peer, NULL, from);
 }
 
+/* Of headers with equal work the later one counts: the peer may have found the other one bad. */
 void sync_learn(struct peer *peer, const struct block_entry *entry)
 {
-    if (!peer->best_known || u256_compare(entry->work, peer->best_known->work) > 0) {
+    if (!peer->best_known || peer->best_known->status & BLOCK_BAD ||
+        u256_compare(entry->work, peer->best_known->work) >= 0) {
         peer->best_known = entry;
     }
 }
@@ -250,8 +255,12 @@ bool end_request(struct p2p *p2p, struct peer *peer, const struct hash256 *hash)
 
 void sync_not_found(struct p2p *p2p, struct peer *peer, const struct hash256 *hash)
 {
+    const struct block_entry *entry = chain_find(p2p->chain, hash), *best = peer->best_known;
     if (end_request(p2p, peer, hash)) {
-        peer->resting_until_us = p2p->now.mono_us + REST_US;
+        if (entry && best && block_ancestor(best, entry->height) == entry) {
+            peer->best_known = entry->prev;
+        }
+        peer->ask_headers_us = p2p->now.mono_us + NOT_FOUND_US;
         sync_request_blocks(p2p);
     }
 }
@@ -384,6 +393,10 @@ void sync_tick(struct p2p *p2p)
             peer->headers_asked_us = 0;
             peer->headers_answered = true; /* it has nothing for us, or nothing to say */
             presync_forget(peer);
+        }
+        if (peer->ask_headers_us && now >= peer->ask_headers_us) {
+            peer->ask_headers_us = 0;
+            sync_ask_headers(p2p, peer, NULL);
         }
         if (peer_ready(peer) && !peer->presync && peer->announced_asks &&
             now - peer->headers_asked_us > US_PER_S) {

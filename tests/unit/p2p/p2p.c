@@ -463,6 +463,27 @@ static void say_headers(peer_id peer, const struct branch *branch, uint32_t firs
     say(peer, "headers", &b);
 }
 
+Test(p2p, a_block_that_a_peer_does_not_have_is_not_asked_for_again_and_again)
+{
+    struct branch *a = branch_new(1, 1), *b = branch_new(2, 1);
+    struct span payload;
+    struct buf item = {0};
+    connect_peer(PEER);
+    say_headers(PEER, a, 1, 1);
+    cr_assert_eq(heard(PEER, "getdata", &payload), 1);
+    buf_bytes(&item, payload.data, payload.len);
+    say(PEER, "notfound", &item);
+    cr_assert_eq(heard(PEER, "getdata", NULL), 1);
+    rig.now.mono_us += 1500000;
+    p2p_tick(rig.p2p, rig.now);
+    cr_assert_eq(heard(PEER, "getheaders", NULL), 1, "what does it have?");
+    say_headers(PEER, b, 1, 1); /* with no more work */
+    cr_assert_eq(heard(PEER, "getdata", &payload), 2);
+    cr_assert_arr_eq(payload.data + 5, b->hashes[1].b, 32);
+    mem_free(a);
+    mem_free(b);
+}
+
 /* ---- Framing ---------------------------------------------------------------------------------------------
  */
 
