@@ -1,12 +1,12 @@
 /*
  * Connections between the nodes: dials that may fail, bytes that arrive later and in other pieces than they
- * were sent, pieces that are lost and sent again, limited bandwidth and windows, links that are cut (nothing
- * arrives until they heal), connections that break. Order is kept within a connection, as TCP does, and
- * nowhere else.
+ * were sent, pieces that are lost or overtaken on the way, limited bandwidth and windows, places that are far
+ * apart, links that are cut, both ways or one (nothing arrives until they heal), connections that break, and
+ * such that fall silent without anybody being told. Order is kept within a connection, as TCP does at the
+ * price of waiting for what is lost or late, and nowhere else.
  * Not here: what the bytes mean.
  */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "tests/sim/sim.h"
 
@@ -30,18 +30,26 @@ struct connection {
     struct list link;
     uint64_t id;
     bool broken;        /* nothing arrives any more; both ends will hear of it */
+    bool silent;        /* nothing arrives any more, and nobody hears of anything */
     struct end ends[2]; /* who dialled, who was dialled */
 };
 
-static int64_t latency(struct world *world)
+static int64_t latency(struct world *world, uint32_t a, uint32_t b)
 {
-    return pick_between(world, world->latency_least_us, world->latency_most_us);
+    return pick_between(world, world->latency_least_us, world->latency_most_us) +
+           world->distance_us[MIN(a, b)][MAX(a, b)];
 }
 
-static bool is_cut(const struct connection *c)
+static int64_t latency_of(const struct connection *c)
+{
+    return latency(c->ends[0].node->world, c->ends[0].node->index, c->ends[1].node->index);
+}
+
+/* Nothing comes to this side just now. */
+static bool is_cut(const struct connection *c, int side)
 {
     const struct world *world = c->ends[0].node->world;
-    return world->cut[c->ends[0].node->index][c->ends[1].node->index];
+    return world->cut[c->ends[!side].node->index][c->ends[side].node->index];
 }
 
 static bool alive(const struct end *end)
@@ -123,7 +131,7 @@ static void end_close(struct connection *c, int side, const char *why)
     buf_free(&end->queue);
     lose_flight(end);
     int64_t last = c->ends[!side].last_arrival_us;
-    later(c, !side, MAX(last - world->now_us, 0) + latency(world), other_end_hears);
+    later(c, !side, MAX(last - world->now_us, 0) + latency_of(c), other_end_hears);
     if (tell) {
         node_event(end->node, &(struct event){.kind = EVENT_CLOSED, .peer = end->peer, .text = why});
     }
@@ -135,8 +143,8 @@ static void other_end_hears(struct world *world, struct task *task)
     if (!c) {
         return;
     }
-    if (is_cut(c) && alive(&c->ends[task->side])) {
-        later(c, task->side, US / 4, other_end_hears);
+    if ((c->silent || is_cut(c, task->side)) && alive(&c->ends[task->side])) {
+        later(c, task->side, c->silent ? 5 * US : US / 4, other_end_hears);
         return;
     }
     end_close(c, task->side, "the other side has closed it");
@@ -184,8 +192,8 @@ static void arrive(struct world *world, struct task *task)
     if (!end || list_empty(&end->flight)) {
         return;
     }
-    if (is_cut(c)) { /* sent again until it gets through */
-        later(c, task->side, US / 10 + latency(world), arrive);
+    if (is_cut(c, task->side)) { /* sent again until it gets through */
+        later(c, task->side, US / 10 + latency_of(c), arrive);
         return;
     }
     struct chunk *chunk = CONTAINER_OF(end->flight.next, struct chunk, link);
@@ -211,16 +219,19 @@ static void pump(struct connection *c, int from)
     struct world *world = sender->node->world;
     size_t taken = 0;
     while (taken < sender->queue.len && receiver->flight_bytes < world->window && !sender->closed &&
-           !c->broken) {
+           !c->broken && !c->silent) {
         size_t most = 1 + (size_t)pick(world, world->chunk_max), len = MIN(most, sender->queue.len - taken);
         struct chunk *chunk = mem_alloc(sizeof *chunk);
         buf_bytes(&chunk->bytes, sender->queue.data + taken, len);
         list_append(&receiver->flight, &chunk->link);
         receiver->flight_bytes += len;
         taken += len;
-        receiver->last_arrival_us = MAX(receiver->last_arrival_us, world->now_us + latency(world));
+        receiver->last_arrival_us = MAX(receiver->last_arrival_us, world->now_us + latency_of(c));
         if (chance(world, world->loss_percent)) {
             receiver->last_arrival_us += pick_between(world, US / 5, US);
+        }
+        if (chance(world, world->overtaken_percent)) { /* by those behind, which wait for it */
+            receiver->last_arrival_us += pick_between(world, 0, 2 * world->latency_most_us);
         }
         if (world->bytes_per_second) {
             receiver->last_arrival_us += (int64_t)(len * (uint64_t)US / world->bytes_per_second);
@@ -267,7 +278,7 @@ static void dial_answered(struct world *world, struct task *task)
     struct end *end = c ? &c->ends[0] : NULL;
     if (end && alive(end) && !end->closing) {
         char text[32];
-        snprintf(text, sizeof text, "10.0.0.%u:2001", c->ends[1].node->index + 1);
+        snprintf(text, sizeof text, "10.%u.0.1:%u", c->ends[1].node->index + 1, SIM_PORT);
         end->open = true;
         node_event(end->node, &(struct event){.kind = EVENT_OPENED, .peer = end->peer, .text = text});
     }
@@ -275,16 +286,16 @@ static void dial_answered(struct world *world, struct task *task)
 
 static void dial_arrives(struct world *world, struct task *task)
 {
-    struct sim_node *from = task->node, *to = &world->nodes[task->side];
-    bool cut = world->cut[from->index][to->index];
-    if (!sim_alive(to) || cut) {
-        struct task *failed = world_later(world, cut ? 2 * US : latency(world), from, dial_failed);
+    struct sim_node *from = task->node, *to = task->side >= 0 ? &world->nodes[task->side] : NULL;
+    bool cut = !to || world->cut[from->index][to->index] || world->cut[to->index][from->index];
+    if (cut || !sim_alive(to)) {
+        int64_t in_us = cut ? 2 * US : latency(world, from->index, to->index);
+        struct task *failed = world_later(world, in_us, from, dial_failed);
         failed->number = task->number;
         failed->side = cut;
         return;
     }
     struct connection *c = mem_alloc(sizeof *c);
-    static const char *const form = "10.0.0.%u:%u";
     char text[32];
     c->id = world->next_sequence++;
     c->ends[0] = (struct end){.node = from, .life = from->life, .peer = (peer_id)task->number};
@@ -292,17 +303,31 @@ static void dial_arrives(struct world *world, struct task *task)
     list_init(&c->ends[0].flight);
     list_init(&c->ends[1].flight);
     list_append(&world->connections, &c->link);
-    later(c, 0, latency(world), dial_answered);
-    snprintf(text, sizeof text, form, from->index + 1, 40000 + c->ends[1].peer % 20000);
+    later(c, 0, latency_of(c), dial_answered);
+    snprintf(text, sizeof text, "10.%u.0.1:%u", from->index + 1, 40000 + c->ends[1].peer % 20000);
     node_event(to, &(struct event){.kind = EVENT_ACCEPTED, .peer = c->ends[1].peer, .text = text});
+}
+
+/* The index of who is there; -1: nobody. By name, n3, or by address, 10.4.0.1. */
+static int place_of(const char *host)
+{
+    unsigned index = 0;
+    char rest;
+    if (sscanf(host, "n%2u%c", &index, &rest) == 1) {
+        CHECK(index < SIM_PLACES_MAX);
+        return (int)index;
+    }
+    bool is_one = sscanf(host, "10.%2u.0.1%c", &index, &rest) == 1 && index && index <= SIM_PLACES_MAX;
+    return is_one ? (int)index - 1 : -1;
 }
 
 void network_dial(struct sim_node *n, peer_id peer, const char *host)
 {
-    struct task *task = world_later(n->world, latency(n->world), n, dial_arrives);
+    int place = place_of(host);
+    struct task *task = world_later(
+        n->world, latency(n->world, n->index, place < 0 ? n->index : (uint32_t)place), n, dial_arrives);
     task->number = peer;
-    task->side = atoi(host + 1); /* n3 */
-    CHECK(host[0] == 'n' && task->side >= 0 && task->side < SIM_PLACES_MAX);
+    task->side = place;
 }
 
 /* ---- Weather ------------------------------------------------------------------------------------------- */
@@ -333,31 +358,54 @@ static void breaks(struct world *world, struct task *task)
     }
 }
 
-void network_drop_one(struct world *world)
+/* NULL: there is none. */
+static struct connection *some_connection(struct world *world)
 {
     uint64_t count = 0;
     LIST_EACH(at, &world->connections)
     {
         count++;
     }
-    uint64_t victim = count ? pick(world, count) : 0;
+    uint64_t chosen = count ? pick(world, count) : 0;
     LIST_EACH(at, &world->connections)
     {
-        struct connection *c = CONTAINER_OF(at, struct connection, link);
-        if (victim-- == 0) {
-            c->broken = true;
-            lose_flight(&c->ends[0]);
-            lose_flight(&c->ends[1]);
-            later(c, 0, pick_between(world, 1, US / 2), breaks);
-            later(c, 1, pick_between(world, 1, US / 2), breaks);
-            return;
+        if (chosen-- == 0) {
+            return CONTAINER_OF(at, struct connection, link);
         }
+    }
+    return NULL;
+}
+
+void network_drop_one(struct world *world)
+{
+    struct connection *c = some_connection(world);
+    if (c) {
+        c->broken = true;
+        lose_flight(&c->ends[0]);
+        lose_flight(&c->ends[1]);
+        later(c, 0, pick_between(world, 1, US / 2), breaks);
+        later(c, 1, pick_between(world, 1, US / 2), breaks);
+    }
+}
+
+void network_silence_one(struct world *world)
+{
+    struct connection *c = some_connection(world);
+    if (c) {
+        c->silent = true;
+        lose_flight(&c->ends[0]);
+        lose_flight(&c->ends[1]);
     }
 }
 
 void network_cut(struct world *world, uint32_t a, uint32_t b, bool cut)
 {
     world->cut[a][b] = world->cut[b][a] = cut;
+}
+
+void network_cut_one_way(struct world *world, uint32_t from, uint32_t to)
+{
+    world->cut[from][to] = from != to;
 }
 
 void network_heal(struct world *world)

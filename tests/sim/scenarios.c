@@ -710,9 +710,11 @@ static void disturb(struct world *world)
 {
     struct sim_node *n = &world->nodes[pick(world, world->node_count)];
     uint32_t other = (uint32_t)pick(world, world->node_count);
-    switch (pick(world, 8)) {
+    switch (pick(world, 10)) {
     case 0: network_drop_one(world); break;
     case 1: network_cut(world, n->index, other, n->index != other); break;
+    case 6: network_cut_one_way(world, n->index, other); break;
+    case 7: network_silence_one(world); break;
     case 2: network_heal(world); break;
     case 3:
         if (n->node) {

@@ -17,6 +17,7 @@
 #define SIM_PLACES_MAX (SIM_NODES_MAX + SIM_LIARS_MAX)
 #define SIM_FILES_MAX  4
 #define SIM_CONNECTS   4
+#define SIM_PORT       2001u
 #define SIM_START_UNIX INT64_C(1767230000) /* a while after the genesis block of cluster networks */
 
 struct world;
@@ -147,11 +148,13 @@ struct world {
     char failure[512];
     /* network.c */
     struct list connections;
-    bool cut[SIM_PLACES_MAX][SIM_PLACES_MAX];
+    bool cut[SIM_PLACES_MAX][SIM_PLACES_MAX];            /* from, to */
+    int64_t distance_us[SIM_PLACES_MAX][SIM_PLACES_MAX]; /* the lower index first; on top of the latency */
     int64_t latency_least_us, latency_most_us;
     size_t chunk_max, window;
-    unsigned loss_percent;     /* of pieces that are lost and sent again later; those behind them wait */
-    uint64_t bytes_per_second; /* of each direction of a connection; 0: no limit */
+    unsigned loss_percent;      /* of pieces that are lost and sent again later; those behind them wait */
+    unsigned overtaken_percent; /* of pieces that take a longer way */
+    uint64_t bytes_per_second;  /* of each direction of a connection; 0: no limit */
     /* liar.c */
     bool truce;
     struct map lies; /* hashes of blocks that nobody may ever have on a best chain */
@@ -198,8 +201,10 @@ void network_dial(struct sim_node *n, peer_id peer, const char *host);
 void network_send(struct sim_node *n, peer_id peer, struct buf *bytes);
 void network_close(struct sim_node *n, peer_id peer);
 void network_node_down(struct sim_node *n);
-void network_drop_one(struct world *world); /* some connection breaks */
+void network_drop_one(struct world *world);    /* some connection breaks */
+void network_silence_one(struct world *world); /* some connection is dead, and its ends are not told */
 void network_cut(struct world *world, uint32_t a, uint32_t b, bool cut);
+void network_cut_one_way(struct world *world, uint32_t from, uint32_t to);
 void network_heal(struct world *world);
 void network_free(struct world *world);
 

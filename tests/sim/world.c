@@ -532,6 +532,7 @@ bool node_up(struct sim_node *n)
     n->stop_asked = false;
     bool ok = check_opened(n);
     n->stopped_cleanly = false;
+    p2p_listening(node_p2p(n->node), SIM_PORT);
     node_event(n, &(struct event){.kind = EVENT_START});
     return ok;
 }
@@ -553,7 +554,7 @@ struct sim_node *world_add_node(struct world *world, bool mines, const uint32_t 
     n->skew_us = pick_between(world, -US, US);
     for (size_t i = 0; i < count; i++) {
         struct buf text = {0};
-        buf_printf(&text, "n%u:2001%c", connects[i], 0);
+        buf_printf(&text, "n%u:%u%c", connects[i], SIM_PORT, 0);
         n->connect[i] = (char *)text.data;
     }
     n->config = (struct node_config){
@@ -596,7 +597,7 @@ static bool is_lie(const struct world *world, const char *text)
 static bool excusable(const struct world *world, const char *text)
 {
     unsigned address = 0;
-    if (sscanf(text, "disconnecting 10.0.0.%u:", &address) == 1 && address > SIM_NODES_MAX) {
+    if (sscanf(text, "disconnecting 10.%2u.0.1:", &address) == 1 && address > SIM_NODES_MAX) {
         return true;
     }
     return strstr(text, "no answer to a ping") || is_lie(world, text);
@@ -640,6 +641,11 @@ struct world *world_new(uint64_t seed, const char *scenario, enum tells tells)
     world->window = chance(world, 20) ? 1024 : 65536;
     world->loss_percent = chance(world, 30) ? (unsigned)pick(world, 15) : 0;
     world->bytes_per_second = chance(world, 30) ? 5000 + pick(world, 200000) : 0;
+    world->overtaken_percent = chance(world, 30) ? (unsigned)pick(world, 20) : 0;
+    for (uint64_t left = chance(world, 30) ? 5 : 0; left; left--) {
+        world->distance_us[pick(world, SIM_PLACES_MAX)][pick(world, SIM_PLACES_MAX)] =
+            pick_between(world, 0, US / 2);
+    }
     log_set_sink(on_log, world);
     log_set_level(LOG_CATEGORY_COUNT, tells == TELLS_NOTHING ? LOG_WARN : LOG_DEBUG);
     return world;
