@@ -206,6 +206,10 @@ void index_prune_candidates(struct chain *chain);
 void index_add_candidate(struct chain *chain, struct entry *entry);
 
 /* connect.c */
+/* BIP30 has to be looked at where BIP34 does not rule out that a coinbase comes twice: before it, on a branch
+ * that did not take it up at the known block, and where early coinbases have named heights of the future. Not
+ * for the two blocks that repeated one. Where BIP34 holds from the first block on, none ever comes twice. */
+bool bip30_applies(const struct chain_params *params, const struct block_entry *e);
 void chain_activate(struct chain *chain);
 void chain_commit_when_ready(struct chain *chain);
 bool chain_dirty(const struct chain *chain);

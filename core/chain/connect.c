@@ -14,7 +14,7 @@
 
 #define FLUSH_BYTES (8u << 20) /* changes that make a batch while many blocks come */
 #define GATHER_US   5000000    /* and the time after which a rest makes one */
-#define BIP34_LIMIT 1983702u   /* from here on, old coinbases could repeat a BIP34 height (main only) */
+#define BIP34_LIMIT 1983702u   /* from here on, coinbases older than BIP34 have named heights (main) */
 
 #define ASSUME_BURIED_S                                                                                      \
     (14u * 24 * 3600) /* work on top of a block before its scripts may be assumed valid                      \
@@ -115,19 +115,40 @@ static void refuse_block(struct chain *chain, const struct error *error)
     chain_activate(chain);
 }
 
-static bool needs_bip30(const struct chain *chain, const struct block_entry *e)
+/* The two blocks of the main chain that repeated a coinbase before there was a rule. */
+static bool repeats_coinbase(const struct block_entry *e)
 {
-    if (chain->params->kind == CHAIN_MAIN && (e->height == 91842 || e->height == 91880)) {
-        return false; /* the two blocks that repeated a coinbase before the rule */
+    static const struct {
+        uint32_t height;
+        const char *hash;
+    } blocks[] = {{91842, "00000000000a4d0a398161ffc163c503763b1f4360639393e0e4c8e300e0caec"},
+                  {91880, "00000000000743f190a18c5577a3c2d2a1f610ae9601ac046a38084ccb7cd721"}};
+    for (size_t i = 0; i < ARRAY_COUNT(blocks); i++) {
+        struct hash256 hash;
+        if (e->height == blocks[i].height && hash256_parse(&hash, blocks[i].hash) &&
+            hash256_equal(&e->hash, &hash)) {
+            return true;
+        }
     }
-    return e->height < chain->params->bip34_height || e->height >= BIP34_LIMIT;
+    return false;
+}
+
+bool bip30_applies(const struct chain_params *params, const struct block_entry *e)
+{
+    if (params->bip34_height <= 1) {
+        return false;
+    }
+    const struct block_entry *taken_up =
+        e->height > params->bip34_height ? block_ancestor(e, params->bip34_height) : NULL;
+    bool ruled_out = taken_up && hash256_equal(&taken_up->hash, &params->bip34_hash);
+    return (!ruled_out && !repeats_coinbase(e)) || e->height >= BIP34_LIMIT;
 }
 
 /* Every outpoint the block looks at: what it spends, and under BIP30 what it creates. */
 static struct outpoint *outpoints_of(const struct chain *chain, const struct block *block, size_t *count)
 {
     size_t inputs = 0, outputs = 0;
-    bool bip30 = needs_bip30(chain, &chain->now.entry->e);
+    bool bip30 = bip30_applies(chain->params, &chain->now.entry->e);
     for (uint32_t t = 0; t < block->tx_count; t++) {
         inputs += t ? block->txs[t].input_count : 0;
         outputs += bip30 ? block->txs[t].output_count : 0;
@@ -217,7 +238,8 @@ static bool check_tx(struct chain *chain, uint32_t t, struct coin *spent, uint64
 static bool check_bip30(struct chain *chain, struct error *error)
 {
     const struct block *block = chain->now.block;
-    for (uint32_t t = 0; needs_bip30(chain, &chain->now.entry->e) && t < block->tx_count; t++) {
+    uint32_t count = bip30_applies(chain->params, &chain->now.entry->e) ? block->tx_count : 0;
+    for (uint32_t t = 0; t < count; t++) {
         for (uint32_t i = 0; i < block->txs[t].output_count; i++) {
             const struct outpoint outpoint = {block->txs[t].txid, i};
             const struct cached_coin *cached = coins_find(&chain->coins, &outpoint);
@@ -297,6 +319,7 @@ static void apply(struct chain *chain)
     struct connecting *now = &chain->now;
     const struct block *block = now->block;
     uint32_t height = now->entry->e.height;
+    bool fresh = !bip30_applies(chain->params, &now->entry->e) && !repeats_coinbase(&now->entry->e);
     for (uint32_t t = 0; t < block->tx_count; t++) {
         const struct tx *tx = &block->txs[t];
         for (uint32_t i = 0; t && i < tx->input_count; i++) {
@@ -306,7 +329,7 @@ static void apply(struct chain *chain)
             if (!script_unspendable(tx->outputs[i].script)) {
                 const struct outpoint outpoint = {tx->txid, i};
                 const struct coin coin = {tx->outputs[i].value, tx->outputs[i].script, height, t == 0};
-                coins_add(&chain->coins, &outpoint, &coin, !needs_bip30(chain, &now->entry->e));
+                coins_add(&chain->coins, &outpoint, &coin, fresh);
             }
         }
     }

@@ -188,7 +188,7 @@ struct chain_params {
     bool time_not_before_parent; /* cluster: nTime >= parent's, besides > median time past */
     /* First height at which each rule holds; UINT32_MAX: never. */
     uint32_t bip34_height, bip65_height, bip66_height, csv_height, segwit_height;
-    struct hash256 bip34_hash; /* zero where unknown: BIP30 is then checked for every block */
+    struct hash256 bip34_hash; /* of the block at bip34_height, where that is above 1: it ends BIP30 */
     struct block_header genesis;
     struct hash256 genesis_hash;
     const char *bech32_hrp;

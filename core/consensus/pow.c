@@ -68,8 +68,8 @@ uint32_t pow_retarget_2016(const struct chain_params *params, uint32_t base_bits
     if (!pow_target(&target, base_bits)) {
         return params->pow_limit_bits;
     }
-    /* Bitcoin multiplies modulo 2^256 first; no target at or below the limit of these chains overflows. */
-    target = u256_div_u64(u256_mul_u64(target, (uint64_t)actual, NULL), (uint64_t)timespan);
+    /* Bitcoin multiplies modulo 2^256; no target at or below the limit of these chains gets there. */
+    target = u256_mul_div(target, (uint64_t)actual, (uint64_t)timespan);
     return u256_compare(target, params->pow_limit) > 0 ? params->pow_limit_bits : pow_bits(target);
 }
 

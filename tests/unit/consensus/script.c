@@ -1,5 +1,5 @@
 /* What the field's tables do not reach: tagged midstates, bounds of memory, stacks over the limit in version
- * 0, deployments, signet solutions. */
+ * 0, the form of signet solutions. */
 #include <criterion/criterion.h>
 
 #include "core/consensus/script.h"
@@ -92,30 +92,6 @@ Test(script, a_long_tapscript_keeps_its_memory_small)
     arena_free(&run->arena);
     mem_free(run);
     mem_free(script);
-}
-
-Test(script, flags_of_blocks)
-{
-    struct chain_params params;
-    struct hash256 hash = {0}, exception;
-    cr_assert(chain_params_init(&params, CHAIN_MAIN, NULL, NULL));
-    const uint32_t always = SCRIPT_P2SH | SCRIPT_WITNESS | SCRIPT_TAPROOT;
-    cr_expect_eq(block_script_flags(1, &hash, &params), always);
-    cr_expect_eq(block_script_flags(363724, &hash, &params), always);
-    cr_expect_eq(block_script_flags(363725, &hash, &params), always | SCRIPT_DERSIG);
-    cr_expect_eq(block_script_flags(388381, &hash, &params), always | SCRIPT_DERSIG | SCRIPT_CLTV);
-    cr_expect_eq(block_script_flags(419328, &hash, &params),
-                 always | SCRIPT_DERSIG | SCRIPT_CLTV | SCRIPT_CSV);
-    cr_expect_eq(block_script_flags(481824, &hash, &params), SCRIPT_MANDATORY_FLAGS);
-    cr_assert(hash256_parse(&exception, "00000000000002dc756eebf4f49723ed8d30cc28a5f108eb94b1ba88ac4f9c22"));
-    cr_expect_eq(block_script_flags(170060, &exception, &params), 0);
-    cr_assert(hash256_parse(&exception, "0000000000000000000f14c35b2d841e986ab5441de8c585d5ffe55ea1e395ad"));
-    cr_expect_eq(block_script_flags(692261, &exception, &params),
-                 SCRIPT_MANDATORY_FLAGS & ~(uint32_t)SCRIPT_TAPROOT);
-    chain_params_free(&params);
-    cr_assert(chain_params_init(&params, CHAIN_REGTEST, NULL, NULL));
-    cr_expect_eq(block_script_flags(1, &hash, &params), SCRIPT_MANDATORY_FLAGS);
-    chain_params_free(&params);
 }
 
 /* ---- signet -----------------------------------------------------------------------------------------------
