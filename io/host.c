@@ -35,17 +35,29 @@ struct host_job { /* a job on a thread or on the ring */
 
 static void carry_out(struct host *host, struct action *action);
 
-void host_emit(struct host *host, struct event *event)
+static void emit(struct host *host, struct event *event)
 {
     struct action action;
-    if (host->ended) {
-        return;
-    }
     event->now = loop_now();
     node_handle(host->node, event);
     while (node_next_action(host->node, &action)) {
         carry_out(host, &action);
         action_free(&action);
+    }
+}
+
+void host_emit(struct host *host, struct event *event)
+{
+    if (host->ended) {
+        return;
+    }
+    emit(host, event);
+    if (host->switched_work) {
+        struct event switched = {.kind = EVENT_SWITCHED};
+        switched.switched.work_id = host->switched_work;
+        switched.switched.mono_us = host->switched_us;
+        host->switched_work = 0;
+        emit(host, &switched);
     }
 }
 
@@ -155,9 +167,23 @@ static void start_job(struct host *host, struct job *job)
 /* ---- The pool
  * ----------------------------------------------------------------------------------------------- */
 
+/* When the last hash worker had begun with the work that is out. Nobody waits for it: told when the actions
+ * at hand are done. */
+static void see_switch(struct host *host)
+{
+    int64_t mono_ns;
+    if (host->watched_work && pool_begun(host->pool, host->watched_work, &mono_ns)) {
+        host->switched_work = host->watched_work;
+        host->switched_us = mono_ns / 1000;
+        host->watched_work = 0;
+    }
+}
+
 static void give_work(struct host *host, const struct work_order *order)
 {
     struct pool_work work = {.id = order->id, .version_mask = order->version_mask};
+    see_switch(host);
+    host->watched_work = order->idle ? 0 : order->id;
     if (order->idle) {
         pool_work(host->pool, NULL);
         return;
@@ -246,6 +272,7 @@ static void stats_are_due(void *context)
     event.stats.kernel = kernel_name(host);
     event.stats.memory_bytes = resident_bytes();
     loop_timer_set(host->loop, &host->stats_timer, now + STATS_US);
+    see_switch(host);
     host_emit(host, &event);
 }
 
@@ -429,6 +456,11 @@ static bool hash_setting(const char *name, const char *given, struct hash256 *ou
                      given);
 }
 
+static int64_t clock_us(void)
+{
+    return loop_now().mono_us;
+}
+
 static bool start_node(struct host *host, const struct cpu_limits *limits, struct error *error)
 {
     const struct settings *s = host->settings;
@@ -456,6 +488,7 @@ static bool start_node(struct host *host, const struct cpu_limits *limits, struc
         .block_interval_s = (uint32_t)s->block_interval_s,
         .load_blocks = (const char *const *)s->load_blocks.items,
         .load_block_count = s->load_blocks.count,
+        .clock_us = clock_us,
     };
     if (!hash_setting("assumevalid", s->assume_valid, &config.assume_valid, error) ||
         !hash_setting("minimumchainwork", s->minimum_work, &work, error)) {

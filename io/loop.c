@@ -426,8 +426,12 @@ static void start_sends(struct loop *loop)
 void loop_run(struct loop *loop)
 {
     while (!loop->stopped) {
-        fire_timers(loop);
         start_sends(loop);
+        if (next_deadline(loop) <= loop_now().mono_us) {
+            loop->backend->submit(loop); /* what is to be sent does not wait for what the timers begin */
+            fire_timers(loop);
+            start_sends(loop);
+        }
         end_streams(loop);
         int64_t next = next_deadline(loop), now = loop_now().mono_us;
         bool more = !list_empty(&loop->unsent) || loop->stopped;

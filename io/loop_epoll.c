@@ -109,6 +109,11 @@ static void epoll_send(struct stream *stream)
     }
 }
 
+static void epoll_submit(struct loop *loop)
+{
+    (void)loop; /* sent already */
+}
+
 static void epoll_abort(struct stream *stream)
 {
     stream->receiving = stream->sending = stream->connecting = false;
@@ -191,6 +196,6 @@ static void epoll_wait_some(struct loop *loop, int64_t timeout_us)
 }
 
 const struct backend backend_epoll = {
-    "epoll",       epoll_open, epoll_close, epoll_watch,  epoll_listen, epoll_connect,
-    epoll_receive, epoll_send, epoll_abort, epoll_forget, NULL,         epoll_wait_some,
+    "epoll",    epoll_open,   epoll_close, epoll_watch,  epoll_listen, epoll_connect,   epoll_receive,
+    epoll_send, epoll_submit, epoll_abort, epoll_forget, NULL,         epoll_wait_some,
 };

@@ -78,6 +78,7 @@ struct backend {
     void (*connect)(struct stream *stream);
     void (*receive)(struct stream *stream); /* from now on, until it ends */
     void (*send)(struct stream *stream);    /* stream->message; sets sending */
+    void (*submit)(struct loop *loop);      /* what was started goes to the kernel now */
     void (*abort)(struct stream *stream);   /* makes every operation of the stream come back soon */
     void (*forget)(struct stream *stream);  /* before its descriptor is closed */
     bool (*file)(struct loop *loop, struct file_operation *operation);

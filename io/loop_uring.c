@@ -229,6 +229,14 @@ static void uring_send(struct stream *stream)
     stream->operations++;
 }
 
+static void uring_submit(struct loop *loop)
+{
+    struct io_uring *ring = &uring_of(loop)->ring;
+    if (io_uring_sq_ready(ring)) {
+        io_uring_submit(ring);
+    }
+}
+
 /* The shutdown of the socket has ended send and receive; only a connect has to be called back. */
 static void uring_abort(struct stream *stream)
 {
@@ -376,6 +384,6 @@ static void uring_wait(struct loop *loop, int64_t timeout_us)
 }
 
 const struct backend backend_uring = {
-    "io_uring",    uring_open, uring_close, uring_watch,  uring_listen, uring_connect,
-    uring_receive, uring_send, uring_abort, uring_forget, uring_file,   uring_wait,
+    "io_uring", uring_open,   uring_close, uring_watch,  uring_listen, uring_connect, uring_receive,
+    uring_send, uring_submit, uring_abort, uring_forget, uring_file,   uring_wait,
 };

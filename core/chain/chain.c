@@ -444,7 +444,11 @@ bool chain_accept_block(struct chain *chain, struct block *block, struct moment 
     entry->awaits_result = true;
     entry->source = source;
     list_append(&chain->results, &entry->pending);
-    chain_activate(chain);
+    if (chain->events.checked && chain->events.checked(chain->events.context, &entry->e, block)) {
+        chain->held_back = true;
+    } else {
+        chain_activate(chain);
+    }
     return true;
 }
 
@@ -548,7 +552,20 @@ bool chain_contains(const struct chain *chain, const struct block_entry *entry)
 
 bool chain_busy(const struct chain *chain)
 {
-    return chain->step != STEP_IDLE;
+    return chain->step != STEP_IDLE || chain->held_back;
+}
+
+bool chain_waits(const struct chain *chain)
+{
+    return chain->held_back;
+}
+
+void chain_go_on(struct chain *chain, struct moment now)
+{
+    if (chain->held_back) {
+        chain->now_us = now.mono_us;
+        chain_activate(chain);
+    }
 }
 
 void chain_metrics(const struct chain *chain, struct chain_metrics *out)

@@ -187,6 +187,9 @@ struct chain_events { /* what the chain tells and asks; all called on the loop t
                          const struct error *error);
     /* The store failed (disk full, I/O error): stop cleanly, believe nothing half-written. */
     void (*fatal)(void *context, const struct error *error);
+    /* A new block has passed every check that needs no coins, and is about to be connected. True: not from
+     * inside this call, but by chain_go_on, when what was sent about it has left. NULL: nobody asks. */
+    bool (*checked)(void *context, const struct block_entry *entry, const struct block *block);
 };
 
 struct chain_config {
@@ -270,8 +273,11 @@ struct signature_cache *chain_signatures(struct chain *chain);
 /* All scripts of tx have passed under flags, on coins of the current chain or of the mempool (admission): a
  * block that holds it need not run them again. */
 void chain_scripts_passed(struct chain *chain, const struct tx *tx, uint32_t flags);
-/* True while blocks are being connected or disconnected. */
+/* True while blocks are being connected or disconnected, or wait for chain_go_on. */
 bool chain_busy(const struct chain *chain);
+/* A block that events.checked held back waits to be connected; chain_go_on does so. */
+bool chain_waits(const struct chain *chain);
+void chain_go_on(struct chain *chain, struct moment now);
 
 /* ---- Coins and blocks for the others
  * ---------------------------------------------------------------------------------- */

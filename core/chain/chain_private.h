@@ -186,6 +186,7 @@ struct chain {
     int64_t now_us;    /* monotonic, of the last call that told it */
     int64_t batch_us;  /* when the last batch was built */
     bool activating, activate_again;
+    bool held_back; /* activation waits for chain_go_on: events.checked said so */
     struct chain_metrics metrics;
 };
 

@@ -84,6 +84,7 @@ void chain_activate(struct chain *chain)
         return;
     }
     chain->activating = true;
+    chain->held_back = false;
     while (chain->activate_again) {
         chain->activate_again = false;
         next_step(chain);

@@ -37,6 +37,10 @@ static void send_order(struct node *node)
     struct action *action = node_push(node, ACTION_WORK);
     m->order_id++;
     m->idle_told = false;
+    if (m->ordered_on != m->template->parent) {
+        m->ordered_on = m->template->parent;
+        m->first_order = m->order_id;
+    }
     action->work = (struct work_order){
         .id = m->order_id, .version_mask = VERSION_ROLLING_MASK, .target = m->template->target};
     header_encode(action->work.header, &m->template->header);
@@ -133,6 +137,15 @@ void miner_used_up(struct node *node, uint64_t work_id)
     struct mining *m = &node->mining;
     if (work_id == m->order_id) {
         m->refreshed_us = node->now.mono_us - REFRESH_US; /* miner_update, after this event, refreshes */
+    }
+}
+
+/* The workers are on the tip as soon as they have begun with the first order on it. */
+void miner_switched(struct node *node, uint64_t work_id, int64_t mono_us)
+{
+    const struct mining *m = &node->mining;
+    if (m->ordered_on && work_id >= m->first_order) {
+        p2p_workers_switched(node->p2p, &m->ordered_on->hash, mono_us);
     }
 }
 

@@ -101,7 +101,13 @@ static void on_header(void *context, const struct block_entry *entry)
 static void on_connected(void *context, const struct block_entry *entry, const struct block *block)
 {
     struct node *node = context;
+    p2p_block_connected(node->p2p, entry);
     mempool_block_connected(node->mempool, entry, block);
+}
+
+static bool on_checked(void *context, const struct block_entry *entry, const struct block *block)
+{
+    return p2p_block_checked(((struct node *)context)->p2p, entry, block);
 }
 
 static void on_disconnected(void *context, const struct block_entry *entry, const struct block *block)
@@ -220,9 +226,9 @@ static bool open_rooms(struct node *node, const struct store_reader *reader, str
                                               .script_cache_bytes = config->script_cache_bytes,
                                               .assume_valid = config->assume_valid,
                                               .minimum_work = config->minimum_work};
-    const struct chain_events chain_events = {node,         node_submit,     on_header,
-                                              on_connected, on_disconnected, on_tip,
-                                              on_durable,   on_block_result, on_fatal};
+    const struct chain_events chain_events = {
+        node,   node_submit, on_header,       on_connected, on_disconnected,
+        on_tip, on_durable,  on_block_result, on_fatal,     on_checked};
     node->chain = chain_open(&chain_config, &chain_events, reader, error);
     if (!node->chain) {
         return false;
@@ -240,7 +246,7 @@ static bool open_rooms(struct node *node, const struct store_reader *reader, str
     const struct mempool_events pool_events = {node, on_tx_result, on_tx_tested, on_tx_added, on_tx_removed};
     node->mempool = mempool_new(&pool_config, node->chain, node_submit, node, &pool_events);
     const struct p2p_config p2p_config = {config->user_agent, config->version_text, config->inbound_max,
-                                          config->discover, &node->rng};
+                                          config->discover,   &node->rng,           config->clock_us};
     const struct p2p_events p2p_events = {node, on_send, on_close, on_dial, on_print};
     node->p2p = p2p_new(&p2p_config, node->chain, node->mempool, &p2p_events);
     return true;
@@ -374,6 +380,9 @@ static void set_timer(struct node *node, int64_t at_us)
 {
     at_us = MIN(at_us, miner_next_us(node));
     at_us = MIN(at_us, rpc_waits_next_us(node));
+    if (chain_waits(node->chain)) {
+        at_us = node->now.mono_us; /* right after what was announced has left */
+    }
     if (node->stopping) {
         at_us = MIN(at_us, node->now.mono_us + 100000);
     }
@@ -416,6 +425,7 @@ void node_handle(struct node *node, const struct event *event)
         break;
     case EVENT_TIMER:
         node->timer_us = INT64_MAX;
+        chain_go_on(node->chain, node->now);
         mempool_expire(node->mempool, node->now);
         rpc_waits_end(node, false);
         break;
@@ -424,6 +434,7 @@ void node_handle(struct node *node, const struct event *event)
     case EVENT_RPC: rpc_handle(node, event->rpc, event->rpc_text, event->rpc_len); break;
     case EVENT_RPC_GONE: rpc_gone(node, event->rpc); break;
     case EVENT_STATS: handle_stats(node, event); break;
+    case EVENT_SWITCHED: miner_switched(node, event->switched.work_id, event->switched.mono_us); break;
     case EVENT_STOP: node_stop(node, false); break;
     }
     if (event->kind == EVENT_TIMER || event->kind == EVENT_START || event->kind == EVENT_CLOSED ||

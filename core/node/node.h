@@ -39,6 +39,7 @@ struct node_config {
     size_t script_cache_bytes;
     struct hash256 assume_valid; /* zero: every script is run */
     struct u256 minimum_work;    /* of a chain before assume_valid counts */
+    int64_t (*clock_us)(void); /* monotonic, for the latency instruments only; NULL: the time of the event */
 };
 
 /* What the hash workers are to do. The host copies it. */
@@ -65,6 +66,7 @@ enum event_kind {
     EVENT_RPC,         /* rpc = id of the request, bytes = one JSON text */
     EVENT_RPC_GONE,    /* rpc: nobody waits for its answer any more */
     EVENT_STATS,       /* stats: hash counters and host facts, now and then (at most once a second) */
+    EVENT_SWITCHED,    /* switched: all hash workers had begun with this work (or later) by that moment */
     EVENT_STOP,        /* SIGTERM, SIGINT */
 };
 
@@ -96,6 +98,10 @@ struct event {
             const char *kernel;
             size_t memory_bytes;
         } stats;
+        struct {
+            uint64_t work_id;
+            int64_t mono_us;
+        } switched;
     };
 };
 

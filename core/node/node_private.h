@@ -29,9 +29,11 @@ struct generate { /* generatetoaddress under way; one at a time */
 
 struct mining {
     struct block_template *template;
-    uint64_t order_id; /* of the work order that is out; 0: none */
-    bool idle_told;    /* the host was told to pause */
-    bool full_due;     /* the template out is the quick, empty one */
+    uint64_t order_id;    /* of the work order that is out; 0: none */
+    uint64_t first_order; /* the first one on this parent */
+    const struct block_entry *ordered_on;
+    bool idle_told; /* the host was told to pause */
+    bool full_due;  /* the template out is the quick, empty one */
     int64_t refreshed_us, filled_us;
     uint64_t pool_sequence;
     uint64_t extranonce;
@@ -79,6 +81,7 @@ bool node_loaded(const struct node *node); /* nothing is left to import */
 /* miner.c */
 void miner_update(struct node *node); /* after every event: is the right work out? */
 void miner_hit(struct node *node, uint64_t work_id, uint32_t version, uint32_t nonce);
+void miner_switched(struct node *node, uint64_t work_id, int64_t mono_us);
 void miner_used_up(struct node *node, uint64_t work_id); /* another extranonce is due */
 void miner_stop(struct node *node);
 void miner_free(struct node *node);

@@ -92,6 +92,8 @@ const struct rpc_method rpc_methods[] = {
     {"Network", "getaddednodeinfo", "node:text?", rpc_getaddednodeinfo,
      "The peers that we keep connected to, as given by --connect or addnode."},
     {"Network", "getconnectioncount", "", rpc_getconnectioncount, "The number of peers."},
+    {"Network", "getlatency", "", rpc_getlatency,
+     "How long blocks take through this node, hop by hop: histograms, and the latest blocks one by one."},
     {"Network", "getnettotals", "", rpc_getnettotals, "Bytes received and sent since the start."},
     {"Network", "getnetworkinfo", "", rpc_getnetworkinfo, "The state of the network."},
     {"Network", "getpeerinfo", "", rpc_getpeerinfo, "All peers."},

@@ -73,6 +73,73 @@ RPC_HANDLER(getnetworkinfo)
     rpc_ok(call);
 }
 
+/* Per hop: how many, sum, maximum, quantiles to the buckets' bounds, and the buckets themselves. */
+static void put_latency(struct buf *out, const char *key, const struct p2p_latency *latency)
+{
+    put_open(out, key, '{');
+    for (size_t hop = 0; hop < P2P_HOPS; hop++) {
+        const struct p2p_histogram *h = &latency->hops[hop];
+        put_open(out, p2p_hop_names[hop], '{');
+        put_int(out, "count", (int64_t)h->count);
+        put_int(out, "sum_us", h->sum_us);
+        put_int(out, "p50_us", p2p_latency_quantile(h, 0.5));
+        put_int(out, "p99_us", p2p_latency_quantile(h, 0.99));
+        put_int(out, "max_us", h->max_us);
+        put_open(out, "buckets", '[');
+        for (size_t i = 0; i < P2P_LATENCY_BUCKETS; i++) {
+            put_int(out, NULL, h->buckets[i]);
+        }
+        put_close(out, '[');
+        put_close(out, '{');
+    }
+    put_close(out, '{');
+}
+
+static void put_block_times(struct buf *out, const struct p2p_block_times *times)
+{
+    put_open(out, NULL, '{');
+    put_hash(out, "hash", &times->hash);
+    put_int(out, "height", times->height);
+    put_text(out, "from", *times->address ? times->address : "here");
+    put_yes(out, "compact", times->compact);
+    put_int(out, "transactions", times->tx_count);
+    put_int(out, "bytes", times->bytes);
+    put_int(out, "first_byte_mono_us", times->first_us);
+    for (size_t hop = 0; hop < P2P_HOPS; hop++) {
+        int64_t from = hop == HOP_RECEIVED ? times->first_us : times->at_us[HOP_RECEIVED];
+        if (times->at_us[hop]) {
+            char key[32];
+            snprintf(key, sizeof key, "%s_us", p2p_hop_names[hop]);
+            put_int(out, key, times->at_us[hop] - from);
+        }
+    }
+    put_close(out, '{');
+}
+
+RPC_HANDLER(getlatency)
+{
+    struct buf *out = &call->out;
+    struct p2p_latency latency;
+    struct p2p_block_times *times = mem_alloc(P2P_BLOCK_TIMES * sizeof *times);
+    size_t count = p2p_block_times(call->node->p2p, times, P2P_BLOCK_TIMES);
+    p2p_latency(call->node->p2p, &latency);
+    put_open(out, NULL, '{');
+    put_open(out, "bounds_us", '[');
+    for (size_t i = 0; i < P2P_LATENCY_BUCKETS - 1; i++) {
+        put_int(out, NULL, p2p_latency_bounds_us[i]);
+    }
+    put_close(out, '[');
+    put_latency(out, "all", &latency);
+    put_open(out, "blocks", '[');
+    for (size_t i = 0; i < count; i++) {
+        put_block_times(out, &times[i]);
+    }
+    put_close(out, '[');
+    put_close(out, '{');
+    mem_free(times);
+    rpc_ok(call);
+}
+
 static void put_peer(struct buf *out, const struct p2p_peer_info *p)
 {
     put_open(out, NULL, '{');
@@ -107,6 +174,7 @@ static void put_peer(struct buf *out, const struct p2p_peer_info *p)
     put_text(out, "connection_type", p->inbound ? "inbound" : "manual");
     put_text(out, "transport_protocol_type", "v1");
     put_text(out, "session_id", "");
+    put_latency(out, "block_latency", &p->latency);
     put_close(out, '{');
 }
 

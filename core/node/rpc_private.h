@@ -130,6 +130,7 @@ RPC_HANDLER(submitblock);
 RPC_HANDLER(getblocktemplate);
 RPC_HANDLER(submitheader);
 RPC_HANDLER(getpeerinfo);
+RPC_HANDLER(getlatency);
 RPC_HANDLER(getconnectioncount);
 RPC_HANDLER(getnetworkinfo);
 RPC_HANDLER(addnode);

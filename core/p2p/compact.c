@@ -177,8 +177,9 @@ void compact_send(struct p2p *p2p, struct peer *peer, const struct block *block)
     p2p->compact.sent++;
 }
 
-void compact_announce(struct p2p *p2p, const struct block_entry *entry, const struct block *block)
+bool compact_announce(struct p2p *p2p, const struct block_entry *entry, const struct block *block)
 {
+    bool any = false;
     LIST_EACH(at, &p2p->peers)
     {
         struct peer *peer = CONTAINER_OF(at, struct peer, link);
@@ -186,8 +187,13 @@ void compact_announce(struct p2p *p2p, const struct block_entry *entry, const st
             !peer_has_block(peer, entry) && !peer_is_known(peer, &entry->hash)) {
             compact_send(p2p, peer, block);
             peer->best_sent = entry;
+            any = true;
         }
     }
+    if (any) {
+        latency_passed(p2p, &entry->hash, HOP_ANNOUNCED);
+    }
+    return any;
 }
 
 /* ---- Putting together ---------------------------------------------------------------------------------- */
@@ -331,6 +337,7 @@ static void complete(struct p2p *p2p, struct peer *peer, struct partial *partial
         map_clear(&p2p->compacted);
     }
     if (block) {
+        latency_received(p2p, peer, block, true);
         asked |= end_request(p2p, peer, &block->hash);
         peer->last_block_us = p2p->now.mono_us;
     }
@@ -417,6 +424,7 @@ void handle_cmpctblock(struct p2p *p2p, struct peer *peer, struct span payload)
         return;
     }
     p2p->compact.received++;
+    latency_first_byte(p2p, peer, &compact.hash);
     if (!fill(p2p, partial, &compact)) {
         p2p->compact.fell_back++;
         ask_whole_block(p2p, peer, &compact.hash);

@@ -194,6 +194,7 @@ static bool take_message(struct p2p *p2p, struct peer *peer, size_t *at)
     }
     *at += MESSAGE_HEADER_BYTES + len;
     dispatch(p2p, peer, command, payload);
+    peer->message_us = p2p->now.mono_us; /* of what stands behind it, which came with its last byte */
     return !peer->closing;
 }
 

@@ -415,6 +415,9 @@ void p2p_bytes(struct p2p *p2p, peer_id id, const uint8_t *data, size_t len, str
         return;
     }
     size_t before = peer->in.capacity;
+    if (!peer->in.len) {
+        peer->message_us = now.mono_us;
+    }
     buf_bytes(&peer->in, data, len);
     p2p->receive_total += peer->in.capacity - before;
     peer->bytes_received += len;
@@ -523,6 +526,7 @@ size_t p2p_peers(const struct p2p *p2p, struct p2p_peer_info *out, size_t max)
             .bytes_received = peer->bytes_received,
             .blocks_in_flight = peer->in_flight,
             .fee_filter_sat = peer->fee_filter_sat,
+            .latency = peer->latency,
         };
         memcpy(info->address, peer->address, sizeof info->address);
         memcpy(info->user_agent, peer->user_agent, sizeof info->user_agent);

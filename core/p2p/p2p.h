@@ -49,6 +49,7 @@ struct p2p_config {
     uint32_t inbound_max;     /* default 117 */
     enum p2p_discover discover;
     struct rng *rng;
+    int64_t (*clock_us)(void); /* monotonic, for the latency instruments only; NULL: the time of the event */
 };
 
 struct p2p;
@@ -87,6 +88,10 @@ void p2p_closed(struct p2p *p2p, peer_id peer, const char *why, struct moment no
 int64_t p2p_tick(struct p2p *p2p, struct moment now);
 
 /* To be called from the events of chain and mempool. */
+/* BIP152: header, proof of work and form are right, the rest follows. True: peers were told, and what is to
+ * be sent should leave before the block is connected. */
+bool p2p_block_checked(struct p2p *p2p, const struct block_entry *entry, const struct block *block);
+void p2p_block_connected(struct p2p *p2p, const struct block_entry *entry);
 void p2p_tip_changed(struct p2p *p2p, const struct block_entry *old_tip, const struct block_entry *tip,
                      struct moment now); /* announces */
 void p2p_block_result(struct p2p *p2p, const struct hash256 *hash, peer_id source, const struct error *error,
@@ -110,6 +115,48 @@ struct p2p_compact_stats {
 };
 void p2p_compact_stats(const struct p2p *p2p, struct p2p_compact_stats *out);
 
+/* ---- Latency instruments (latency.c): every block that comes while we are near the tip ------------------
+ */
+
+/* Where a block passes. RECEIVED counts from its first byte, the others count from RECEIVED. */
+enum p2p_hop {
+    HOP_RECEIVED,  /* its last byte is here, a compact one is put together */
+    HOP_CHECKED,   /* header, proof of work and all rules that need no coins */
+    HOP_ANNOUNCED, /* to the first peer */
+    HOP_CONNECTED, /* coins and scripts too: the tip */
+    HOP_SWITCHED,  /* every hash worker is at work on top of it */
+    P2P_HOPS
+};
+extern const char *const p2p_hop_names[P2P_HOPS];
+
+#define P2P_LATENCY_BUCKETS 15
+extern const int64_t p2p_latency_bounds_us[P2P_LATENCY_BUCKETS - 1]; /* upper ones; the last has none */
+struct p2p_histogram {
+    uint64_t count;
+    int64_t sum_us, max_us;
+    uint32_t buckets[P2P_LATENCY_BUCKETS]; /* each by itself, not cumulative */
+};
+struct p2p_latency {
+    struct p2p_histogram hops[P2P_HOPS];
+};
+#define P2P_BLOCK_TIMES 128 /* the latest blocks are remembered one by one */
+struct p2p_block_times {
+    struct hash256 hash;
+    uint32_t height, tx_count, bytes;
+    peer_id peer;     /* that brought it; 0: nobody, it was mined here or came by RPC */
+    char address[80]; /* of the peer */
+    bool compact;
+    int64_t first_us;        /* monotonic: its first byte */
+    int64_t at_us[P2P_HOPS]; /* monotonic; 0: not yet, or never */
+};
+void p2p_latency(const struct p2p *p2p, struct p2p_latency *out); /* of all peers and of our own blocks */
+size_t p2p_block_times(const struct p2p *p2p, struct p2p_block_times *out, size_t max); /* oldest first */
+/* The upper bound of the bucket in which this share of the values lies, or their maximum when that is lower.
+ */
+int64_t p2p_latency_quantile(const struct p2p_histogram *histogram, double q);
+/* All hash workers have begun with work on this tip, the last at this moment. */
+void p2p_workers_switched(struct p2p *p2p, const struct hash256 *tip, int64_t mono_us);
+
 struct p2p_peer_info {
     peer_id id;
     char address[80], node[80]; /* node: the configured name when it is one of ours to keep, else empty */
@@ -123,6 +170,7 @@ struct p2p_peer_info {
     uint64_t bytes_sent, bytes_received;
     uint32_t blocks_in_flight;
     int64_t fee_filter_sat;
+    struct p2p_latency latency; /* of the blocks that it was first to bring */
 };
 size_t p2p_peers(const struct p2p *p2p, struct p2p_peer_info *out, size_t max);
 bool p2p_disconnect(struct p2p *p2p, const char *address_or_empty,

@@ -54,6 +54,8 @@ struct peer {
     uint64_t bytes_sent, bytes_received;
     size_t queued_bytes; /* sent by us, not yet taken by the network */
     int64_t last_drain_us;
+    int64_t message_us; /* the first byte of the message that is coming in, or was dealt with last */
+    struct p2p_latency latency;
     /* synchronisation */
     const struct block_entry *best_known; /* with most work that it has shown */
     const struct block_entry *best_sent;  /* that we have announced to it */
@@ -135,6 +137,9 @@ struct p2p {
     uint16_t listen_port;
     uint32_t side_headers; /* added without more work than our tip's, in this run */
     struct p2p_compact_stats compact;
+    struct p2p_block_times times[P2P_BLOCK_TIMES]; /* a ring */
+    size_t times_count;                            /* since the start */
+    struct p2p_latency latency;
     peer_id next_outbound;
     uint64_t nonce; /* to recognise ourselves */
     size_t send_total, receive_total, inbound_count;
@@ -212,12 +217,19 @@ void handle_cmpctblock(struct p2p *p2p, struct peer *peer, struct span payload);
 void handle_getblocktxn(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_blocktxn(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void compact_send(struct p2p *p2p, struct peer *peer, const struct block *block);
-/* To every peer that wants compact blocks unasked, knows the parent and not the block. */
-void compact_announce(struct p2p *p2p, const struct block_entry *entry, const struct block *block);
+/* To every peer that wants compact blocks unasked, knows the parent and not the block. False: there is none.
+ */
+bool compact_announce(struct p2p *p2p, const struct block_entry *entry, const struct block *block);
 void compact_prefer(struct p2p *p2p, struct peer *peer); /* it was first with a good block */
 void compact_remember(struct p2p *p2p, struct tx *tx);
 void compact_forget_peer(struct p2p *p2p, struct peer *peer);
 void compact_free(struct p2p *p2p);
+
+/* latency.c: a block passes by */
+void latency_first_byte(struct p2p *p2p, const struct peer *peer, const struct hash256 *hash);
+void latency_received(struct p2p *p2p, const struct peer *peer, const struct block *block, bool compact);
+void latency_checked(struct p2p *p2p, const struct block_entry *entry, const struct block *block);
+void latency_passed(struct p2p *p2p, const struct hash256 *hash, enum p2p_hop hop);
 
 /* orphans.c */
 void orphan_add(struct p2p *p2p, struct peer *peer, struct tx *tx);

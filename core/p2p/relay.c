@@ -243,12 +243,14 @@ static void announce_tip(struct p2p *p2p, struct peer *peer, const struct block_
         }
         message_send(p2p, peer, "headers", &b);
         peer->best_sent = tip;
+        latency_passed(p2p, &tip->hash, HOP_ANNOUNCED);
         return;
     }
     buf_compact_size(&b, 1);
     buf_u32(&b, INV_BLOCK);
     buf_bytes(&b, tip->hash.b, 32);
     message_send(p2p, peer, "inv", &b);
+    latency_passed(p2p, &tip->hash, HOP_ANNOUNCED);
 }
 
 void relay_announce_tip(struct p2p *p2p)

@@ -315,12 +315,14 @@ bool sync_take_block(struct p2p *p2p, peer_id id, struct block *block, bool aske
         p2p_block_result(p2p, &block->hash, id, &error, p2p->now);
     } else if ((peer = peer_find(p2p, id)) && (entry = chain_find(p2p->chain, &block->hash))) {
         sync_learn(peer, entry);
-        if (entry->prev == chain_tip(p2p->chain)) {
-            compact_announce(p2p, entry,
-                             block); /* BIP152: proof of work and form are right; scripts follow */
-        }
     }
     return true;
+}
+
+bool p2p_block_checked(struct p2p *p2p, const struct block_entry *entry, const struct block *block)
+{
+    latency_checked(p2p, entry, block);
+    return entry->prev == chain_tip(p2p->chain) && p2p_near_tip(p2p) && compact_announce(p2p, entry, block);
 }
 
 void handle_block(struct p2p *p2p, struct peer *peer, struct span payload)
@@ -331,6 +333,8 @@ void handle_block(struct p2p *p2p, struct peer *peer, struct span payload)
         peer_close(p2p, peer, LOG_WARN, "a block that cannot be read: %s", error.text);
         return;
     }
+    latency_first_byte(p2p, peer, &block->hash);
+    latency_received(p2p, peer, block, false);
     bool asked = end_request(p2p, peer, &block->hash);
     peer->last_block_us = p2p->now.mono_us;
     peer_knows(p2p, peer, &block->hash);

@@ -293,6 +293,8 @@ void *hash_main(void *context)
         if (published.number != h.place.published.number) {
             enter_work(&h.place, &published, worker->number);
             add(&worker->switches, 1);
+            atomic_store_explicit(&worker->begun_ns, pool_clock_ns(CLOCK_MONOTONIC), memory_order_relaxed);
+            atomic_store_explicit(&worker->begun_id, published.work.id, memory_order_release);
         }
         bool rests = published.idle || worker->number >= atomic_load(&pool->active);
         while (!rests && !h.place.done &&

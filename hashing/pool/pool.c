@@ -131,6 +131,20 @@ bool pool_worker_stats(const struct pool *pool, unsigned number, struct pool_wor
     return true;
 }
 
+bool pool_begun(const struct pool *pool, uint64_t work_id, int64_t *mono_ns)
+{
+    unsigned workers = pool_hash_threads(pool);
+    *mono_ns = 0;
+    for (unsigned i = 0; i < workers; i++) {
+        if (atomic_load_explicit(&pool->hash[i].begun_id, memory_order_acquire) < work_id) {
+            return false;
+        }
+        int64_t at = atomic_load_explicit(&pool->hash[i].begun_ns, memory_order_relaxed);
+        *mono_ns = MAX(*mono_ns, at);
+    }
+    return workers > 0;
+}
+
 /* ---- Limits ---------------------------------------------------------------------------------------------
  */
 

@@ -79,6 +79,9 @@ bool pool_limits(struct pool *pool, const struct cpu_limits *limits);
 /* Runs check(batch, 0 .. count - 1) on the check workers until all have passed or one has failed. */
 void pool_check(struct pool *pool, bool (*check)(void *batch, size_t index), void *batch, size_t count,
                 void *cookie);
+/* Whether every worker that hashes now has begun with the work of this id or a later one (ids that grow), and
+ * when the last of them did. */
+bool pool_begun(const struct pool *pool, uint64_t work_id, int64_t *mono_ns);
 unsigned pool_hash_threads(const struct pool *pool); /* that hash now */
 unsigned pool_check_threads(const struct pool *pool);
 uint64_t pool_hash_count(const struct pool *pool); /* since the start, all workers; any thread */

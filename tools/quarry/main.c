@@ -9,6 +9,8 @@ struct command {
 static const struct command commands[] = {
     {"See what happens", "status", "[--watch] [DATADIR...]",
      "height, tip, hash rate, peers; --watch: until Ctrl-C", status_command},
+    {"See what happens", "latency", "", "how long blocks take through the node, hop by hop and peer by peer",
+     latency_command},
     {"See what happens", "printchain", "", "every block and transaction, from the tip down to genesis",
      printchain_command},
     {"Keys", "createwallet", "", "make a new key in the wallet file and print its address",

@@ -1,7 +1,8 @@
 /*
- * quarry, the command line: what its files share. main.c chooses the command, rpc.c asks a node, status.c and
- * chain.c show what it answers, wallet.c keeps keys, faucet.c asks for coins, startnode.c and supervise.c run
- * a node. Private to this folder. One thread; every command returns the exit status of the program.
+ * quarry, the command line: what its files share. main.c chooses the command, rpc.c asks a node, status.c,
+ * latency.c and chain.c show what it answers, wallet.c keeps keys, faucet.c asks for coins, startnode.c and
+ * supervise.c run a node. Private to this folder. One thread; every command returns the exit status of the
+ * program.
  */
 #ifndef QUARRY_TOOLS_QUARRY_H
 #define QUARRY_TOOLS_QUARRY_H
@@ -27,6 +28,7 @@ json_t *rpc_ask(struct client *client, const char *method, json_t *params, struc
 /* ---- The commands of our own --------------------------------------------------------------------------- */
 
 int status_command(const struct invocation *run);
+int latency_command(const struct invocation *run);
 int printchain_command(const struct invocation *run);
 int createwallet_command(const struct invocation *run);
 int listaddresses_command(const struct invocation *run);
