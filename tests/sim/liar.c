@@ -186,7 +186,7 @@ static struct lie *make_block(struct sim_node *n, const struct chain *chain, con
     uint8_t leaves[3 * 32];
     size_t count = 1;
     bool theft = fault == FAULT_NO_SUCH_COIN || fault == FAULT_NOT_SIGNED;
-    if (fault == FAULT_NOT_SIGNED && !scenarios_some_coin(world, chain, parent, &coin)) {
+    if (fault == FAULT_NOT_SIGNED && !money_some_coin(world, chain, parent, true, &coin)) {
         return NULL;
     }
     write_coinbase(&txs, n, parent->height + 1, fault == FAULT_PAYS_TOO_MUCH);
@@ -263,7 +263,7 @@ static void lie_block(struct sim_node *n, struct line *line, struct sim_node *fr
 static void lie_copy(struct sim_node *n, struct line *line, struct sim_node *from)
 {
     struct world *world = n->world;
-    struct block *block = scenarios_tip_block(from);
+    struct block *block = sim_read_block(from, sim_tip(from));
     if (!block) {
         return;
     }

@@ -18,6 +18,7 @@
 #define SIM_FILES_MAX  4
 #define SIM_CONNECTS   4
 #define SIM_PORT       2001u
+#define SIM_DEPTH      3u /* of payments that spend each other: stays within the mempool's limits */
 #define SIM_START_UNIX INT64_C(1767230000) /* a while after the genesis block of cluster networks */
 
 struct world;
@@ -158,8 +159,9 @@ struct world {
     /* liar.c */
     bool truce;
     struct map lies; /* hashes of blocks that nobody may ever have on a best chain */
-    /* scenarios.c: money that was seen */
+    /* money.c */
     struct wallet *wallet;
+    uint32_t depth_max; /* of payments that spend each other */
 };
 
 /* tells: whether the history is written down, and whether it is shown or only hashed. It changes nothing of
@@ -214,6 +216,39 @@ extern const char *const plants[]; /* ends with NULL */
 bool plant_choose(const char *name);
 bool plant_is(const char *name); /* the chosen one */
 
+/* ---- Money (money.c) ----------------------------------------------------------------------------------- */
+
+/* A payment from somebody to somebody, given to this node; nothing when it knows no money to spend. */
+void money_pay(struct sim_node *n);
+/* An unspent coinbase of somebody's that a block on this parent could spend, or could not yet. */
+bool money_some_coin(struct world *world, const struct chain *chain, const struct block_entry *parent,
+                     bool mature, struct outpoint *coin);
+void money_reorganised(struct sim_node *n); /* blocks have left its best chain */
+/* When all agree: every payment that was taken is on the chain or in the mempool of the node that took it,
+ * unless its money is gone or was gone meanwhile, or another payment of it was taken too; and no money is
+ * spent twice. */
+bool money_is_somewhere(struct world *world);
+void money_free(struct world *world);
+
+/* ---- What must hold (check.c) -------------------------------------------------------------------------- */
+
+/* A block as the node's files have it, one reference for the caller; NULL: the bytes are not there yet. */
+struct block *sim_read_block(struct sim_node *n, const struct block_entry *e);
+static inline const struct block_entry *sim_tip(const struct sim_node *n)
+{
+    return chain_tip(node_chain(n->node));
+}
+/* Begins the map: the ids of all transactions on its best chain. */
+void sim_confirmed(struct sim_node *n, struct map *txids);
+/* Nobody mines any more, and those that are up must come to one tip. */
+bool check_living_agree(struct world *world);
+/* The same with everybody up, all lines whole and the liars quiet. */
+bool check_agree(struct world *world);
+/* What gettxoutsetinfo says, to be freed with mem_free; and whether it says the same as another has. */
+char *check_utxo_set(struct sim_node *n);
+bool check_utxo_set_is(struct sim_node *n, const char *wanted, const char *whose);
+void check_end(struct world *world); /* the end of every scenario: all of it */
+
 /* ---- Scenarios (scenarios.c) --------------------------------------------------------------------------- */
 
 struct scenario {
@@ -221,12 +256,5 @@ struct scenario {
     void (*run)(struct world *world);
 };
 extern const struct scenario scenarios[]; /* ends with a NULL name */
-/* For liars: the block at a node's tip as its files have it, one reference for the caller; NULL: not there.
- * And a coin of somebody's that a block on this parent could spend. */
-struct block *scenarios_tip_block(struct sim_node *n);
-bool scenarios_some_coin(struct world *world, const struct chain *chain, const struct block_entry *parent,
-                         struct outpoint *coin);
-void scenarios_reorganised(struct sim_node *n); /* blocks have left its best chain */
-void scenarios_free(struct world *world);
 
 #endif

@@ -372,7 +372,7 @@ void node_event(struct sim_node *n, struct event *event)
     const struct block_entry *tip = chain_tip(chain);
     node_handle(n->node, event);
     if (!chain_contains(chain, tip)) {
-        scenarios_reorganised(n);
+        money_reorganised(n);
     }
     check_memory(n);
     node_drain(n);
@@ -624,6 +624,7 @@ struct world *world_new(uint64_t seed, const char *scenario, enum tells tells)
     struct network_spec spec;
     struct error error = {0};
     world->seed = seed;
+    world->depth_max = SIM_DEPTH;
     world->tells = tells;
     world->digest = world->history = UINT64_C(0xcbf29ce484222325);
     world_digest(world, scenario, strlen(scenario));
@@ -669,7 +670,7 @@ void world_free(struct world *world)
     }
     network_free(world);
     map_free(&world->lies);
-    scenarios_free(world);
+    money_free(world);
     log_set_sink(NULL, NULL);
     chain_params_free(&world->params);
     mem_free(world->heap);
