@@ -121,10 +121,7 @@ void addr_index_block(struct chain *chain, const struct block_entry *e, const st
     if (!chain->addr_complete) {
         return;
     }
-    size_t inputs = 0;
-    for (uint32_t t = 1; t < block->tx_count; t++) {
-        inputs += block->txs[t].input_count;
-    }
+    size_t inputs = block_spent_count(block);
     map_init(&touches, 32, sizeof(struct touch), chain->config.rng);
     /* Rows of one batch apply in order: a coin made and spent in this block must end absent, either way. */
     for (uint32_t n = 0; n < block->tx_count; n++) {

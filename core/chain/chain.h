@@ -296,6 +296,11 @@ void coins_view_free(struct coins_view *view);
  * The callee takes over one reference. */
 void chain_read_block(struct chain *chain, const struct block_entry *entry,
                       void (*done)(void *context, struct block *block), void *context);
+/* The coins that a connected block spent, in the order of its inputs (the coinbase has none): from memory at
+ * once, else by a read of its undo record. `block` is the entry's and need not outlive the call. spent NULL:
+ * no record is kept (the block was never connected), or it is damaged; else borrowed until `done` returns. */
+void chain_read_spent(struct chain *chain, const struct block_entry *entry, const struct block *block,
+                      void (*done)(void *context, const struct coin *spent), void *context);
 struct block *chain_recent_block(struct chain *chain,
                                  const struct hash256 *hash); /* borrowed, NULL when not in memory */
 

@@ -61,6 +61,8 @@ void coin_encode(struct buf *out, const struct coin *coin);
 bool coin_decode(struct coin *out, struct span bytes); /* borrows */
 /* Undo of one block: the spent coins in order of inputs, behind a length, before a checksum bound to the
  * block. */
+/* How many coins a block spends: all inputs but the coinbase's. */
+size_t block_spent_count(const struct block *block);
 void undo_encode(struct buf *out, const struct coin *spent, size_t count, const struct hash256 *block_hash);
 bool undo_decode(struct coin *out, size_t count, struct span bytes, const struct hash256 *block_hash);
 void entry_encode(struct buf *out, const struct block_entry *e);

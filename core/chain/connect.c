@@ -457,10 +457,7 @@ static void coins_are_here(void *context, bool fetched)
         return;
     }
     struct error error = {0};
-    size_t inputs = 0;
-    for (uint32_t t = 1; t < now->block->tx_count; t++) {
-        inputs += now->block->txs[t].input_count;
-    }
+    size_t inputs = block_spent_count(now->block);
     now->flags = block_script_flags(now->entry->e.height, &now->entry->e.hash, chain->params);
     now->assumed = is_assumed(chain, &now->entry->e);
     now->spent = arena_alloc(&now->arena, inputs * sizeof *now->spent);
@@ -516,10 +513,7 @@ static void finish_disconnect(struct chain *chain, struct span undo)
 {
     struct entry *entry = chain->applied;
     struct block *block = chain->now.block;
-    size_t inputs = 0;
-    for (uint32_t t = 1; t < block->tx_count; t++) {
-        inputs += block->txs[t].input_count;
-    }
+    size_t inputs = block_spent_count(block);
     struct coin *spent = arena_alloc(&chain->now.arena, inputs * sizeof *spent);
     if (!undo_decode(spent, inputs, undo, &entry->e.hash)) {
         struct error error = {0};

@@ -201,6 +201,60 @@ void chain_read_block(struct chain *chain, const struct block_entry *entry,
     chain_submit(chain, job);
 }
 
+/* ---- Spent coins
+ * -------------------------------------------------------------------------------------------- */
+
+struct spent_read {
+    struct chain *chain;
+    struct hash256 hash;
+    size_t count;
+    void (*done)(void *context, const struct coin *spent);
+    void *context;
+};
+
+static void spent_end(struct spent_read *read, struct span undo)
+{
+    struct coin *spent = mem_alloc(read->count * sizeof *spent);
+    read->done(read->context, undo_decode(spent, read->count, undo, &read->hash) ? spent : NULL);
+    mem_free(spent);
+    mem_free(read);
+}
+
+static void spent_answered(void *context, struct job *job)
+{
+    struct spent_read *read = context;
+    read->chain->jobs_out--;
+    spent_end(read, job->failed ? span_of(NULL, 0) : span_of(job->io.data, job->io.len));
+    job_free(job);
+}
+
+void chain_read_spent(struct chain *chain, const struct block_entry *entry, const struct block *block,
+                      void (*done)(void *context, const struct coin *spent), void *context)
+{
+    size_t count = block_spent_count(block);
+    if (!count) {
+        done(context, &(struct coin){0});
+        return;
+    }
+    struct spent_read *read = mem_alloc(sizeof *read);
+    *read = (struct spent_read){chain, entry->hash, count, done, context};
+    const struct recent *recent = recent_find(chain, &entry->hash);
+    if (recent && recent->undo.len) {
+        spent_end(read, buf_span(&recent->undo));
+        return;
+    }
+    if (!(entry->status & BLOCK_HAVE_UNDO)) {
+        spent_end(read, span_of(NULL, 0));
+        return;
+    }
+    struct job *job = job_new(JOB_READ, spent_answered, read);
+    job->io.file = FILE_UNDO;
+    job->io.number = entry->file;
+    job->io.offset = entry->undo_offset;
+    job->io.len = entry->undo_len;
+    chain_submit(chain, job);
+}
+
 /* ---- Transactions by id
  * ----------------------------------------------------------------------------------------- */
 

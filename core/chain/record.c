@@ -51,6 +51,15 @@ static void undo_checksum(uint8_t out[32], struct span body, const struct hash25
     sha256_final(&ctx, out);
 }
 
+size_t block_spent_count(const struct block *block)
+{
+    size_t count = 0;
+    for (uint32_t t = 1; t < block->tx_count; t++) {
+        count += block->txs[t].input_count;
+    }
+    return count;
+}
+
 void undo_encode(struct buf *out, const struct coin *spent, size_t count, const struct hash256 *block_hash)
 {
     size_t start = out->len;

@@ -188,6 +188,7 @@ static void call_end(struct rpc_call *call, int code, const char *message)
     json_decref(call->id);
     buf_free(&call->out);
     tx_unref(call->tx);
+    block_unref(call->block);
     mem_free(call);
     if (--batch->left == 0) {
         batch_done(node, batch);

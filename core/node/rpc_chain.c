@@ -148,39 +148,50 @@ RPC_HANDLER(getblockheader)
     rpc_ok(call);
 }
 
+/* call->block as JSON; spent: the coins that it spent where they were asked for and are known. */
+static void show_block(void *context, const struct coin *spent)
+{
+    struct rpc_call *call = context;
+    const struct block *block = call->block;
+    struct buf *out = &call->out;
+    put_open(out, NULL, '{');
+    put_header(out, call->node->chain, chain_find(call->node->chain, &block->hash));
+    put_int(out, "strippedsize", block->stripped_bytes);
+    put_int(out, "size", (int64_t)block->raw.len);
+    put_int(out, "weight", block->weight);
+    put_open(out, "tx", '[');
+    for (uint32_t t = 0; t < block->tx_count; t++) {
+        const struct tx *tx = &block->txs[t];
+        if (call->number == 1) {
+            put_hash(out, NULL, &tx->txid);
+            continue;
+        }
+        put_open(out, NULL, '{');
+        put_tx_spent(out, call->node, tx, t ? spent : NULL, call->number == 3);
+        put_hex(out, "hex", tx->raw);
+        put_close(out, '{');
+        spent += spent && t ? tx->input_count : 0;
+    }
+    put_close(out, '[');
+    put_close(out, '{');
+    rpc_ok(call);
+}
+
 static void block_is_read(void *context, struct block *block)
 {
     struct rpc_call *call = context;
-    struct buf *out = &call->out;
+    call->block = block;
     if (!block) {
         rpc_fail(call, RPC_MISC_ERROR, "Block not found on disk");
-        return;
-    }
-    const struct block_entry *entry = chain_find(call->node->chain, &block->hash);
-    if (call->number == 0) {
-        put_hex(out, NULL, block->raw);
+    } else if (call->number == 0) {
+        put_hex(&call->out, NULL, block->raw);
+        rpc_ok(call);
+    } else if (call->number == 1) {
+        show_block(call, NULL);
     } else {
-        put_open(out, NULL, '{');
-        put_header(out, call->node->chain, entry);
-        put_int(out, "strippedsize", block->stripped_bytes);
-        put_int(out, "size", (int64_t)block->raw.len);
-        put_int(out, "weight", block->weight);
-        put_open(out, "tx", '[');
-        for (uint32_t t = 0; t < block->tx_count; t++) {
-            if (call->number == 1) {
-                put_hash(out, NULL, &block->txs[t].txid);
-            } else {
-                put_open(out, NULL, '{');
-                put_tx(out, call->node, &block->txs[t]);
-                put_hex(out, "hex", block->txs[t].raw);
-                put_close(out, '{');
-            }
-        }
-        put_close(out, '[');
-        put_close(out, '{');
+        struct chain *chain = call->node->chain;
+        chain_read_spent(chain, chain_find(chain, &block->hash), block, show_block, call);
     }
-    block_unref(block);
-    rpc_ok(call);
 }
 
 RPC_HANDLER(getblock)

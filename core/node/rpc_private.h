@@ -32,6 +32,7 @@ struct rpc_call {
     uint64_t sequence;    /* of the mempool, that a long poll knows */
     int64_t fee_rate_sat; /* per kvB, at most; 0: no limit */
     struct tx *tx;        /* to be sent; one reference or NULL */
+    struct block *block;  /* to be shown; one reference or NULL */
     bool flag;
 };
 
@@ -83,6 +84,10 @@ void put_raw(struct buf *out, const char *key, struct span json);
 
 /* rpc_tx.c */
 void put_tx(struct buf *out, const struct node *node, const struct tx *tx); /* the members, without braces */
+/* The same with what the transaction spent, one coin per input (NULL: not known): its fee and, if they are
+ * asked for, the outputs that it spent. */
+void put_tx_spent(struct buf *out, const struct node *node, const struct tx *tx, const struct coin *spent,
+                  bool prevouts);
 void put_script(struct buf *out, const char *key, const struct node *node, struct span script);
 struct tx *tx_from_hex(const char *hex); /* one reference; NULL: not a transaction */
 /* The first argument as a transaction; NULL after the call was failed with these words. */

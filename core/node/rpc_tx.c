@@ -20,7 +20,18 @@ void put_script(struct buf *out, const char *key, const struct node *node, struc
     buf_free(&text);
 }
 
-static void put_input(struct buf *out, const struct tx *tx, uint32_t i)
+static void put_prevout(struct buf *out, const struct node *node, const struct coin *coin)
+{
+    put_open(out, "prevout", '{');
+    put_yes(out, "generated", coin->coinbase);
+    put_int(out, "height", coin->height);
+    put_amount(out, "value", coin->value.sat);
+    put_script(out, "scriptPubKey", node, coin->script);
+    put_close(out, '{');
+}
+
+static void put_input(struct buf *out, const struct node *node, const struct tx *tx, uint32_t i,
+                      const struct coin *spent)
 {
     const struct tx_input *in = &tx->inputs[i];
     put_open(out, NULL, '{');
@@ -44,12 +55,22 @@ static void put_input(struct buf *out, const struct tx *tx, uint32_t i)
         }
         put_close(out, '[');
     }
+    if (spent) {
+        put_prevout(out, node, spent);
+    }
     put_int(out, "sequence", in->sequence);
     put_close(out, '{');
 }
 
 void put_tx(struct buf *out, const struct node *node, const struct tx *tx)
 {
+    put_tx_spent(out, node, tx, NULL, false);
+}
+
+void put_tx_spent(struct buf *out, const struct node *node, const struct tx *tx, const struct coin *spent,
+                  bool prevouts)
+{
+    int64_t fee_sat = 0;
     put_hash(out, "txid", &tx->txid);
     put_hash(out, "hash", &tx->wtxid);
     put_int(out, "version", (uint32_t)tx->version);
@@ -59,11 +80,13 @@ void put_tx(struct buf *out, const struct node *node, const struct tx *tx)
     put_int(out, "locktime", tx->locktime);
     put_open(out, "vin", '[');
     for (uint32_t i = 0; i < tx->input_count; i++) {
-        put_input(out, tx, i);
+        fee_sat += spent ? spent[i].value.sat : 0;
+        put_input(out, node, tx, i, prevouts && spent ? &spent[i] : NULL);
     }
     put_close(out, '[');
     put_open(out, "vout", '[');
     for (uint32_t i = 0; i < tx->output_count; i++) {
+        fee_sat -= tx->outputs[i].value.sat;
         put_open(out, NULL, '{');
         put_amount(out, "value", tx->outputs[i].value.sat);
         put_int(out, "n", i);
@@ -71,6 +94,9 @@ void put_tx(struct buf *out, const struct node *node, const struct tx *tx)
         put_close(out, '{');
     }
     put_close(out, '[');
+    if (spent) {
+        put_amount(out, "fee", fee_sat);
+    }
 }
 
 struct tx *tx_from_hex(const char *hex)
@@ -124,7 +150,8 @@ RPC_HANDLER(decodescript)
     buf_free(&raw);
 }
 
-static void show_tx(struct rpc_call *call, const struct tx *tx, const struct block_entry *entry)
+static void show_tx(struct rpc_call *call, const struct tx *tx, const struct block_entry *entry,
+                    const struct coin *spent)
 {
     struct buf *out = &call->out;
     if (!call->number) {
@@ -133,7 +160,7 @@ static void show_tx(struct rpc_call *call, const struct tx *tx, const struct blo
         return;
     }
     put_open(out, NULL, '{');
-    put_tx(out, call->node, tx);
+    put_tx_spent(out, call->node, tx, spent, true);
     put_hex(out, "hex", tx->raw);
     if (entry) {
         put_hash(out, "blockhash", &entry->hash);
@@ -145,19 +172,18 @@ static void show_tx(struct rpc_call *call, const struct tx *tx, const struct blo
     rpc_ok(call);
 }
 
-static void tx_is_read(void *context, struct tx *tx, const struct block_entry *entry)
+/* What the transaction call->hash of call->block spent is here, or not to be had. */
+static void tx_spent_is_read(void *context, const struct coin *spent)
 {
     struct rpc_call *call = context;
-    if (tx) {
-        show_tx(call, tx, entry);
-        tx_unref(tx);
-    } else if (call->node->config.tx_index) {
-        rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY,
-                 "No such mempool or blockchain transaction. Use gettransaction for wallet transactions.");
-    } else {
-        rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY,
-                 "No such mempool transaction. Use --txindex=yes or provide a block hash to enable "
-                 "blockchain queries.");
+    const struct block *block = call->block;
+    for (uint32_t t = 0; t < block->tx_count; t++) {
+        const struct tx *tx = &block->txs[t];
+        if (hash256_equal(&tx->txid, &call->hash)) {
+            show_tx(call, tx, chain_find(call->node->chain, &block->hash), t ? spent : NULL);
+            return;
+        }
+        spent += spent && t ? tx->input_count : 0;
     }
 }
 
@@ -168,14 +194,37 @@ static void tx_block_is_read(void *context, struct block *block)
     for (uint32_t t = 0; block && t < block->tx_count; t++) {
         found = hash256_equal(&block->txs[t].txid, &call->hash) ? &block->txs[t] : found;
     }
-    if (found) {
-        show_tx(call, found, chain_find(call->node->chain, &block->hash));
-    } else {
+    call->block = block;
+    if (!found) {
         rpc_fail(
             call, RPC_INVALID_ADDRESS_OR_KEY,
             "No such transaction found in the provided block. Use gettransaction for wallet transactions.");
+        return;
     }
-    block_unref(block);
+    const struct block_entry *entry = chain_find(call->node->chain, &block->hash);
+    if (call->number < 2) {
+        show_tx(call, found, entry, NULL);
+    } else {
+        chain_read_spent(call->node->chain, entry, block, tx_spent_is_read, call);
+    }
+}
+
+static void tx_is_read(void *context, struct tx *tx, const struct block_entry *entry)
+{
+    struct rpc_call *call = context;
+    if (tx && call->number == 2) {
+        chain_read_block(call->node->chain, entry, tx_block_is_read, call);
+    } else if (tx) {
+        show_tx(call, tx, entry, NULL);
+    } else if (call->node->config.tx_index) {
+        rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY,
+                 "No such mempool or blockchain transaction. Use gettransaction for wallet transactions.");
+    } else {
+        rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY,
+                 "No such mempool transaction. Use --txindex=yes or provide a block hash to enable "
+                 "blockchain queries.");
+    }
+    tx_unref(tx);
 }
 
 RPC_HANDLER(getrawtransaction)
@@ -207,7 +256,7 @@ RPC_HANDLER(getrawtransaction)
     }
     const struct mempool_entry *entry = mempool_find(node->mempool, &call->hash);
     if (entry) {
-        show_tx(call, entry->tx, NULL);
+        show_tx(call, entry->tx, NULL, NULL);
     } else {
         chain_read_tx(node->chain, &call->hash, tx_is_read, call);
     }

@@ -360,6 +360,39 @@ Test(rpc, ways_into_the_mempool)
     cr_assert_eq(code_of("testmempoolaccept", "[[\"00\"],1]"), RPC_INVALID_PARAMETER);
 }
 
+/* What a transaction spent and paid is read from the block's undo record. */
+Test(rpc, what_a_block_spent)
+{
+    struct outpoint coin;
+    struct hash256 ids[2];
+    char text[HASH256_TEXT], options[80];
+    mine(101);
+    coinbase_of(1, &coin);
+    for (int i = 0; i < 2; i++) {
+        const char *hex = payment(coin, 50 * COIN_SAT - 1000 * i, 1000, &ids[i]);
+        cr_assert(ask_about("sendrawtransaction", hex, "") && !last_code());
+        coin = (struct outpoint){ids[i], 0};
+    }
+    mine(1);
+    snprintf(options, sizeof options, "%s", json_string_value(ask("getbestblockhash", "[]")));
+    json_t *tx = json_array_get(json_object_get(ask_about("getblock", options, ",2"), "tx"), 2);
+    cr_assert_float_eq(json_real_value(json_object_get(tx, "fee")), 0.00001, 1e-12);
+    cr_assert_null(json_object_get(json_array_get(json_object_get(tx, "vin"), 0), "prevout"));
+    json_t *txs = json_object_get(ask_about("getblock", options, ",3"), "tx");
+    cr_assert_null(json_object_get(json_array_get(txs, 0), "fee"), "a coinbase pays none");
+    json_t *first = json_array_get(json_object_get(json_array_get(txs, 1), "vin"), 0);
+    cr_assert(json_is_true(json_object_get(json_object_get(first, "prevout"), "generated")));
+    cr_assert_eq(number(json_object_get(first, "prevout"), "height"), 1);
+    json_t *second = json_array_get(json_object_get(json_array_get(txs, 2), "vin"), 0);
+    cr_assert(json_is_false(json_object_get(json_object_get(second, "prevout"), "generated")));
+    cr_assert_eq(number(json_object_get(second, "prevout"), "height"), 102);
+    tx = ask_about("getrawtransaction", hash256_text(text, &ids[1]), ",2");
+    cr_assert_float_eq(json_real_value(json_object_get(tx, "fee")), 0.00001, 1e-12);
+    json_t *spent = json_object_get(json_array_get(json_object_get(tx, "vin"), 0), "prevout");
+    cr_assert_float_eq(json_real_value(json_object_get(spent, "value")), 49.99999, 1e-9);
+    cr_assert_null(json_object_get(ask_about("getrawtransaction", text, ",1"), "fee"));
+}
+
 Test(rpc, families_in_the_mempool)
 {
     struct outpoint coin;
