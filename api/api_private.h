@@ -64,6 +64,7 @@ struct node_status { /* getstatus, as of at_us; valid: the node answered lately 
     int64_t height, peers, mempool, uptime_s, transactions;
     char tip[65];
     double hashes_per_s, difficulty;
+    json_t *workers; /* owned: what each hash worker of the node has counted */
     int64_t at_us;
 };
 

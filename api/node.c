@@ -324,4 +324,6 @@ void status_learn(struct api *api, const json_t *result)
     s->transactions = json_integer_value(json_object_get(result, "transactions"));
     s->hashes_per_s = json_number_value(json_object_get(result, "hashes_per_s"));
     s->difficulty = json_number_value(json_object_get(result, "difficulty"));
+    json_decref(s->workers);
+    s->workers = json_incref(json_object_get(result, "workers"));
 }

@@ -363,6 +363,7 @@ static void end(struct api *api)
     shared_limits_free(api->redis);
     limits_free(api->limits);
     cache_drop(api);
+    json_decref(api->status.workers);
     map_free(&api->cache);
     mem_free(api->wallet_dir);
     chain_params_free(&api->params);

@@ -512,6 +512,47 @@ static void metric(struct buf *out, const char *name, const char *type, const ch
     buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %.17g\n", name, help, name, type, name, value);
 }
 
+/* One figure of each of the node's hash workers. */
+static void worker_metric(struct buf *out, const struct node_status *s, const char *name, const char *help,
+                          const char *member)
+{
+    size_t i;
+    json_t *worker;
+    buf_printf(out, "# HELP %s %s\n# TYPE %s counter\n", name, help, name);
+    json_array_foreach(s->workers, i, worker)
+    {
+        buf_printf(out, "%s{worker=\"%zu\"} %.17g\n", name, i,
+                   json_number_value(json_object_get(worker, member)));
+    }
+}
+
+/* Hashes by worker, mode and kernel. */
+static void hash_metrics(struct buf *out, const struct node_status *s)
+{
+    size_t i;
+    json_t *worker;
+    buf_printf(out, "# HELP quarry_hash_worker_hashes_total Hashes that a worker has counted.\n"
+                    "# TYPE quarry_hash_worker_hashes_total counter\n");
+    json_array_foreach(s->workers, i, worker)
+    {
+        json_int_t all = number_of(worker, "hashes"), rolling = number_of(worker, "hashesrolling");
+        const struct {
+            const char *mode;
+            json_int_t count;
+        } modes[] = {{"rolling", rolling}, {"plain", all - rolling}};
+        for (size_t m = 0; m < ARRAY_COUNT(modes); m++) {
+            const char *kernel = json_string_value(json_object_get(worker, modes[m].mode));
+            buf_printf(out,
+                       "quarry_hash_worker_hashes_total{worker=\"%zu\",mode=\"%s\",kernel=\"%s\"} %lld\n", i,
+                       modes[m].mode, kernel ? kernel : "", (long long)modes[m].count);
+        }
+    }
+    worker_metric(out, s, "quarry_hash_worker_hits_total", "Hashes below the target.", "hits");
+    worker_metric(out, s, "quarry_hash_worker_switches_total", "Times that a worker turned to other work.",
+                  "switches");
+    worker_metric(out, s, "quarry_hash_worker_cpu_seconds_total", "CPU time of a worker.", "cpuseconds");
+}
+
 HANDLER(show_metrics)
 {
     struct api *api = x->api;
@@ -528,6 +569,7 @@ HANDLER(show_metrics)
     metric(&out, "quarry_peers", "gauge", "Connected peers.", (double)s->peers);
     metric(&out, "quarry_mempool_transactions", "gauge", "Transactions in the mempool.", (double)s->mempool);
     metric(&out, "quarry_hashes_per_second", "gauge", "Hash rate of this node.", s->hashes_per_s);
+    hash_metrics(&out, s);
     metric(&out, "quarry_difficulty", "gauge", "Difficulty of the best block.", s->difficulty);
     metric(&out, "quarry_node_uptime_seconds", "gauge", "Time since the node was started.",
            (double)s->uptime_s);

@@ -210,6 +210,7 @@ static void pool_has_results(void *context)
             event.hit.work_id = result.work_id;
             event.hit.version = result.version;
             event.hit.nonce = result.nonce;
+            event.hit.hashes_total = pool_hash_count(host->pool);
             host_emit(host, &event);
         } else {
             struct job *job = result.cookie;
@@ -252,6 +253,25 @@ static const char *kernel_name(const struct host *host)
                                                                      : sha256_kernel_in_use()->name;
 }
 
+/* Caller frees. */
+static struct hash_worker_counts *worker_counts(const struct host *host, size_t *count)
+{
+    struct hash_worker_counts *counts = NULL;
+    struct pool_worker_stats stats;
+    for (*count = 0; pool_worker_stats(host->pool, (unsigned)*count, &stats); ++*count) {
+        counts = mem_realloc(counts, (*count + 1) * sizeof *counts);
+        counts[*count] = (struct hash_worker_counts){.rolling = stats.rolling ? stats.rolling : "",
+                                                     .plain = stats.plain ? stats.plain : "",
+                                                     .hashes = stats.hashes,
+                                                     .hashes_rolling = stats.hashes_rolling,
+                                                     .hits = stats.hits,
+                                                     .hits_lost = stats.hits_lost,
+                                                     .switches = stats.switches,
+                                                     .cpu_s = (double)stats.cpu_ns / 1e9};
+    }
+    return counts;
+}
+
 static void stats_are_due(void *context)
 {
     struct host *host = context;
@@ -265,15 +285,20 @@ static void stats_are_due(void *context)
     host->hashes_per_s = jump ? rate : host->hashes_per_s + 0.2 * (rate - host->hashes_per_s);
     host->hashes_before = hashes;
     host->stats_before_us = now;
+    size_t worker_count;
+    struct hash_worker_counts *workers = worker_counts(host, &worker_count);
     struct event event = {.kind = EVENT_STATS};
     event.stats.hashes_total = hashes;
     event.stats.hashes_per_s = host->hashes_per_s;
     event.stats.threads = pool_hash_threads(host->pool);
     event.stats.kernel = kernel_name(host);
     event.stats.memory_bytes = resident_bytes();
+    event.stats.workers = workers;
+    event.stats.worker_count = worker_count;
     loop_timer_set(host->loop, &host->stats_timer, now + STATS_US);
     see_switch(host);
     host_emit(host, &event);
+    mem_free(workers);
 }
 
 /* ---- Timers, signals, the end

@@ -284,6 +284,7 @@ void node_free(struct node *node)
     mempool_free(node->mempool);
     chain_free(node->chain);
     rpc_free(node);
+    mem_free(node->hash_workers);
     mem_free(node->actions);
     mem_free(node);
 }
@@ -398,6 +399,10 @@ static void handle_stats(struct node *node, const struct event *event)
     node->hashes_per_s = event->stats.hashes_per_s;
     node->hash_threads = event->stats.threads;
     node->process_memory_bytes = event->stats.memory_bytes;
+    mem_free(node->hash_workers);
+    node->hash_worker_count = event->stats.worker_count;
+    node->hash_workers =
+        mem_dup(event->stats.workers, event->stats.worker_count * sizeof *event->stats.workers);
     snprintf(node->kernel, sizeof node->kernel, "%s", event->stats.kernel ? event->stats.kernel : "");
 }
 
@@ -430,7 +435,10 @@ void node_handle(struct node *node, const struct event *event)
         rpc_waits_end(node, false);
         break;
     case EVENT_USED_UP: miner_used_up(node, event->hit.work_id); break;
-    case EVENT_HIT: miner_hit(node, event->hit.work_id, event->hit.version, event->hit.nonce); break;
+    case EVENT_HIT:
+        node->hashes_total = event->hit.hashes_total;
+        miner_hit(node, event->hit.work_id, event->hit.version, event->hit.nonce);
+        break;
     case EVENT_RPC: rpc_handle(node, event->rpc, event->rpc_text, event->rpc_len); break;
     case EVENT_RPC_GONE: rpc_gone(node, event->rpc); break;
     case EVENT_STATS: handle_stats(node, event); break;

@@ -70,6 +70,14 @@ enum event_kind {
     EVENT_STOP,        /* SIGTERM, SIGINT */
 };
 
+/* One hash worker since the start, counted, not estimated. */
+struct hash_worker_counts {
+    const char *rolling, *plain; /* kernels, for several versions at once and for one; "" while it measures */
+    uint64_t hashes, hashes_rolling; /* all; of these, several versions at once */
+    uint64_t hits, hits_lost, switches;
+    double cpu_s;
+};
+
 struct event {
     enum event_kind kind;
     struct moment now;
@@ -85,6 +93,7 @@ struct event {
         struct {
             uint64_t work_id;
             uint32_t version, nonce;
+            uint64_t hashes_total; /* all workers, since the start, counted until now */
         } hit;
         struct {
             uint64_t rpc;
@@ -97,6 +106,8 @@ struct event {
             uint32_t threads;
             const char *kernel;
             size_t memory_bytes;
+            const struct hash_worker_counts *workers; /* worker_count of them, borrowed */
+            size_t worker_count;
         } stats;
         struct {
             uint64_t work_id;

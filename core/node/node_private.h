@@ -63,6 +63,8 @@ struct node {
     double hashes_per_s;
     uint32_t hash_threads;
     char kernel[32];
+    struct hash_worker_counts *hash_workers; /* owned; hash_worker_count of them, 0 before the first report */
+    size_t hash_worker_count;
     size_t process_memory_bytes;
     size_t jobs_out;
     bool started, stopping, exited, failed, durable_at_tip;

@@ -25,6 +25,25 @@ RPC_HANDLER(getnetworkhashps)
     rpc_ok(call);
 }
 
+void put_hash_workers(struct buf *out, const struct node *node)
+{
+    put_open(out, "workers", '[');
+    for (size_t i = 0; i < node->hash_worker_count; i++) {
+        const struct hash_worker_counts *worker = &node->hash_workers[i];
+        put_open(out, NULL, '{');
+        put_text(out, "rolling", worker->rolling);
+        put_text(out, "plain", worker->plain);
+        put_int(out, "hashes", (int64_t)worker->hashes);
+        put_int(out, "hashesrolling", (int64_t)worker->hashes_rolling);
+        put_int(out, "hits", (int64_t)worker->hits);
+        put_int(out, "hitslost", (int64_t)worker->hits_lost);
+        put_int(out, "switches", (int64_t)worker->switches);
+        put_real(out, "cpuseconds", worker->cpu_s);
+        put_close(out, '{');
+    }
+    put_close(out, '[');
+}
+
 RPC_HANDLER(getmininginfo)
 {
     struct node *node = call->node;
@@ -46,6 +65,8 @@ RPC_HANDLER(getmininginfo)
     put_real(out, "hashespersec", node->hashes_per_s);
     put_int(out, "threads", node->hash_threads);
     put_text(out, "kernel", node->kernel);
+    put_int(out, "hashes", (int64_t)node->hashes_total);
+    put_hash_workers(out, node);
     put_int(out, "blocksfound", (int64_t)node->mining.blocks_found);
     put_open(out, "warnings", '[');
     put_close(out, '[');

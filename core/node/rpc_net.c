@@ -391,6 +391,7 @@ RPC_HANDLER(getstatus)
     put_real(out, "hashes_per_s", node->hashes_per_s);
     put_int(out, "hash_threads", node->hash_threads);
     put_text(out, "kernel", node->kernel);
+    put_hash_workers(out, node);
     put_real(out, "blocks_per_minute", (double)(tip->height - since->height) * 60.0 / (double)span_s);
     put_int(out, "blocks_found", (int64_t)node->mining.blocks_found);
     put_int(out, "peers", (int64_t)peers);

@@ -83,6 +83,8 @@ void put_hex(struct buf *out, const char *key, struct span bytes);
 void put_raw(struct buf *out, const char *key, struct span json);
 
 /* rpc_tx.c */
+/* "workers": what each hash worker has counted, as of the last report (a second ago at most). */
+void put_hash_workers(struct buf *out, const struct node *node);
 void put_tx(struct buf *out, const struct node *node, const struct tx *tx); /* the members, without braces */
 /* The same with what the transaction spent, one coin per input (NULL: not known): its fee and, if they are
  * asked for, the outputs that it spent. */

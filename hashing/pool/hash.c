@@ -227,8 +227,9 @@ static void hash_slice(struct hashing *h)
     struct place *place = &h->place;
     struct hash_worker *worker = h->worker;
     const struct pool_work *work = &place->published.work;
-    const struct sha256_kernel *kernel = atomic_load_explicit(
-        place->space.group_versions > 1 ? &worker->rolling : &worker->plain, memory_order_relaxed);
+    bool rolling = place->space.group_versions > 1;
+    const struct sha256_kernel *kernel =
+        atomic_load_explicit(rolling ? &worker->rolling : &worker->plain, memory_order_relaxed);
     struct scan_hit hits[SCAN_HITS_MIN];
     size_t found;
     bool fresh = place->fresh; /* a small slice first: a hit, or newer work, may be near */
@@ -241,6 +242,9 @@ static void hash_slice(struct hashing *h)
     }
     place->fresh = false;
     add(&worker->hashes, tried * place->space.group_versions);
+    if (rolling) {
+        add(&worker->hashes_rolling, tried * place->space.group_versions);
+    }
     place->first += tried;
     if (found) {
         report(worker, work, hits, found);

@@ -121,6 +121,7 @@ bool pool_worker_stats(const struct pool *pool, unsigned number, struct pool_wor
     clockid_t clock;
     *out = (struct pool_worker_stats){
         .hashes = atomic_load_explicit(&worker->hashes, memory_order_relaxed),
+        .hashes_rolling = atomic_load_explicit(&worker->hashes_rolling, memory_order_relaxed),
         .hits = atomic_load_explicit(&worker->hits, memory_order_relaxed),
         .hits_lost = atomic_load_explicit(&worker->hits_lost, memory_order_relaxed),
         .switches = atomic_load_explicit(&worker->switches, memory_order_relaxed),

@@ -86,8 +86,9 @@ unsigned pool_hash_threads(const struct pool *pool); /* that hash now */
 unsigned pool_check_threads(const struct pool *pool);
 uint64_t pool_hash_count(const struct pool *pool); /* since the start, all workers; any thread */
 
-struct pool_worker_stats { /* of one hash worker, since the start */
-    uint64_t hashes, hits, hits_lost, switches;
+struct pool_worker_stats {           /* of one hash worker, since the start */
+    uint64_t hashes, hashes_rolling; /* all that were computed; of these, several versions at once */
+    uint64_t hits, hits_lost, switches;
     int64_t cpu_ns;
     const char *plain, *rolling; /* its kernels; NULL: still measuring */
 };

@@ -34,7 +34,7 @@ struct hash_worker {
     pthread_t thread;
     unsigned number;
     _Alignas(CACHE_LINE) atomic_uint_fast64_t hashes; /* lines of its own: written all the time */
-    atomic_uint_fast64_t hits, hits_lost, switches;
+    atomic_uint_fast64_t hashes_rolling, hits, hits_lost, switches;
     atomic_uint_fast64_t begun_id; /* written after begun_ns, read before it */
     atomic_int_fast64_t begun_ns, cpu_ns;
     _Atomic(const struct sha256_kernel *) plain, rolling; /* NULL: not measured yet */
