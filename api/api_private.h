@@ -5,8 +5,9 @@
  *   routes.c   the table of routes and the OpenAPI page   reply.c   the envelope, errors, cached answers
  *   node.c     the node over its Unix socket              limit.c   buckets in memory; redis.c: shared ones
  *   views.c    chain, transactions, mining as JSON        wallet.c  wallet files; spend.c: choosing, signing
+ *   work.c     files, signatures and names, on threads beside the loop
  *
- * One thread, h2o's event loop; nothing here blocks on node or Redis.
+ * One thread, h2o's event loop; nothing on it blocks.
  */
 #ifndef QUARRY_API_PRIVATE_H
 #define QUARRY_API_PRIVATE_H
@@ -52,11 +53,16 @@ struct exchange {
     int64_t number, page, limit;
     struct limit_wait *limit_wait;
     int64_t rate_remaining;
+    struct task task; /* work.c: what runs beside the loop … */
+    void (*work)(struct exchange *x);
+    void (*worked)(struct exchange *x); /* … and what follows on it */
+    struct error error;                 /* of that work */
+    struct tx *tx;                      /* that it made; one reference or NULL */
 };
 
 struct counters {
     uint64_t requests, answered[6]; /* by first digit of the status */
-    uint64_t limited, redis_fallbacks, node_calls, node_losses, connections, refused;
+    uint64_t limited, redis_fallbacks, redis_losses, node_calls, node_losses, connections, refused;
 };
 
 struct node_status { /* getstatus, as of at_us; valid: the node answered lately */
@@ -83,6 +89,7 @@ struct api {
     h2o_timeout_entry_t tick;
     int64_t started_us;
     struct node_link *node;
+    struct work *work;
     struct limits *limits;
     struct shared_limits *redis; /* NULL: none configured */
     struct map cache;            /* 128-bit key of a path -> struct cached */
@@ -122,6 +129,10 @@ struct verdict {
 struct limits *limits_new(struct rng *rng, double per_s, double burst);
 void limits_free(struct limits *limits);
 struct verdict limits_take(struct limits *limits, const char *client, int64_t now_us);
+/* Redis knows better: what a client has left there. */
+void limits_learn(struct limits *limits, const char *client, int64_t remaining, int64_t now_us);
+/* What a client has; a full bucket where nothing is known. */
+double limits_tokens(const struct limits *limits, const char *client, int64_t now_us);
 double limits_rate(const struct limits *limits);
 double limits_burst(const struct limits *limits);
 void limit_verdict(struct exchange *x, struct verdict verdict); /* gate.c: answers 429 or goes on */
@@ -129,7 +140,7 @@ void limit_verdict(struct exchange *x, struct verdict verdict); /* gate.c: answe
 /* redis.c */
 struct shared_limits *shared_limits_new(struct api *api, const char *address);
 void shared_limits_free(struct shared_limits *shared);
-bool shared_limits_take(struct shared_limits *shared, struct exchange *x); /* false: not now, use memory */
+void shared_limits_take(struct shared_limits *shared, struct exchange *x); /* limit_verdict follows */
 void shared_limits_tick(struct shared_limits *shared, int64_t now_us);
 bool shared_limits_up(const struct shared_limits *shared);
 
@@ -152,13 +163,20 @@ void status_learn(struct api *api, const json_t *result);
 bool keys_load(struct api *api, struct error *error);
 enum role key_role(const struct api *api, const char *key, size_t len);
 
-/* wallet.c: one file per wallet in the shared folder */
-bool wallet_create(struct api *api, const char *label, char address[ADDRESS_TEXT], json_t **shown,
-                   struct error *error);
-json_t *wallet_list(struct api *api);
-json_t *wallet_show(struct api *api, const char *address); /* NULL: not ours */
-bool wallet_key_of(struct api *api, const char *address, struct key *out);
-size_t purse_keys(struct api *api, struct key *out, size_t max);
+/* work.c */
+struct work *work_new(h2o_loop_t *loop);
+void work_free(struct work *work); /* finishes what is queued */
+/* `work` beside the loop, then `worked` on it; 503 when too much is queued. Until then x is work's. */
+void work_run(struct exchange *x, void (*work)(struct exchange *x), void (*worked)(struct exchange *x));
+void work_resolve(struct work *work, struct task *task); /* names; its done calls work_resolved */
+void work_resolved(struct work *work);
+
+/* wallet.c: one file per wallet in the shared folder; blocking, any thread */
+json_t *wallet_create(const struct api *api, const char *label, struct error *error); /* as shown, or NULL */
+json_t *wallet_list(const struct api *api);
+json_t *wallet_show(const struct api *api, const char *address); /* NULL: not ours */
+bool wallet_key_of(const struct api *api, const char *address, struct key *out);
+size_t purse_keys(const struct api *api, struct key *out, size_t max);
 
 /* views.c, spend.c, pages: handlers */
 #define HANDLER(name) void name(struct exchange *x)

@@ -151,7 +151,9 @@ void gate(struct exchange *x, enum area area)
         check_role(x, area);
     } else {
         find_client(x);
-        if (!x->api->redis || !shared_limits_take(x->api->redis, x)) {
+        if (x->api->redis) {
+            shared_limits_take(x->api->redis, x);
+        } else {
             limit_verdict(x, limits_take(x->api->limits, x->client, loop_now().mono_us));
         }
     }

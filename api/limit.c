@@ -43,10 +43,14 @@ double limits_burst(const struct limits *limits)
     return limits->burst;
 }
 
+static double tokens_at(const struct limits *limits, const struct bucket *bucket, int64_t now_us)
+{
+    return MIN(limits->burst, bucket->tokens + (double)(now_us - bucket->at_us) / 1e6 * limits->per_s);
+}
+
 static void refill(const struct limits *limits, struct bucket *bucket, int64_t now_us)
 {
-    bucket->tokens =
-        MIN(limits->burst, bucket->tokens + (double)(now_us - bucket->at_us) / 1e6 * limits->per_s);
+    bucket->tokens = tokens_at(limits, bucket, now_us);
     bucket->at_us = now_us;
 }
 
@@ -83,6 +87,22 @@ static struct bucket *bucket_of(struct limits *limits, const char *client, int64
         *bucket = (struct bucket){limits->burst, now_us};
     }
     return bucket;
+}
+
+void limits_learn(struct limits *limits, const char *client, int64_t remaining, int64_t now_us)
+{
+    struct bucket *bucket = bucket_of(limits, client, now_us);
+    if (bucket != &limits->strangers) {
+        *bucket = (struct bucket){MIN(limits->burst, (double)remaining), now_us};
+    }
+}
+
+double limits_tokens(const struct limits *limits, const char *client, int64_t now_us)
+{
+    char key[64] = {0};
+    memcpy(key, client, strnlen(client, sizeof key));
+    const struct bucket *bucket = map_get(&limits->clients, key);
+    return bucket ? tokens_at(limits, bucket, now_us) : limits->burst;
 }
 
 struct verdict limits_take(struct limits *limits, const char *client, int64_t now_us)

@@ -1,6 +1,9 @@
 /* Token buckets in Redis, shared by all web servers: one script call per request, pipelined on the event
- * loop. hiredis 0.14 has no time-outs, so every question has a deadline here; a silent or lost Redis is left
- * at once for the memory bucket and tried again until it answers. */
+ * loop. hiredis 0.14 has no time-outs, so every question has a deadline here, after which the memory bucket
+ * answers; while one is overdue nobody else is made to wait. The memory bucket knows what Redis last said, so
+ * that a client who meets it gets no second burst. A Redis that stays silent is dialled anew; its name is
+ * resolved on a thread of its own. */
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,17 +12,20 @@
 
 #include <hiredis/async.h>
 
-#define PATIENCE_US INT64_C(50000)
+#define PATIENCE_US INT64_C(40000)  /* one question */
+#define SILENCE_US  INT64_C(500000) /* the connection */
 #define RETRY_US    INT64_C(250000)
 #define PENDING_MAX 4096u
+#define PORT        6379
 
-/* Redis's own clock counts, so servers need not agree on the time. Answer: allowed, tokens left, ms to wait.
+/* Redis's own clock counts, so servers need not agree on the time. A client that Redis does not know (it was
+ * restarted, or the client has rested) has what memory knows of it. Answer: allowed, tokens left, ms to wait.
  */
 static const char script[] =
     "local t = redis.call('TIME') local now = t[1] * 1000000 + t[2] "
     "local rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2]) "
     "local b = redis.call('HMGET', KEYS[1], 't', 'a') "
-    "local tokens, at = tonumber(b[1]) or burst, tonumber(b[2]) or now "
+    "local tokens, at = tonumber(b[1]) or tonumber(ARGV[3]), tonumber(b[2]) or now "
     "tokens = math.min(burst, tokens + math.max(0, now - at) * rate / 1000000) "
     "local ok = 0 if tokens >= 1 then tokens = tokens - 1 ok = 1 end "
     "redis.call('HSET', KEYS[1], 't', string.format('%.6f', tokens), 'a', string.format('%.0f', now)) "
@@ -30,7 +36,7 @@ struct limit_wait { /* one question that is out */
     struct list link;
     struct shared_limits *shared;
     struct exchange *x; /* NULL: answered by memory meanwhile */
-    int64_t deadline_us;
+    int64_t asked_us;
 };
 
 struct shared_limits {
@@ -38,11 +44,16 @@ struct shared_limits {
     char *address, rate[32], burst[32], sha[41];
     redisAsyncContext *redis; /* NULL: to be tried again */
     h2o_socket_t *socket;
-    bool up; /* the script is loaded and answers come */
+    bool up;     /* the script is loaded */
+    bool silent; /* a question is overdue: nobody else waits until something is heard */
     bool said_lost;
     int64_t retry_at_us, load_deadline_us;
     struct list waits; /* oldest first */
     size_t pending;
+    struct task resolve;
+    bool resolving;
+    char host[256], numeric[64]; /* what the name stands for; empty: unknown */
+    int port;
 };
 
 /* ---- hiredis on h2o's loop
@@ -60,23 +71,26 @@ static void on_writable(h2o_socket_t *socket, const char *err)
     redisAsyncHandleWrite(((struct shared_limits *)socket->data)->redis);
 }
 
+static struct shared_limits *shared_of(void *context)
+{
+    return ((redisAsyncContext *)context)->data;
+}
+
 static void add_read(void *context)
 {
-    struct shared_limits *shared = context;
-    h2o_socket_read_start(shared->socket, on_readable);
+    h2o_socket_read_start(shared_of(context)->socket, on_readable);
 }
 
 static void del_read(void *context)
 {
-    struct shared_limits *shared = context;
-    h2o_socket_read_stop(shared->socket);
+    h2o_socket_read_stop(shared_of(context)->socket);
 }
 
 static void add_write(void *context)
 {
-    struct shared_limits *shared = context;
-    if (!h2o_socket_is_writing(shared->socket)) {
-        h2o_socket_notify_write(shared->socket, on_writable);
+    h2o_socket_t *socket = shared_of(context)->socket;
+    if (!h2o_socket_is_writing(socket)) {
+        h2o_socket_notify_write(socket, on_writable);
     }
 }
 
@@ -87,9 +101,10 @@ static void del_write(void *context)
 
 static void cleanup(void *context)
 {
-    struct shared_limits *shared = context;
+    redisAsyncContext *redis = context;
+    struct shared_limits *shared = redis->data;
     if (shared->socket) {
-        shared->redis->c.fd = -1; /* the socket closes it */
+        redis->c.fd = -1; /* the socket closes it */
         h2o_socket_close(shared->socket);
         shared->socket = NULL;
     }
@@ -116,6 +131,7 @@ static void say_lost(struct shared_limits *shared, const char *why)
     shared->retry_at_us = loop_now().mono_us + RETRY_US;
     if (!shared->said_lost) {
         shared->said_lost = true;
+        shared->api->counters.redis_losses++;
         log_warn(LOG_RPC, "Redis at %s: %s; %s until it is back", shared->address, why,
                  closed ? "refusing requests" : "limiting by memory");
     }
@@ -168,6 +184,7 @@ static void on_loaded(redisAsyncContext *redis, void *answer, void *context)
     if (reply && reply->type == REDIS_REPLY_STRING && reply->len == 40) {
         memcpy(shared->sha, reply->str, 41);
         shared->up = true;
+        shared->silent = false;
         shared->said_lost = false;
         log_info(LOG_RPC, "rate limits are shared through Redis at %s", shared->address);
     } else if (reply && reply->type == REDIS_REPLY_ERROR) {
@@ -178,22 +195,12 @@ static void on_loaded(redisAsyncContext *redis, void *answer, void *context)
 static void load(struct shared_limits *shared)
 {
     shared->up = false;
-    shared->load_deadline_us = loop_now().mono_us + 10 * PATIENCE_US;
+    shared->load_deadline_us = loop_now().mono_us + SILENCE_US;
     redisAsyncCommand(shared->redis, on_loaded, NULL, "SCRIPT LOAD %s", script);
 }
 
-static void dial(struct shared_limits *shared)
+static void attach(struct shared_limits *shared, redisAsyncContext *redis)
 {
-    char host[256];
-    const char *address = shared->address, *colon = strrchr(address, ':');
-    shared->retry_at_us = loop_now().mono_us + RETRY_US;
-    redisAsyncContext *redis;
-    if (strncmp(address, "unix:", 5) == 0) {
-        redis = redisAsyncConnectUnix(address + 5);
-    } else {
-        snprintf(host, sizeof host, "%.*s", (int)(colon ? colon - address : (long)strlen(address)), address);
-        redis = redisAsyncConnect(host, colon ? (int)strtol(colon + 1, NULL, 10) : 6379);
-    }
     if (!redis || redis->err) {
         say_lost(shared, redis ? redis->errstr : "no memory");
         if (redis) {
@@ -205,7 +212,7 @@ static void dial(struct shared_limits *shared)
     shared->socket = h2o_evloop_socket_create(shared->api->loop, redis->c.fd, H2O_SOCKET_FLAG_DONT_READ);
     shared->socket->data = shared;
     redis->data = shared;
-    redis->ev.data = shared;
+    redis->ev.data = redis;
     redis->ev.addRead = add_read;
     redis->ev.delRead = del_read;
     redis->ev.addWrite = add_write;
@@ -214,6 +221,42 @@ static void dial(struct shared_limits *shared)
     redisAsyncSetDisconnectCallback(redis, on_disconnect);
     redisAsyncSetConnectCallback(redis, on_connect);
     load(shared);
+}
+
+static void resolve_run(struct task *task)
+{
+    struct shared_limits *shared = CONTAINER_OF(task, struct shared_limits, resolve);
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    struct addrinfo *found = NULL;
+    shared->numeric[0] = 0;
+    if (getaddrinfo(shared->host, NULL, &hints, &found) == 0) {
+        getnameinfo(found->ai_addr, found->ai_addrlen, shared->numeric, sizeof shared->numeric, NULL, 0,
+                    NI_NUMERICHOST);
+        freeaddrinfo(found);
+    }
+}
+
+static void resolve_done(struct task *task)
+{
+    struct shared_limits *shared = CONTAINER_OF(task, struct shared_limits, resolve);
+    shared->resolving = false;
+    work_resolved(shared->api->work);
+    if (*shared->numeric) {
+        attach(shared, redisAsyncConnect(shared->numeric, shared->port));
+    } else {
+        say_lost(shared, "the name is unknown");
+    }
+}
+
+static void dial(struct shared_limits *shared)
+{
+    shared->retry_at_us = loop_now().mono_us + RETRY_US;
+    if (!*shared->host) {
+        attach(shared, redisAsyncConnectUnix(shared->address + strlen("unix:")));
+    } else {
+        shared->resolving = true;
+        work_resolve(shared->api->work, &shared->resolve);
+    }
 }
 
 /* ---- Asking
@@ -228,11 +271,15 @@ static void on_verdict(redisAsyncContext *redis, void *answer, void *context)
     list_remove(&wait->link);
     shared->pending--;
     mem_free(wait);
+    if (shared->redis == redis && reply) {
+        shared->silent = false;
+    }
     if (!x) {
         return;
     }
     x->limit_wait = NULL;
     if (reply && reply->type == REDIS_REPLY_ARRAY && reply->elements == 3) {
+        limits_learn(shared->api->limits, x->client, reply->element[1]->integer, loop_now().mono_us);
         limit_verdict(x, (struct verdict){.allowed = reply->element[0]->integer == 1,
                                           .remaining = reply->element[1]->integer,
                                           .retry_after_s = (reply->element[2]->integer + 999) / 1000});
@@ -244,35 +291,55 @@ static void on_verdict(redisAsyncContext *redis, void *answer, void *context)
     use_memory(x);
 }
 
-bool shared_limits_take(struct shared_limits *shared, struct exchange *x)
+void shared_limits_take(struct shared_limits *shared, struct exchange *x)
 {
-    if (!shared->up || !shared->redis || shared->pending >= PENDING_MAX) {
+    if (!shared->up || shared->silent || !shared->redis || shared->pending >= PENDING_MAX) {
         use_memory(x);
-        return true;
+        return;
     }
+    char known[32];
+    snprintf(known, sizeof known, "%.3f", limits_tokens(shared->api->limits, x->client, loop_now().mono_us));
     struct limit_wait *wait = mem_alloc(sizeof *wait);
-    *wait = (struct limit_wait){.shared = shared, .x = x, .deadline_us = loop_now().mono_us + PATIENCE_US};
+    *wait = (struct limit_wait){.shared = shared, .x = x, .asked_us = loop_now().mono_us};
     list_append(&shared->waits, &wait->link);
     shared->pending++;
     x->limit_wait = wait;
-    if (redisAsyncCommand(shared->redis, on_verdict, wait, "EVALSHA %s 1 quarry:limit:%s %s %s", shared->sha,
-                          x->client, shared->rate, shared->burst) != REDIS_OK) {
+    if (redisAsyncCommand(shared->redis, on_verdict, wait, "EVALSHA %s 1 quarry:limit:%s %s %s %s",
+                          shared->sha, x->client, shared->rate, shared->burst, known) != REDIS_OK) {
         list_remove(&wait->link);
         shared->pending--;
         mem_free(wait);
         use_memory(x);
     }
-    return true;
+}
+
+/* Whoever has waited long enough is answered by memory. */
+static void end_long_waits(struct shared_limits *shared, int64_t now_us)
+{
+    LIST_EACH_SAFE(at, following, &shared->waits)
+    {
+        struct limit_wait *wait = CONTAINER_OF(at, struct limit_wait, link);
+        struct exchange *x = wait->x;
+        if (now_us - wait->asked_us <= PATIENCE_US) {
+            break;
+        }
+        shared->silent = true;
+        wait->x = NULL;
+        if (x) {
+            use_memory(x);
+        }
+    }
 }
 
 void shared_limits_tick(struct shared_limits *shared, int64_t now_us)
 {
     struct limit_wait *oldest = CONTAINER_OF(shared->waits.next, struct limit_wait, link);
+    end_long_waits(shared, now_us);
     if (!shared->redis) {
-        if (now_us >= shared->retry_at_us) {
+        if (now_us >= shared->retry_at_us && !shared->resolving) {
             dial(shared);
         }
-    } else if (!list_empty(&shared->waits) && now_us > oldest->deadline_us) {
+    } else if (!list_empty(&shared->waits) && now_us - oldest->asked_us > SILENCE_US) {
         let_go(shared, "no answer in time");
     } else if (!shared->up && now_us > shared->load_deadline_us) {
         let_go(shared, "no answer to the first question");
@@ -281,7 +348,24 @@ void shared_limits_tick(struct shared_limits *shared, int64_t now_us)
 
 bool shared_limits_up(const struct shared_limits *shared)
 {
-    return shared->up;
+    return shared->up && !shared->silent;
+}
+
+/* unix:PATH, or HOST[:PORT] with IPv6 in brackets. */
+static void split_address(struct shared_limits *shared)
+{
+    const char *address = shared->address, *colon = strrchr(address, ':');
+    if (strncmp(address, "unix:", 5) == 0) {
+        return;
+    }
+    bool bracket = *address == '[';
+    const char *end = bracket ? strchr(address, ']') : colon;
+    size_t skipped = bracket ? 1 : 0,
+           len = end ? (size_t)(end - address) - skipped : strlen(address) - skipped;
+    snprintf(shared->host, sizeof shared->host, "%.*s", (int)MIN(len, sizeof shared->host - 1),
+             address + skipped);
+    bool has_port = colon && (!bracket || (end && colon == end + 1));
+    shared->port = has_port ? (int)strtol(colon + 1, NULL, 10) : PORT;
 }
 
 struct shared_limits *shared_limits_new(struct api *api, const char *address)
@@ -289,6 +373,8 @@ struct shared_limits *shared_limits_new(struct api *api, const char *address)
     struct shared_limits *shared = mem_alloc(sizeof *shared);
     shared->api = api;
     shared->address = mem_strdup(address);
+    shared->resolve = (struct task){.run = resolve_run, .done = resolve_done};
+    split_address(shared);
     snprintf(shared->rate, sizeof shared->rate, "%.3f", limits_rate(api->limits));
     snprintf(shared->burst, sizeof shared->burst, "%.3f", limits_burst(api->limits));
     list_init(&shared->waits);
@@ -297,8 +383,12 @@ struct shared_limits *shared_limits_new(struct api *api, const char *address)
 
 void shared_limits_free(struct shared_limits *shared)
 {
-    if (shared) {
-        let_go(shared, "stopping");
+    if (!shared) {
+        return;
+    }
+    shared->said_lost = true;
+    let_go(shared, "stopping");
+    if (!shared->resolving) { /* else the resolver still has it: it goes with the process */
         mem_free(shared->address);
         mem_free(shared);
     }

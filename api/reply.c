@@ -33,6 +33,7 @@ void exchange_free(struct exchange *x)
     x->api->in_flight--;
     json_decref(x->body);
     json_decref(x->state);
+    tx_unref(x->tx);
     buf_free(&x->ask);
     mem_free(x);
 }

@@ -347,6 +347,7 @@ static bool begin(struct server *server, const struct settings *settings, struct
                                                   : 1200);
     open_http(api);
     watch_signals(server);
+    api->work = work_new(api->loop);
     api->node = node_link_new(api, settings_socket_path(settings));
     api->redis = *settings->redis ? shared_limits_new(api, settings->redis) : NULL;
     bool ok = true;
@@ -359,6 +360,7 @@ static bool begin(struct server *server, const struct settings *settings, struct
 /* What is ours. h2o's own structures and connections that idle go with the process. */
 static void end(struct api *api)
 {
+    work_free(api->work);
     node_link_free(api->node);
     shared_limits_free(api->redis);
     limits_free(api->limits);

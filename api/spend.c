@@ -1,5 +1,6 @@
 /* Wallets over HTTP: making and showing them, balances, and payments: which coins, how much fee, what comes
- * back. The node says which coins there are; keys never leave this process. */
+ * back. The node says which coins there are; keys never leave this process. Files and signatures are work.c's
+ * thread's: a handler checks its input, some piece of work follows, and its sequel answers. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -15,41 +16,90 @@
 /* ---- Wallets
  * ----------------------------------------------------------------------------------------------- */
 
+static const char *text_of(const struct exchange *x, const char *name)
+{
+    return json_string_value(json_object_get(x->body, name));
+}
+
+/* Takes x->state, the result of a piece of work, away. */
+static json_t *take_state(struct exchange *x)
+{
+    json_t *state = x->state;
+    x->state = NULL;
+    return state;
+}
+
+/* name, or label, as the body gives it; NULL: neither. */
+static json_t *label_of(const json_t *body)
+{
+    json_t *name = json_object_get(body, "name");
+    name = name && !json_is_null(name) ? name : json_object_get(body, "label");
+    return json_is_null(name) ? NULL : name;
+}
+
+static void make_wallet(struct exchange *x)
+{
+    const char *label = json_string_value(label_of(x->body));
+    x->state = wallet_create(x->api, label ? label : "", &x->error);
+}
+
+static void wallet_is_made(struct exchange *x)
+{
+    if (x->state) {
+        reply_data(x, take_state(x));
+    } else {
+        log_error(LOG_WALLET, "%s", x->error.text);
+        reply_error(x, 503, "wallet_folder", "The wallet could not be written.");
+    }
+}
+
 HANDLER(create_wallet)
 {
-    json_t *name = json_object_get(x->body, "name"), *shown;
-    char address[ADDRESS_TEXT];
-    struct error error = {0};
-    name = name && !json_is_null(name) ? name : json_object_get(x->body, "label");
-    name = json_is_null(name) ? NULL : name;
+    const json_t *name = label_of(x->body);
     const char *label = name ? json_string_value(name) : "";
     if (!label) {
         reply_error(x, 422, "bad_body", "name (or label) must be a text.");
     } else if (name &&
                (!*label || json_string_length(name) > 100 || strlen(label) != json_string_length(name))) {
         reply_error(x, 400, "bad_request", "name (or label) has 1 to 100 characters.");
-    } else if (wallet_create(x->api, label, address, &shown, &error)) {
-        reply_data(x, shown);
     } else {
-        log_error(LOG_WALLET, "%s", error.text);
-        reply_error(x, 503, "wallet_folder", "The wallet could not be written.");
+        work_run(x, make_wallet, wallet_is_made);
     }
+}
+
+static void read_list(struct exchange *x)
+{
+    x->state = wallet_list(x->api);
+}
+
+static void list_is_read(struct exchange *x)
+{
+    reply_data(x, take_state(x));
 }
 
 HANDLER(list_wallets)
 {
-    reply_data(x, wallet_list(x->api));
+    work_run(x, read_list, list_is_read);
+}
+
+static void read_wallet(struct exchange *x)
+{
+    x->state = wallet_show(x->api, x->param);
+}
+
+static void wallet_is_read(struct exchange *x)
+{
+    if (x->state) {
+        reply_data(x, take_state(x));
+    } else {
+        reply_error(x, 404, "not_found", "No wallet of this server has this address.");
+    }
 }
 
 HANDLER(show_wallet)
 {
     if (address_ok(x, x->param)) {
-        json_t *shown = wallet_show(x->api, x->param);
-        if (shown) {
-            reply_data(x, shown);
-        } else {
-            reply_error(x, 404, "not_found", "No wallet of this server has this address.");
-        }
+        work_run(x, read_wallet, wallet_is_read);
     }
 }
 
@@ -208,52 +258,69 @@ static void payment_is_sent(struct exchange *x, json_t *replies)
     reply_data(x, json_pack("{s:O, s:s}", "txid", txid, "timestamp", now));
 }
 
-static void send_it(struct exchange *x, struct tx *tx, const struct error *error)
+/* Signed on the work thread: x->tx, or x->error. */
+static void payment_is_signed(struct exchange *x)
 {
-    if (!tx) {
-        reply_error(x, error->kind == ERROR_MISSING ? 400 : 422, *error->word ? error->word : "bad_request",
-                    "%s", error->text);
+    json_decref(take_state(x));
+    if (!x->tx) {
+        reply_error(x, x->error.kind == ERROR_MISSING ? 400 : 422,
+                    *x->error.word ? x->error.word : "bad_request", "%s", x->error.text);
         return;
     }
-    char *hex = mem_alloc(2 * tx->raw.len + 1);
-    hex_encode(hex, tx->raw.data, tx->raw.len);
-    tx_unref(tx);
+    char *hex = mem_alloc(2 * x->tx->raw.len + 1);
+    hex_encode(hex, x->tx->raw.data, x->tx->raw.len);
+    tx_unref(x->tx);
+    x->tx = NULL;
     json_t *calls = json_array();
     add_call(calls, "sendrawtransaction", json_pack("[s]", hex));
     mem_free(hex);
     node_ask(x, calls, payment_is_sent);
 }
 
-static const char *text_of(const struct exchange *x, const char *name)
+static void sign_payment(struct exchange *x)
 {
-    return json_string_value(json_object_get(x->body, name));
+    const json_t *utxos = json_object_get(reply_result(x->state, 0), "utxos");
+    struct key key;
+    if (wallet_key_of(x->api, text_of(x, "from_address"), &key)) {
+        x->tx = make_payment(x->api, &key, utxos, text_of(x, "to_address"), x->number, &x->error);
+    } else {
+        error_set(&x->error, ERROR_MISSING, "unknown_wallet", "The wallet is gone.");
+    }
+    key_wipe(&key);
 }
 
 static void coins_are_here(struct exchange *x, json_t *replies)
 {
-    json_t *result = reply_result(replies, 0);
-    struct key key;
-    struct error error = {0};
-    if (!result) {
-        reply_node_error(x, replies, 0);
-        return;
-    }
-    struct tx *tx = NULL;
-    if (wallet_key_of(x->api, text_of(x, "from_address"), &key)) {
-        tx = make_payment(x->api, &key, json_object_get(result, "utxos"), text_of(x, "to_address"), x->number,
-                          &error);
+    if (reply_result(replies, 0)) {
+        x->state = json_incref(replies);
+        work_run(x, sign_payment, payment_is_signed);
     } else {
-        error_set(&error, ERROR_MISSING, "unknown_wallet", "The wallet is gone.");
+        reply_node_error(x, replies, 0);
+    }
+}
+
+static void look_for_wallet(struct exchange *x)
+{
+    struct key key;
+    if (!wallet_key_of(x->api, text_of(x, "from_address"), &key)) {
+        error_set(&x->error, ERROR_MISSING, "unknown_wallet", "No wallet of this server has this address.");
     }
     key_wipe(&key);
-    send_it(x, tx, &error);
+}
+
+static void wallet_is_looked_for(struct exchange *x)
+{
+    if (x->error.kind) {
+        reply_error(x, 400, x->error.word, "%s", x->error.text);
+    } else {
+        ask_coins(x, text_of(x, "from_address"), coins_are_here);
+    }
 }
 
 HANDLER(send_payment)
 {
     json_t *amount = json_object_get(x->body, "amount");
     const char *from = text_of(x, "from_address"), *to = text_of(x, "to_address");
-    struct key key;
     if (!from || !to || !json_is_integer(amount)) {
         reply_error(x, 422, "bad_body",
                     "from_address and to_address (texts) and amount (satoshis, a whole number) are wanted.");
@@ -264,13 +331,7 @@ HANDLER(send_payment)
     if (x->number < 1 || x->number > INT64_C(2100000000000000)) {
         reply_error(x, 400, "bad_amount", "amount must be from 1 to 2100000000000000 satoshis.");
     } else if (address_ok(x, from) && address_ok(x, to)) {
-        bool ours = wallet_key_of(x->api, from, &key);
-        key_wipe(&key);
-        if (ours) {
-            ask_coins(x, from, coins_are_here);
-        } else {
-            reply_error(x, 400, "unknown_wallet", "No wallet of this server has the address %.100s.", from);
-        }
+        work_run(x, look_for_wallet, wallet_is_looked_for);
     }
 }
 
@@ -278,43 +339,52 @@ HANDLER(send_payment)
  * ---------------------------------------------------------------------------------------------- */
 
 /* The first key of the purse whose coins suffice pays. */
-static void purse_is_here(struct exchange *x, json_t *replies)
+static void sign_from_purse(struct exchange *x)
 {
     struct key *keys = mem_alloc(PURSE_KEYS_MAX * sizeof *keys);
-    struct error error = {0};
-    struct tx *tx = NULL;
     size_t count = purse_keys(x->api, keys, PURSE_KEYS_MAX);
-    bool answered = json_array_size(replies) == count && reply_result(replies, 0);
-    error_set(&error, ERROR_MISSING, "insufficient_funds", "The purse has changed: try again.");
-    for (size_t i = 0; answered && i < count && !tx; i++) {
-        tx = make_payment(x->api, &keys[i], json_object_get(reply_result(replies, i), "utxos"),
-                          text_of(x, "address"), x->number, &error);
+    if (!count || json_array_size(x->state) != count) {
+        error_set(&x->error, ERROR_MISSING, "insufficient_funds", "The purse has changed: try again.");
+        count = 0;
+    }
+    for (size_t i = 0; i < count && !x->tx; i++) {
+        x->tx = make_payment(x->api, &keys[i], json_object_get(reply_result(x->state, i), "utxos"),
+                             text_of(x, "address"), x->number, &x->error);
     }
     mem_wipe(keys, PURSE_KEYS_MAX * sizeof *keys);
     mem_free(keys);
-    if (!answered && json_array_size(replies) && !reply_result(replies, 0)) {
-        reply_node_error(x, replies, 0);
+}
+
+static void purse_coins_are_here(struct exchange *x, json_t *replies)
+{
+    if (reply_result(replies, 0)) {
+        x->state = json_incref(replies);
+        work_run(x, sign_from_purse, payment_is_signed);
     } else {
-        send_it(x, tx, &error);
+        reply_node_error(x, replies, 0);
     }
 }
 
-static void ask_purse(struct exchange *x)
+/* One question per key. */
+static void read_purse(struct exchange *x)
 {
     struct key *keys = mem_alloc(PURSE_KEYS_MAX * sizeof *keys);
     size_t count = purse_keys(x->api, keys, PURSE_KEYS_MAX);
-    json_t *calls = json_array();
+    x->state = json_array();
     for (size_t i = 0; i < count; i++) {
         char address[ADDRESS_TEXT];
         key_address(address, &keys[i], &x->api->params);
-        add_call(calls, "getaddressutxos", json_pack("[s]", address));
+        add_call(x->state, "getaddressutxos", json_pack("[s]", address));
     }
     mem_wipe(keys, PURSE_KEYS_MAX * sizeof *keys);
     mem_free(keys);
-    if (count) {
-        node_ask(x, calls, purse_is_here);
+}
+
+static void purse_is_read(struct exchange *x)
+{
+    if (json_array_size(x->state)) {
+        node_ask(x, take_state(x), purse_coins_are_here);
     } else {
-        json_decref(calls);
         reply_error(x, 503, "empty_purse", "The purse has no keys yet: a miner makes them when it starts.");
     }
 }
@@ -322,7 +392,7 @@ static void ask_purse(struct exchange *x)
 static void ask_again(struct exchange *x)
 {
     if (x->route->flags & ROUTE_FAUCET) {
-        ask_purse(x);
+        work_run(x, read_purse, purse_is_read);
     } else {
         ask_coins(x, text_of(x, "from_address"), coins_are_here);
     }
@@ -342,6 +412,6 @@ HANDLER(pay_from_faucet)
         reply_error(x, 400, "bad_amount", "amount must be from 1 to %lld satoshis.",
                     (long long)(100 * FAUCET_SAT));
     } else if (address_ok(x, to)) {
-        ask_purse(x);
+        work_run(x, read_purse, purse_is_read);
     }
 }

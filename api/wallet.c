@@ -1,6 +1,6 @@
 /* Wallets as files of the shared folder: one key each, mode 0600, named by its address. A file is written
  * whole and renamed, and read anew for every use, so that several web servers serve the same wallets. Also
- * the faucet's purse: key files of a miner. */
+ * the faucet's purse: key files of a miner. All of this may block: it runs on work.c's thread. */
 #include <dirent.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -60,11 +60,11 @@ static json_t *shown_wallet(const struct api *api, const struct key_file_entry *
                      created, "name", entry->label, "label", entry->label);
 }
 
-bool wallet_create(struct api *api, const char *label, char address[ADDRESS_TEXT], json_t **shown,
-                   struct error *error)
+json_t *wallet_create(const struct api *api, const char *label, struct error *error)
 {
     struct key_file_entry entry = {.created_unix_s = moment_unix_s(loop_now())};
     uint8_t secret[32];
+    char address[ADDRESS_TEXT];
     struct buf path = {0}, text = {0};
     do {
         random_bytes(secret, sizeof secret);
@@ -76,12 +76,12 @@ bool wallet_create(struct api *api, const char *label, char address[ADDRESS_TEXT
     key_file_append(&text, &entry, &api->params);
     bool ok = folder_make(api->wallet_dir, error) &&
               file_write_private((const char *)path.data, buf_span(&text), error);
-    *shown = ok ? shown_wallet(api, &entry) : NULL;
+    json_t *shown = ok ? shown_wallet(api, &entry) : NULL;
     key_wipe(&entry.key);
     mem_wipe(text.data, text.capacity);
     buf_free(&text);
     buf_free(&path);
-    return ok;
+    return shown;
 }
 
 static bool has_suffix(const char *name, const char *suffix)
@@ -95,7 +95,7 @@ static int by_text(const struct dirent **a, const struct dirent **b)
     return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-json_t *wallet_list(struct api *api)
+json_t *wallet_list(const struct api *api)
 {
     json_t *list = json_array();
     struct dirent **names = NULL;
@@ -111,7 +111,7 @@ json_t *wallet_list(struct api *api)
     return list;
 }
 
-json_t *wallet_show(struct api *api, const char *address)
+json_t *wallet_show(const struct api *api, const char *address)
 {
     struct key_file_entry entry;
     json_t *shown = read_wallet(api, address, &entry) ? shown_wallet(api, &entry) : NULL;
@@ -119,7 +119,7 @@ json_t *wallet_show(struct api *api, const char *address)
     return shown;
 }
 
-bool wallet_key_of(struct api *api, const char *address, struct key *out)
+bool wallet_key_of(const struct api *api, const char *address, struct key *out)
 {
     struct key_file_entry entry;
     bool found = read_wallet(api, address, &entry);
@@ -128,7 +128,7 @@ bool wallet_key_of(struct api *api, const char *address, struct key *out)
     return found;
 }
 
-size_t purse_keys(struct api *api, struct key *out, size_t max)
+size_t purse_keys(const struct api *api, struct key *out, size_t max)
 {
     const char *purse = api->settings->purse;
     struct stat info;

@@ -156,7 +156,10 @@ struct task { /* embedded in what is to be done */
 };
 struct tasks;       /* the finished tasks of all threads, and the loop's wake-up */
 struct task_thread; /* one thread, first come first served */
+/* loop NULL: another loop watches tasks_fd and calls tasks_tell whenever it is readable. */
 struct tasks *tasks_new(struct loop *loop);
+int tasks_fd(const struct tasks *tasks);
+void tasks_tell(struct tasks *tasks); /* calls done of all that are finished */
 void tasks_free(struct tasks *tasks); /* after its threads; finished tasks that nobody took are told */
 struct task_thread *task_thread_start(struct tasks *tasks, const char *name);
 void task_thread_stop(struct task_thread *thread); /* finishes what is queued */

@@ -25,7 +25,11 @@ struct task_thread {
 
 static void tell_finished(void *context)
 {
-    struct tasks *tasks = context;
+    tasks_tell(context);
+}
+
+void tasks_tell(struct tasks *tasks)
+{
     uint64_t count;
     ssize_t got = read(tasks->wake_fd, &count, sizeof count);
     (void)got; /* nothing there is fine: the list is what counts */
@@ -51,8 +55,15 @@ struct tasks *tasks_new(struct loop *loop)
     list_init(&tasks->finished);
     tasks->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     CHECK(tasks->wake_fd >= 0);
-    loop_watch(loop, tasks->wake_fd, tell_finished, tasks);
+    if (loop) {
+        loop_watch(loop, tasks->wake_fd, tell_finished, tasks);
+    }
     return tasks;
+}
+
+int tasks_fd(const struct tasks *tasks)
+{
+    return tasks->wake_fd;
 }
 
 void tasks_free(struct tasks *tasks)
@@ -60,7 +71,7 @@ void tasks_free(struct tasks *tasks)
     if (!tasks) {
         return;
     }
-    tell_finished(tasks);
+    tasks_tell(tasks);
     close(tasks->wake_fd);
     pthread_mutex_destroy(&tasks->lock);
     mem_free(tasks);
