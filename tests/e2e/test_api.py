@@ -14,6 +14,7 @@ import time
 
 import quarry
 from quarry import Node, Skip, wait_until
+from test_cluster import Network
 
 ADDRESS = "bcrt1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqdku202"
 ADMIN = {"X-API-Key": "admin-secret"}
@@ -308,10 +309,30 @@ def test_malformed_requests():
         assert status == 200 and spec["info"]["title"] == "Blockchain API" and "post" in spec["paths"]["/api/v1/transactions"]
         metrics = api.ask("GET", "/metrics")[1]
         assert "quarry_build_info{" in metrics and "\nquarry_height 0\n" in metrics
+        assert "# TYPE quarry_hash_worker_hashes_total counter" in metrics
         with socket.create_connection(("127.0.0.1", api.port), timeout=60) as raw:
             raw.sendall(b"\x00\xff garbage\r\n\r\n")
             raw.recv(1 << 16)
         api.data("GET", "/health")
+
+
+def test_metrics_of_a_miner():
+    with Network() as network:
+        node = Node(network, "--mine=yes", "--threads=2", "--connect=local", chain="cluster")
+        api = Api(node.datadir, network, chain="cluster")
+        try:
+            line = re.compile(r'quarry_hash_worker_hashes_total\{worker="(\d)",mode="(rolling|plain)",kernel="([a-z0-9-]+)"\} (\d+)')
+            def counted():
+                found = line.findall(api.ask("GET", "/metrics")[1])
+                return {row[:2]: int(row[3]) for row in found if int(row[3])}
+            counts = wait_until(lambda: len(counted()) == 2 and counted(), what="both workers' hashes")
+            assert set(counts) == {("0", "rolling"), ("1", "rolling")}, counts  # versions roll here: nothing is hashed plain
+            info = node.rpc("getmininginfo")
+            assert info["hashes"] >= sum(worker["hashesrolling"] for worker in info["workers"]) >= sum(counts.values())
+            api.stop()
+            node.stop()
+        finally:
+            api.end()
 
 
 def test_rate_limit_in_memory():
