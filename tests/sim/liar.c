@@ -1,9 +1,9 @@
 /*
  * Peers that lie. A liar has an address and a clock but no core: it speaks the protocol just well enough to
  * be listened to, knows the chain as anybody can, and pays for its lies with real proof of work. It announces
- * blocks that break rules, hands out damaged copies of good ones, withholds what it has announced, tells
- * everybody something else, floods, drips, and says nonsense. Not here: more hash power than the honest nodes
- * have together, which would be no lie.
+ * blocks that break rules, hands out damaged copies of good ones, poisons compact blocks, withholds what it
+ * has announced, tells everybody something else, floods, drips, and says nonsense. Not here: more hash power
+ * than the honest nodes have together, which would be no lie.
  */
 #include <stdio.h>
 
@@ -20,7 +20,8 @@ struct line { /* one connection of a liar */
     peer_id peer;
     uint32_t victim; /* index of the node at the other end; UINT32_MAX: it dialled us */
     struct buf in;
-    struct buf drip; /* left of a message that is sent a byte at a time */
+    struct buf drip;     /* left of a message that is sent a byte at a time */
+    uint64_t reply_kind; /* how it answers when it is asked for a block's transactions */
 };
 
 struct lie { /* a block that it may be asked for */
@@ -61,7 +62,8 @@ static void greet(struct sim_node *n, struct line *line)
     buf_i32(&b, 70016);
     buf_u64(&b, 9);
     buf_i64(&b, pick_between(n->world, 0, INT64_C(4000000000))); /* whatever time it pleases */
-    buf_extend(&b, 52);
+    buf_extend(&b, 50);
+    buf_u16_be(&b, SIM_PORT);
     buf_u64(&b, ++n->liar->counter);
     buf_var_span(&b, span_of(agent, sizeof agent - 1));
     buf_i32(&b, (int32_t)pick(n->world, 1000));
@@ -145,18 +147,34 @@ static bool solve(struct world *world, struct block_header *header)
     return false; /* too dear */
 }
 
-enum fault { FAULT_NONE, FAULT_PAYS_TOO_MUCH, FAULT_NO_SUCH_COIN, FAULT_NOT_SIGNED, FAULT_ROOT, FAULT_COUNT };
+enum fault {
+    FAULT_NONE,
+    FAULT_PAYS_TOO_MUCH,
+    FAULT_NO_SUCH_COIN,
+    FAULT_NOT_SIGNED,
+    FAULT_IMMATURE,
+    FAULT_HEIGHT,
+    FAULT_COMMITMENT,
+    FAULT_ROOT,
+    FAULT_COUNT
+};
 
-static void write_coinbase(struct buf *out, struct sim_node *n, uint32_t height, int64_t too_much)
+static void write_coinbase(struct buf *out, struct sim_node *n, uint32_t height, enum fault fault)
 {
+    uint8_t commitment[38] = {0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed}; /* BIP141, to nothing that is here */
     struct buf script = {0};
-    script_push_height(&script, height);
+    script_push_height(&script, height + (fault == FAULT_HEIGHT));
     store_le64(buf_extend(&script, 8), ++n->liar->counter);
     struct tx_input in = {
         .prevout.index = UINT32_MAX, .script = buf_span(&script), .sequence = SEQUENCE_FINAL};
-    struct tx_output output = {{block_subsidy(height, &n->world->params).sat + too_much},
-                               buf_span(&n->payout_script)};
-    struct tx tx = {.version = 1, .input_count = 1, .inputs = &in, .output_count = 1, .outputs = &output};
+    int64_t sat = block_subsidy(height, &n->world->params).sat + (fault == FAULT_PAYS_TOO_MUCH);
+    struct tx_output outputs[] = {{{sat}, buf_span(&n->payout_script)},
+                                  {{0}, span_of(commitment, sizeof commitment)}};
+    struct tx tx = {.version = 1,
+                    .input_count = 1,
+                    .inputs = &in,
+                    .output_count = 1 + (fault == FAULT_COMMITMENT),
+                    .outputs = outputs};
     tx_write(out, &tx, false);
     buf_free(&script);
 }
@@ -185,15 +203,16 @@ static struct lie *make_block(struct sim_node *n, const struct chain *chain, con
     struct buf txs = {0}, raw = {0};
     uint8_t leaves[3 * 32];
     size_t count = 1;
-    bool theft = fault == FAULT_NO_SUCH_COIN || fault == FAULT_NOT_SIGNED;
-    if (fault == FAULT_NOT_SIGNED && !money_some_coin(world, chain, parent, true, &coin)) {
+    bool spends = fault == FAULT_NOT_SIGNED || fault == FAULT_IMMATURE,
+         theft = spends || fault == FAULT_NO_SUCH_COIN;
+    if (spends && !money_some_coin(world, chain, parent, fault == FAULT_NOT_SIGNED, &coin)) {
         return NULL;
     }
-    write_coinbase(&txs, n, parent->height + 1, fault == FAULT_PAYS_TOO_MUCH);
+    write_coinbase(&txs, n, parent->height + 1, fault);
     sha256d(leaves, txs.data, txs.len);
     if (theft) {
         size_t at = txs.len;
-        write_theft(&txs, n, fault == FAULT_NOT_SIGNED ? &coin : NULL);
+        write_theft(&txs, n, spends ? &coin : NULL);
         sha256d(leaves + 32, txs.data + at, txs.len - at);
         count = 2;
     }
@@ -352,7 +371,7 @@ static void lie_time(struct sim_node *n, struct line *line, struct sim_node *fro
     }
 }
 
-/* Compact blocks (BIP152) that nobody asked for: right headers over invented short ids, wrong answers. */
+/* Compact blocks (BIP152) of its own that nobody asked for: invented short ids, wrong answers. */
 static void lie_compact(struct sim_node *n, struct line *line, struct sim_node *from)
 {
     struct world *world = n->world;
@@ -376,12 +395,131 @@ static void lie_compact(struct sim_node *n, struct line *line, struct sim_node *
     }
     buf_compact_size(&b, 1);
     buf_compact_size(&b, chance(world, 10) ? 60000 : 0);
-    write_coinbase(&coinbase, n, chain_tip(chain)->height + 1, 1);
+    write_coinbase(&coinbase, n, chain_tip(chain)->height + 1, FAULT_PAYS_TOO_MUCH);
     buf_bytes(&b, coinbase.data, coinbase.len);
     buf_free(&coinbase);
     lie->withheld = true;
     world_lie(world, &lie->hash);
     say(n, line, "cmpctblock", &b);
+}
+
+/* The same bytes after a header, as a compact block has them: nonce, short ids, prefilled transactions. */
+enum poison {
+    POISON_NONE, /* right, but it will not hand out what is missing, or something else */
+    POISON_WRONG_IDS,
+    POISON_SWAPPED,
+    POISON_COLLIDING,
+    POISON_COINBASE,
+    POISON_INDEX_OVERFLOW,
+    POISON_INDEX_BEYOND,
+    POISON_COUNT
+};
+
+static void put_short_ids(struct buf *b, struct world *world, const struct block *block, enum poison poison)
+{
+    uint8_t digest[32], id[8];
+    sha256(digest, b->data, b->len);
+    const uint64_t key[2] = {load_le64(digest), load_le64(digest + 8)};
+    buf_compact_size(b, block->tx_count - 1);
+    for (uint32_t i = 1; i < block->tx_count; i++) {
+        uint32_t at = poison == POISON_SWAPPED ? block->tx_count - i : poison == POISON_COLLIDING ? 1 : i;
+        store_le64(id, poison == POISON_WRONG_IDS ? pick(world, UINT64_MAX)
+                                                  : siphash_2_4(key, block->txs[at].wtxid.b, 32));
+        buf_bytes(b, id, 6);
+    }
+}
+
+static void put_prefilled(struct buf *b, struct sim_node *n, const struct block *block, uint32_t height,
+                          enum poison poison)
+{
+    bool twice = poison == POISON_INDEX_OVERFLOW || poison == POISON_INDEX_BEYOND;
+    buf_compact_size(b, twice ? 2 : 1);
+    buf_compact_size(b, 0);
+    if (poison == POISON_COINBASE) {
+        write_coinbase(b, n, height, FAULT_NONE);
+    } else {
+        tx_write(b, &block->txs[0], true);
+    }
+    if (twice) {
+        buf_compact_size(b, poison == POISON_INDEX_OVERFLOW ? UINT16_MAX : block->tx_count);
+        tx_write(b, &block->txs[0], true);
+    }
+}
+
+/* A good block, just found, before its finder has told everybody: as a compact block that is not right. */
+static void lie_poison(struct sim_node *n, struct line *line, struct sim_node *from)
+{
+    struct world *world = n->world;
+    const struct block_entry *tip = sim_tip(from);
+    struct block *block = sim_read_block(from, tip);
+    struct buf b = {0};
+    if (!block) {
+        return;
+    }
+    enum poison poison = (enum poison)pick(world, POISON_COUNT);
+    line->reply_kind = pick(world, 4);
+    header_encode(buf_extend(&b, HEADER_BYTES), &block->header);
+    buf_u64(&b, pick(world, UINT64_MAX));
+    put_short_ids(&b, world, block, poison);
+    put_prefilled(&b, n, block, tip->height, poison);
+    say(n, line, "cmpctblock", &b);
+    if (chance(world, 20)) { /* and missing transactions at once, unasked */
+        buf_bytes(&b, block->hash.b, 32);
+        buf_compact_size(&b, 1);
+        write_theft(&b, n, NULL);
+        say(n, line, "blocktxn", &b);
+    }
+    block_unref(block);
+}
+
+static void answer_getblocktxn(struct sim_node *n, struct line *line, struct cursor *c)
+{
+    struct hash256 hash;
+    struct buf b = {0};
+    cursor_bytes(c, hash.b, 32);
+    uint64_t count = cursor_compact_size(c, UINT16_MAX);
+    if (c->failed || line->reply_kind == 0) {
+        return; /* it never answers */
+    }
+    count -= line->reply_kind == 1 && count;
+    buf_bytes(&b, hash.b, 32);
+    buf_compact_size(&b, count);
+    for (uint64_t i = 0; i < count; i++) {
+        write_theft(&b, n, NULL);
+    }
+    b.len -= line->reply_kind == 2; /* a byte is missing */
+    say(n, line, "blocktxn", &b);
+}
+
+/* Addresses of nobody, by the thousand, with some of somebody's between them; at times more than are allowed.
+ */
+static void lie_addresses(struct sim_node *n, struct line *line)
+{
+    struct world *world = n->world;
+    struct buf b = {0};
+    bool v2 = chance(world, 50);
+    size_t count = chance(world, 10) ? 1001 : 1 + (size_t)pick(world, 1000);
+    buf_compact_size(&b, count);
+    for (size_t i = 0; i < count; i++) {
+        bool onion = v2 && chance(world, 10);
+        buf_u32(&b, (uint32_t)(clock_s(world) + pick_between(world, -1000000, 1000000)));
+        if (v2) {
+            buf_compact_size(&b, 9);
+            buf_u8(&b, onion ? 4 : 1);
+            buf_compact_size(&b, onion ? 32 : 4);
+            buf_extend(&b, onion ? 28 : 0);
+        } else {
+            buf_u64(&b, 9);
+            buf_extend(&b, 10);
+            buf_u16(&b, 0xffff);
+        }
+        buf_u8(&b, 10);
+        buf_u8(&b, (uint8_t)pick(world, 256));
+        buf_u8(&b, (uint8_t)pick(world, 2));
+        buf_u8(&b, (uint8_t)pick(world, 3));
+        buf_u16_be(&b, chance(world, 80) ? SIM_PORT : (uint16_t)pick(world, 65536));
+    }
+    say(n, line, v2 ? "addrv2" : "addr", &b);
 }
 
 static void lie_noise(struct sim_node *n, struct line *line)
@@ -392,7 +530,7 @@ static void lie_noise(struct sim_node *n, struct line *line)
     for (unsigned i = 0; i < 32; i++) {
         hash.b[i] = (uint8_t)pick(world, 256);
     }
-    switch (pick(world, 7)) {
+    switch (pick(world, 9)) {
     case 0: say_inv(n, line, "inv", 1, &hash, 1 + (size_t)pick(world, 300)); break;
     case 1: say_inv(n, line, "inv", 2, &hash, 1 + (size_t)pick(world, 20)); break;
     case 2: say_inv(n, line, "getdata", WITNESS_BLOCK, &hash, 1 + (size_t)pick(world, 100)); break;
@@ -410,9 +548,18 @@ static void lie_noise(struct sim_node *n, struct line *line)
         buf_u32(&line->drip, 1000);
         buf_extend(&line->drip, (size_t)pick(world, 900));
         break;
+    case 6: /* of a block that nobody has, or indices that run over */
+        buf_bytes(&b, hash.b, 32);
+        buf_compact_size(&b, 2);
+        buf_compact_size(&b, UINT16_MAX);
+        buf_compact_size(&b, pick(world, UINT16_MAX + 1));
+        say(n, line, "getblocktxn", &b);
+        break;
     default:
-        write_theft(&b, n, NULL);
-        say(n, line, "tx", &b);
+        for (uint64_t left = 1 + pick(world, 60); left; left--) { /* all of them orphans */
+            write_theft(&b, n, NULL);
+            say(n, line, "tx", &b);
+        }
         break;
     }
     buf_free(&b);
@@ -445,7 +592,7 @@ static void think(struct world *world, struct task *task)
     }
     struct line *line = some_line(n);
     if (line && from) {
-        switch (pick(world, 9)) {
+        switch (pick(world, 10)) {
         case 0: lie_copy(n, line, from); break;
         case 1: lie_withhold(n, line, from); break;
         case 2: lie_conflict(n, from); break;
@@ -453,10 +600,31 @@ static void think(struct world *world, struct task *task)
         case 4: lie_time(n, line, from); break;
         case 5: lie_compact(n, line, from); break;
         case 6: lie_noise(n, line); break;
+        case 7: lie_addresses(n, line); break;
         default: lie_block(n, line, from); break;
         }
     }
     world_later(world, (int64_t)pick_exponential(world, 0.4e6), n, think);
+}
+
+static void poison(struct world *world, struct task *task)
+{
+    struct line *line = some_line(task->node);
+    struct sim_node *finder = &world->nodes[task->number];
+    if (line && finder->node && !world->truce) {
+        lie_poison(task->node, line, finder);
+    }
+}
+
+void liars_hear_of_block(struct sim_node *finder)
+{
+    struct world *world = finder->world;
+    for (uint32_t i = 0; i < world->liar_count; i++) {
+        if (chance(world, 40)) {
+            world_later(world, pick_between(world, 500, 20000), &world->nodes[SIM_NODES_MAX + i], poison)
+                ->number = finder->index;
+        }
+    }
 }
 
 static void drip(struct world *world, struct task *task)
@@ -509,6 +677,8 @@ static void answer(struct sim_node *n, struct line *line, const char *command, s
         say(n, line, "headers", &b);
     } else if (strcmp(command, "getdata") == 0) {
         answer_getdata(n, line, c);
+    } else if (strcmp(command, "getblocktxn") == 0) {
+        answer_getblocktxn(n, line, c);
     }
     buf_free(&b);
 }

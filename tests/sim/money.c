@@ -27,7 +27,8 @@ struct payment {
     struct hash256 txid;
     uint32_t node, life; /* that it was given to */
     bool accepted;
-    bool shaken; /* its node was on a chain without its money for a while, and could not keep it */
+    bool unheard; /* its node died before it answered: it may have handed it on */
+    bool shaken;  /* its node was on a chain without its money for a while, and could not keep it */
     size_t inputs[2];
     uint32_t input_count;
 };
@@ -144,6 +145,7 @@ static void payment_answered(struct world *world, struct sim_call *call, const c
 {
     struct payment *payment = &world->wallet->payments[call->number];
     payment->accepted = reply && strstr(reply, "\"error\":null");
+    payment->unheard = !reply;
     for (uint32_t i = 0; reply && !payment->accepted && i < payment->input_count; i++) {
         give_back(&world->wallet->money[payment->inputs[i]], call->number);
     }
@@ -282,7 +284,7 @@ static bool has_rival(const struct wallet *wallet, const struct payment *payment
         }
         for (uint32_t s = 0; s < money->spender_count; s++) {
             const struct payment *spender = &wallet->payments[money->spenders[s]];
-            if (spender != payment && spender->accepted) {
+            if (spender != payment && (spender->accepted || spender->unheard)) {
                 return true;
             }
         }

@@ -195,6 +195,7 @@ struct sim_node *world_add_liar(struct world *world);
 void world_truce(struct world *world); /* they hang up and keep quiet */
 void world_lie(struct world *world, const struct hash256 *hash);
 void liar_event(struct sim_node *n, const struct event *event);
+void liars_hear_of_block(struct sim_node *finder); /* sooner than most */
 void liar_free(struct sim_node *n);
 
 /* ---- Network (network.c) ------------------------------------------------------------------------------- */

@@ -173,6 +173,7 @@ static void block_found(struct world *world, struct task *task)
     event.hit.version = hits[0].version;
     event.hit.nonce = hits[0].nonce;
     node_event(n, &event);
+    liars_hear_of_block(n);
 }
 
 static void plan_hit(struct sim_node *n)
@@ -566,6 +567,7 @@ struct sim_node *world_add_node(struct world *world, bool mines, const uint32_t 
         .recent_blocks_bytes = chance(world, 50) ? 4096 : 1u << 20,
         .mempool_bytes = 5u << 20,
         .inbound_max = 20,
+        .discover = (enum p2p_discover)pick(world, 3),
         .tx_index = chance(world, 50),
         .seed_node = mines,
         .connect = (const char *const *)n->connect,
