@@ -70,7 +70,7 @@ static bool all_idle(struct world *world)
     for (uint32_t i = 0; i < world->node_count; i++) {
         struct sim_node *n = &world->nodes[i];
         if (n->node &&
-            (!list_empty(&n->disk.ops) || !mempool_idle(node_mempool(n->node)) || !list_empty(&n->calls))) {
+            (!disk_idle(&n->disk) || !mempool_idle(node_mempool(n->node)) || !list_empty(&n->calls))) {
             return false;
         }
     }

@@ -3,6 +3,8 @@
  * write-ahead log. An operation takes effect at one random moment and is answered at a later one. What was
  * not synced survives a power loss whole, torn, or not at all. Not here: the node's own view of files (core).
  */
+#include <stdio.h>
+
 #include "tests/sim/sim.h"
 
 #define SECTOR 512u
@@ -264,11 +266,25 @@ static void effect_scan(struct disk_op *op)
     }
 }
 
+static void effect_import_read(struct world *world, struct job *job)
+{
+    unsigned number = 0;
+    char rest;
+    if (sscanf(job->import.path, "load%1u%c", &number, &rest) != 1 || number >= SIM_LOADS_MAX) {
+        job->failed = true; /* xor.dat: there is none */
+        error_set(&job->error, ERROR_IO, NULL, "no such file");
+        return;
+    }
+    const struct buf *file = &world->loads[number];
+    uint64_t at = MIN(job->import.offset, file->len);
+    job->import.got = MIN(job->import.len, file->len - at);
+    job->import.data = mem_dup(file->data + at, job->import.got);
+}
+
 static void op_effect(struct world *world, struct task *task)
 {
     struct disk_op *op = task->object;
     struct disk *disk = &task->node->disk;
-    (void)world;
     op->effected = true;
     switch (op->job->kind) {
     case JOB_READ_COINS: effect_read_coins(disk, op->job); break;
@@ -278,7 +294,7 @@ static void op_effect(struct world *world, struct task *task)
     case JOB_WRITE: effect_write(disk, op->job, op->job->io.len); break;
     case JOB_COMMIT: effect_commit(disk, op); break;
     case JOB_SCAN: effect_scan(op); break;
-    case JOB_IMPORT_READ: CHECK(!"no scenario names files to load"); break;
+    case JOB_IMPORT_READ: effect_import_read(world, op->job); break;
     }
 }
 
@@ -312,9 +328,40 @@ static void op_answer(struct world *world, struct task *task)
     node_event(task->node, &(struct event){.kind = EVENT_JOB, .job = job});
 }
 
+static void power_fails(struct world *world, struct task *task)
+{
+    (void)world;
+    node_crash(task->node, true);
+}
+
+/* A disconnected block's undo data is read in a reorganisation, and nowhere else. */
+static enum doom doom_of(const struct job *job)
+{
+    switch (job->kind) {
+    case JOB_WRITE: return job->io.file == FILE_UNDO ? DOOM_UNDO : DOOM_BLOCK;
+    case JOB_COMMIT: return DOOM_FLUSH;
+    case JOB_READ: return job->io.file == FILE_UNDO ? DOOM_REORGANISATION : DOOM_NONE;
+    default: return DOOM_NONE;
+    }
+}
+
+static void meet_doom(struct world *world, struct sim_node *node, const struct job *job)
+{
+    if (node->doom == DOOM_NONE || node->doom != doom_of(job)) {
+        return;
+    }
+    if (node->doom_after) {
+        node->doom_after--;
+    } else {
+        node->doom = DOOM_NONE;
+        world_later(world, (int64_t)pick_exponential(world, 2 * node->disk.mean_us), node, power_fails);
+    }
+}
+
 void disk_submit(struct world *world, struct sim_node *node, struct job *job)
 {
     struct disk *disk = &node->disk;
+    meet_doom(world, node, job);
     struct disk_op *op = mem_alloc(sizeof *op);
     op->job = job;
     op->mark = ++disk->counter;
@@ -428,6 +475,11 @@ void disk_power_loss(struct world *world, struct sim_node *node)
     }
     kv_clear(&disk->now);
     kv_copy(&disk->now, &disk->durable);
+}
+
+bool disk_idle(const struct disk *disk)
+{
+    return list_empty(&disk->ops);
 }
 
 void disk_init(struct disk *disk)

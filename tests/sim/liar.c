@@ -513,10 +513,10 @@ static void lie_addresses(struct sim_node *n, struct line *line)
             buf_extend(&b, 10);
             buf_u16(&b, 0xffff);
         }
-        buf_u8(&b, 10);
-        buf_u8(&b, (uint8_t)pick(world, 256));
-        buf_u8(&b, (uint8_t)pick(world, 2));
-        buf_u8(&b, (uint8_t)pick(world, 3));
+        buf_u32(&b, (uint32_t)pick(world, UINT32_MAX));
+        if (chance(world, 1)) {
+            store_le32(b.data + b.len - 4, 0x0100000a | (uint32_t)pick(world, SIM_PLACES_MAX + 1) << 8);
+        }
         buf_u16_be(&b, chance(world, 80) ? SIM_PORT : (uint16_t)pick(world, 65536));
     }
     say(n, line, v2 ? "addrv2" : "addr", &b);
@@ -723,7 +723,7 @@ void liar_event(struct sim_node *n, const struct event *event)
     struct line *line = line_of(n->liar, event->peer);
     switch (event->kind) {
     case EVENT_ACCEPTED:
-        for (uint32_t i = LINES_MAX / 2; i < LINES_MAX && !line; i++) {
+        for (uint32_t i = LINES_MAX / 2; i < LINES_MAX && !line && !n->world->truce; i++) {
             if (!n->liar->lines[i].used) {
                 line = &n->liar->lines[i];
                 *line = (struct line){.used = true, .open = true, .peer = event->peer, .victim = UINT32_MAX};

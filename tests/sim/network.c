@@ -193,7 +193,7 @@ static void arrive(struct world *world, struct task *task)
         return;
     }
     if (is_cut(c, task->side)) { /* sent again until it gets through */
-        later(c, task->side, US / 10 + latency_of(c), arrive);
+        later(c, task->side, US + latency_of(c), arrive);
         return;
     }
     struct chunk *chunk = CONTAINER_OF(end->flight.next, struct chunk, link);

@@ -48,8 +48,9 @@ static void build(struct world *world, uint32_t count, uint32_t miners)
     }
 }
 
-static bool run_until_height(struct world *world, struct sim_node *n, uint32_t height)
+bool sim_until_height(struct sim_node *n, uint32_t height)
 {
+    struct world *world = n->world;
     for (unsigned i = 0; i < 20000 && sim_tip(n)->height < height && !*world->failure; i++) {
         world_run(world, US / 4);
     }
@@ -81,7 +82,7 @@ static void run_partition(struct world *world)
 {
     uint32_t count = 4 + (uint32_t)pick(world, 2), half = count / 2;
     build(world, count, count);
-    if (!run_until_height(world, &world->nodes[0], 8)) {
+    if (!sim_until_height(&world->nodes[0], 8)) {
         return;
     }
     for (unsigned i = 0; i < 10 && !*world->failure; i++) {
@@ -235,7 +236,72 @@ static void run_liars(struct world *world)
     check_end(world);
 }
 
+static uint32_t outbound_of(const struct sim_node *n)
+{
+    size_t outbound = 0;
+    p2p_peer_count(node_p2p(n->node), &outbound);
+    return (uint32_t)outbound;
+}
+
+static bool have_outbound(struct world *world, uint32_t least, uint32_t most)
+{
+    for (uint32_t i = 1; i < world->node_count; i++) {
+        uint32_t outbound = world->nodes[i].node ? outbound_of(&world->nodes[i]) : least;
+        if (outbound < least || outbound > most) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool come_to_outbound(struct world *world, uint32_t least, uint32_t most, const char *when)
+{
+    for (unsigned i = 0; i < 240 && !have_outbound(world, least, most) && !*world->failure; i++) {
+        world_run(world, US);
+    }
+    return !*world->failure &&
+           (have_outbound(world, least, most) ||
+            world_fail(world, "%s not every node has %u to %u outbound peers", when, least, most));
+}
+
+/* Everybody knows the first node only and learns of the others from it; then it is gone for a while, and
+ * those who are left must find each other, also when liars have given them thousands of addresses of nobody.
+ */
+static void run_strangers(struct world *world)
+{
+    uint32_t count = 4 + (uint32_t)pick(world, 4);
+    enum p2p_discover discover = chance(world, 50) ? P2P_DISCOVER_YES : P2P_DISCOVER_FALLBACK;
+    for (uint32_t i = 0; i < count; i++) {
+        struct sim_node *n = world_add_node(world, i > 0 && i < 4, (const uint32_t[]){0}, i ? 1 : 0);
+        n->config.discover = discover;
+        n->hash_rate = n->config.mine ? (double)pick_between(world, 1, 4) : 0;
+        node_up(n);
+    }
+    for (uint64_t left = 0; left; left--) {
+        world_add_liar(world);
+    }
+    for (unsigned i = 0; i < 30 && !*world->failure; i++) {
+        pay_now_and_then(world, 10);
+        world_run(world, US);
+    }
+    world_truce(world);
+    if (!sim_until_height(&world->nodes[1], 5) ||
+        (discover == P2P_DISCOVER_YES &&
+         !come_to_outbound(world, 2, UINT32_MAX, "with the first node there"))) {
+        return;
+    }
+    node_crash(&world->nodes[0], true);
+    world_run(world, 30 * US);
+    if (!check_living_agree(world)) {
+        return;
+    }
+    if (check_agree(world) && (discover == P2P_DISCOVER_YES ||
+                               come_to_outbound(world, 1, 1, "with the first node back, as drawn,"))) {
+        check_end(world);
+    }
+}
+
 const struct scenario scenarios[] = {
-    {"partition", run_partition}, {"power", run_power}, {"chaos", run_chaos},
-    {"liars", run_liars},         {NULL, NULL},
+    {"partition", run_partition}, {"power", run_power},           {"chaos", run_chaos}, {"liars", run_liars},
+    {"strangers", run_strangers}, {"reorganise", run_reorganise}, {"load", run_load},   {NULL, NULL},
 };

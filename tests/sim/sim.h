@@ -16,6 +16,7 @@
 #define SIM_LIARS_MAX  2
 #define SIM_PLACES_MAX (SIM_NODES_MAX + SIM_LIARS_MAX)
 #define SIM_FILES_MAX  4
+#define SIM_LOADS_MAX  2 /* files for --loadblock: "load0", "load1" */
 #define SIM_CONNECTS   4
 #define SIM_PORT       2001u
 #define SIM_DEPTH      3u /* of payments that spend each other: stays within the mempool's limits */
@@ -90,6 +91,7 @@ void disk_process_died(struct world *world, struct sim_node *node);
 struct job *disk_take_job(struct disk *disk); /* NULL: none is out */
 /* Any subset of what was not synced is gone, or torn. */
 void disk_power_loss(struct world *world, struct sim_node *node);
+bool disk_idle(const struct disk *disk);
 struct store_reader disk_reader(struct disk *disk);
 
 /* ---- Nodes (world.c) ----------------------------------------------------------------------------------- */
@@ -104,6 +106,9 @@ struct sim_call { /* an RPC call under way */
     void *context;
     uint64_t number;
 };
+
+/* What a node is about to do when its power fails: the moments that matter most. */
+enum doom { DOOM_NONE, DOOM_BLOCK, DOOM_UNDO, DOOM_FLUSH, DOOM_REORGANISATION, DOOM_COUNT };
 
 struct sim_node {
     struct world *world;
@@ -123,6 +128,8 @@ struct sim_node {
     peer_id next_inbound;
     uint64_t next_rpc;
     struct list calls;
+    enum doom doom;      /* its power fails soon after it has begun this */
+    unsigned doom_after; /* so many of those are let pass */
     bool stop_asked;
     int64_t stop_asked_us;
     bool stopped_cleanly;
@@ -156,6 +163,7 @@ struct world {
     unsigned loss_percent;      /* of pieces that are lost and sent again later; those behind them wait */
     unsigned overtaken_percent; /* of pieces that take a longer way */
     uint64_t bytes_per_second;  /* of each direction of a connection; 0: no limit */
+    struct buf loads[SIM_LOADS_MAX]; /* that every node can read */
     /* liar.c */
     bool truce;
     struct map lies; /* hashes of blocks that nobody may ever have on a best chain */
@@ -257,5 +265,8 @@ struct scenario {
     void (*run)(struct world *world);
 };
 extern const struct scenario scenarios[]; /* ends with a NULL name */
+bool sim_until_height(struct sim_node *n, uint32_t height);
+void run_reorganise(struct world *world); /* branches.c */
+void run_load(struct world *world);
 
 #endif

@@ -671,6 +671,9 @@ void world_free(struct world *world)
         liar_free(&world->nodes[SIM_NODES_MAX + i]);
     }
     network_free(world);
+    for (size_t i = 0; i < SIM_LOADS_MAX; i++) {
+        buf_free(&world->loads[i]);
+    }
     map_free(&world->lies);
     money_free(world);
     log_set_sink(NULL, NULL);
