@@ -132,7 +132,12 @@ void handle_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
     }
     if (count == HEADERS_MAX && last) {
         sync_ask_headers(p2p, peer, last);
+    } else if (!count && !peer->asked_from_tip && chain_best_header(p2p->chain) != chain_tip(p2p->chain)) {
+        /* Nothing on top of headers that perhaps nobody has blocks for. What has it on top of our blocks? */
+        peer->asked_from_tip = true;
+        sync_ask_headers(p2p, peer, chain_tip(p2p->chain));
     } else {
+        peer->asked_from_tip = false;
         peer->headers_answered = true;
         ask_again(p2p, peer);
     }

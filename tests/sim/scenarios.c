@@ -277,9 +277,6 @@ static void run_strangers(struct world *world)
         n->hash_rate = n->config.mine ? (double)pick_between(world, 1, 4) : 0;
         node_up(n);
     }
-    for (uint64_t left = 0; left; left--) {
-        world_add_liar(world);
-    }
     for (unsigned i = 0; i < 30 && !*world->failure; i++) {
         pay_now_and_then(world, 10);
         world_run(world, US);

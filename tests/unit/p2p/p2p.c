@@ -484,6 +484,25 @@ Test(p2p, a_block_that_a_peer_does_not_have_is_not_asked_for_again_and_again)
     mem_free(b);
 }
 
+Test(p2p, headers_that_a_peer_has_nothing_to_add_to_do_not_hide_its_chain)
+{
+    struct branch *branch = branch_new(1, 3);
+    struct span payload;
+    struct buf none = {0};
+    connect_peer(PEER);
+    connect_peer(PEER + 1);
+    say_headers(PEER, branch, 1, 3); /* and keeps its blocks */
+    forget_heard(PEER + 1);
+    buf_u8(&none, 0);
+    say(PEER + 1, "headers", &none);
+    cr_assert_eq(heard(PEER + 1, "getheaders", &payload), 1);
+    cr_assert_arr_eq(payload.data + 5, params.genesis_hash.b, 32);
+    buf_u8(&none, 0);
+    say(PEER + 1, "headers", &none);
+    cr_assert_eq(heard(PEER + 1, "getheaders", NULL), 1, "it has nothing at all");
+    mem_free(branch);
+}
+
 /* ---- Framing ---------------------------------------------------------------------------------------------
  */
 
