@@ -3,6 +3,7 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <stdatomic.h>
 
 #define XCR0_AVX    0x06u /* xmm, ymm */
 #define XCR0_AVX512 0xe6u /* and the mask registers, the upper halves, zmm16..31 */
@@ -24,13 +25,26 @@ static bool os_keeps(unsigned state)
     return (low & state) == state;
 }
 
-bool cpu_has_shani(void)
+static bool ask_for_shani(void)
 {
     unsigned a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_SSSE3) || !(c & bit_SSE4_1)) {
         return false;
     }
     return leaf7(&b) && (b & bit_SHA);
+}
+
+/* Asked with every few hashes, and CPUID leaves a virtual machine each time, at the price of many of them. */
+bool cpu_has_shani(void)
+{
+    enum { UNKNOWN, NO, YES };
+    static _Atomic int known;
+    int answer = atomic_load_explicit(&known, memory_order_relaxed);
+    if (answer == UNKNOWN) {
+        answer = ask_for_shani() ? YES : NO;
+        atomic_store_explicit(&known, answer, memory_order_relaxed);
+    }
+    return answer == YES;
 }
 
 bool cpu_has_avx2(void)
