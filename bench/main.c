@@ -8,7 +8,7 @@
 #include "io/io.h"
 
 /* A sub-command is a file of this folder that defines bench_NAME, and a line here. */
-#define COMMANDS(X) X(hash) X(merkle) X(connect) X(wakeup) X(quota) X(switch) X(http)
+#define COMMANDS(X) X(hash) X(merkle) X(connect) X(wakeup) X(quota) X(switch) X(http) X(net)
 
 #define DECLARE(name) extern const struct bench_command bench_##name;
 #define ADDRESS(name) &bench_##name,

@@ -35,15 +35,22 @@ struct host_job { /* a job on a thread or on the ring */
 
 static void carry_out(struct host *host, struct action *action);
 
-static void emit(struct host *host, struct event *event)
+/* Also called from inside node_handle, when something is urgent: nothing here calls back into the node. */
+static void carry_out_all(void *context)
 {
+    struct host *host = context;
     struct action action;
-    event->now = loop_now();
-    node_handle(host->node, event);
     while (node_next_action(host->node, &action)) {
         carry_out(host, &action);
         action_free(&action);
     }
+}
+
+static void emit(struct host *host, struct event *event)
+{
+    event->now = loop_now();
+    node_handle(host->node, event);
+    carry_out_all(host);
 }
 
 void host_emit(struct host *host, struct event *event)
@@ -513,6 +520,8 @@ static bool start_node(struct host *host, const struct cpu_limits *limits, struc
         .block_interval_s = (uint32_t)s->block_interval_s,
         .load_blocks = (const char *const *)s->load_blocks.items,
         .load_block_count = s->load_blocks.count,
+        .urgent = carry_out_all,
+        .host = host,
         .clock_us = clock_us,
     };
     if (!hash_setting("assumevalid", s->assume_valid, &config.assume_valid, error) ||

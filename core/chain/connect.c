@@ -388,6 +388,9 @@ static void finish_connect(struct chain *chain)
     struct entry *entry = now->entry;
     struct block *block = block_ref(now->block);
     apply(chain);
+    if (chain->events.ahead && u256_compare(entry->e.work, chain->tip->e.work) > 0) {
+        chain->events.ahead(chain->events.context, &entry->e);
+    }
     write_undo(chain);
     index_txs(chain, &entry->e, block, true);
     addr_index_block(chain, &entry->e, block, now->spent, true);

@@ -32,7 +32,8 @@ void header_hash(struct hash256 *out, const struct block_header *header)
     sha256d(out->b, bytes, sizeof bytes);
 }
 
-struct block *block_parse(uint8_t *raw, size_t len, struct error *error)
+/* known: the transactions that the bytes are known to be, NULL: not known. */
+static struct block *parse(uint8_t *raw, size_t len, struct tx *const *known, struct error *error)
 {
     struct block *block = mem_alloc(sizeof *block);
     block->raw = span_of(raw, len);
@@ -49,8 +50,9 @@ struct block *block_parse(uint8_t *raw, size_t len, struct error *error)
     block->txs = arena_alloc(&block->arena, block->tx_count * sizeof *block->txs);
     size_t stripped = HEADER_BYTES + compact_size_len(block->tx_count);
     for (uint32_t i = 0; i < block->tx_count && !c.failed; i++) {
-        if (tx_read(&block->txs[i], &c, &block->arena)) {
-            stripped += block->txs[i].stripped_bytes;
+        struct tx *tx = &block->txs[i];
+        if (known ? tx_read_known(tx, &c, &block->arena, known[i]) : tx_read(tx, &c, &block->arena)) {
+            stripped += tx->stripped_bytes;
         }
     }
     if (!cursor_done(&c)) {
@@ -63,6 +65,27 @@ struct block *block_parse(uint8_t *raw, size_t len, struct error *error)
     block->weight = (uint32_t)(stripped * (WITNESS_SCALE - 1) + len);
     header_hash(&block->hash, &block->header);
     return block;
+}
+
+struct block *block_parse(uint8_t *raw, size_t len, struct error *error)
+{
+    return parse(raw, len, NULL, error);
+}
+
+struct block *block_of_txs(const struct block_header *header, struct tx *const *txs, size_t count)
+{
+    struct buf raw = {0};
+    size_t len = HEADER_BYTES + compact_size_len(count);
+    for (size_t i = 0; i < count; i++) {
+        len += txs[i]->raw.len;
+    }
+    buf_reserve(&raw, len);
+    header_encode(buf_extend(&raw, HEADER_BYTES), header);
+    buf_compact_size(&raw, count);
+    for (size_t i = 0; i < count; i++) {
+        buf_bytes(&raw, txs[i]->raw.data, txs[i]->raw.len);
+    }
+    return parse(raw.data, raw.len, txs, NULL);
 }
 
 struct block *block_ref(struct block *block)

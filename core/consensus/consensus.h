@@ -87,6 +87,9 @@ struct tx *tx_parse(struct span raw, struct error *error) MUST_USE;
 /* Reads one transaction at the cursor into *tx, allocating from arena and borrowing from the cursor's bytes.
  */
 bool tx_read(struct tx *tx, struct cursor *c, struct arena *arena) MUST_USE;
+/* The same where the bytes at the cursor are those of a transaction that is known: its ids, nothing hashed.
+ */
+bool tx_read_known(struct tx *tx, struct cursor *c, struct arena *arena, const struct tx *known) MUST_USE;
 struct tx *tx_ref(struct tx *tx);
 void tx_unref(struct tx *tx); /* NULL is fine */
 /* Appends the serialisation of the fields (raw need not be set); with_witness is ignored where there is none.
@@ -127,6 +130,9 @@ struct block {
 };
 /* From exactly these bytes; takes ownership of raw (a mem_alloc pointer, freed also on failure). */
 struct block *block_parse(uint8_t *raw, size_t len, struct error *error) MUST_USE;
+/* Made of whole transactions (with raw and ids set), which are copied and not hashed again. NULL: larger than
+ * any block. Whether it keeps to the header's merkle root is for block_check to say. */
+struct block *block_of_txs(const struct block_header *header, struct tx *const *txs, size_t count) MUST_USE;
 struct block *block_ref(struct block *block);
 void block_unref(struct block *block);
 

@@ -64,17 +64,18 @@ static void read_witnesses(struct tx *tx, struct cursor *c, struct arena *arena)
     }
 }
 
-bool tx_read(struct tx *tx, struct cursor *c, struct arena *arena)
+/* The fields and where they stand; no hash. What is stripped without the witness: version, body, locktime. */
+static bool read_fields(struct tx *tx, struct cursor *c, struct arena *arena, struct span *body)
 {
     *tx = (struct tx){0};
     const uint8_t *start = c->at;
     tx->version = cursor_i32(c);
-    const uint8_t *body = c->at;
+    const uint8_t *begin = c->at;
     if (cursor_left(c) >= 2 && c->at[0] == 0 && c->at[1] != 0) {
         uint8_t flag = c->at[1];
         cursor_u16(c);
         tx->has_witness = true;
-        body = c->at;
+        begin = c->at;
         if (flag != 1) {
             c->failed = true;
         }
@@ -83,23 +84,42 @@ bool tx_read(struct tx *tx, struct cursor *c, struct arena *arena)
     read_inputs(tx, c, arena);
     tx->output_count = (uint32_t)cursor_count(c, OUTPUT_BYTES_MIN);
     read_outputs(tx, c, arena);
-    size_t body_len = (size_t)(c->at - body);
+    *body = span_of(begin, (size_t)(c->at - begin));
     if (tx->has_witness) {
         read_witnesses(tx, c, arena);
     }
-    const uint8_t *locktime = c->at;
     tx->locktime = cursor_u32(c);
     if (c->failed) {
         return false;
     }
     tx->raw = span_of(start, (size_t)(c->at - start));
-    tx->stripped_bytes = (uint32_t)(4 + body_len + 4);
+    tx->stripped_bytes = (uint32_t)(4 + body->len + 4);
+    return true;
+}
+
+bool tx_read_known(struct tx *tx, struct cursor *c, struct arena *arena, const struct tx *known)
+{
+    struct span body;
+    if (!read_fields(tx, c, arena, &body)) {
+        return false;
+    }
+    tx->txid = known->txid;
+    tx->wtxid = known->wtxid;
+    return true;
+}
+
+bool tx_read(struct tx *tx, struct cursor *c, struct arena *arena)
+{
     struct sha256_ctx ctx;
+    struct span body;
+    if (!read_fields(tx, c, arena, &body)) {
+        return false;
+    }
     uint8_t first[32];
     sha256_init(&ctx);
-    sha256_update(&ctx, start, 4);
-    sha256_update(&ctx, body, body_len);
-    sha256_update(&ctx, locktime, 4);
+    sha256_update(&ctx, tx->raw.data, 4);
+    sha256_update(&ctx, body.data, body.len);
+    sha256_update(&ctx, tx->raw.data + tx->raw.len - 4, 4);
     sha256_final(&ctx, first);
     sha256(tx->txid.b, first, 32);
     if (tx->has_witness) {

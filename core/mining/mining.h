@@ -39,6 +39,9 @@ struct block_template { /* one candidate block; owns references to its transacti
  * "/Quarry/". */
 struct block_template *template_new(struct chain *chain, const struct mempool *pool,
                                     struct span payout_script, bool with_transactions, struct moment now);
+/* An empty block on a parent that is not the settled tip yet. */
+struct block_template *template_ahead(struct chain *chain, const struct block_entry *parent,
+                                      struct span payout_script, struct moment now);
 /* As template_new, with exactly these transactions (referenced), in this order. Whether they are valid there
  * is for the block's checks to say; their fees are not claimed. */
 struct block_template *template_of(struct chain *chain, struct span payout_script, struct tx *const *txs,

@@ -112,11 +112,12 @@ static void choose_txs(struct block_template *t, const struct mempool *pool)
     mem_free(chosen);
 }
 
-static struct block_template *template_begin(struct chain *chain, struct span payout_script)
+static struct block_template *template_begin(struct chain *chain, const struct block_entry *parent,
+                                             struct span payout_script)
 {
     const struct chain_params *params = chain_parameters(chain);
     struct block_template *t = mem_alloc(sizeof *t);
-    t->parent = chain_tip(chain);
+    t->parent = parent;
     t->height = t->parent->height + 1;
     t->subsidy = block_subsidy(t->height, params);
     t->payout_script = span_of(mem_dup(payout_script.data, payout_script.len), payout_script.len);
@@ -135,10 +136,18 @@ static void template_end(struct block_template *t, const struct chain *chain, st
     template_set_time(t, chain, now);
 }
 
+struct block_template *template_ahead(struct chain *chain, const struct block_entry *parent,
+                                      struct span payout_script, struct moment now)
+{
+    struct block_template *t = template_begin(chain, parent, payout_script);
+    template_end(t, chain, now);
+    return t;
+}
+
 struct block_template *template_new(struct chain *chain, const struct mempool *pool,
                                     struct span payout_script, bool with_transactions, struct moment now)
 {
-    struct block_template *t = template_begin(chain, payout_script);
+    struct block_template *t = template_begin(chain, chain_tip(chain), payout_script);
     if (with_transactions) {
         choose_txs(t, pool);
     }
@@ -149,7 +158,7 @@ struct block_template *template_new(struct chain *chain, const struct mempool *p
 struct block_template *template_of(struct chain *chain, struct span payout_script, struct tx *const *txs,
                                    size_t tx_count, struct moment now)
 {
-    struct block_template *t = template_begin(chain, payout_script);
+    struct block_template *t = template_begin(chain, chain_tip(chain), payout_script);
     t->txs = mem_alloc(tx_count * sizeof(struct tx *));
     t->costs = mem_alloc(tx_count * sizeof *t->costs);
     for (size_t i = 0; i < tx_count; i++) {

@@ -1,7 +1,7 @@
 /*
  * When to hash, and on what. After every event miner_update compares the work that is out with what it should
- * be: the settled tip, the time, the mempool. On a new tip an empty template goes out at once when the
- * mempool is large, the full one right after. Also here: generatetoaddress, which borrows the miner, and
+ * be: the settled tip, the time, the mempool. As soon as a new tip is known to be valid an empty template
+ * goes out, the full one when the tip has settled. Also here: generatetoaddress, which borrows the miner, and
  * regtest, where blocks are found on the spot, one per interval.
  */
 #include <inttypes.h>
@@ -37,31 +37,52 @@ static void send_order(struct node *node)
     struct action *action = node_push(node, ACTION_WORK);
     m->order_id++;
     m->idle_told = false;
-    if (m->ordered_on != m->template->parent) {
-        m->ordered_on = m->template->parent;
-        m->first_order = m->order_id;
+    if (m->ordered[0].on != m->template->parent) {
+        m->ordered[1] = m->ordered[0];
+        m->ordered[0] = (struct ordered){m->template->parent, m->order_id};
     }
     action->work = (struct work_order){
         .id = m->order_id, .version_mask = VERSION_ROLLING_MASK, .target = m->template->target};
     header_encode(action->work.header, &m->template->header);
 }
 
-static void make_template(struct node *node, bool with_transactions)
+/* The template is another one now. */
+static void take_template(struct node *node, struct block_template *template, bool with_transactions)
 {
     struct mining *m = &node->mining;
-    struct span script =
-        node->generate.active ? buf_span(&node->generate.script) : node->config.payout_script;
-    template_free(m->template);
-    const struct generate *g = &node->generate;
-    m->template = g->active && g->chosen
-                      ? template_of(node->chain, script, g->txs, g->tx_count, node->now)
-                      : template_new(node->chain, node->mempool, script, with_transactions, node->now);
-    template_set_extranonce(m->template, ++m->extranonce);
     struct mempool_info info;
+    template_free(m->template);
+    m->template = template;
+    template_set_extranonce(template, ++m->extranonce);
     mempool_info(node->mempool, &info);
     m->pool_sequence = info.sequence;
     m->refreshed_us = m->filled_us = node->now.mono_us;
     m->full_due = !with_transactions;
+    m->quick_event = node->events;
+}
+
+static void make_template(struct node *node, bool with_transactions)
+{
+    const struct generate *g = &node->generate;
+    struct span script = g->active ? buf_span(&g->script) : node->config.payout_script;
+    take_template(node,
+                  g->active && g->chosen
+                      ? template_of(node->chain, script, g->txs, g->tx_count, node->now)
+                      : template_new(node->chain, node->mempool, script, with_transactions, node->now),
+                  with_transactions);
+}
+
+void miner_ahead(struct node *node, const struct block_entry *entry)
+{
+    bool hashing = node->config.mine && !is_regtest(node) && !node->generate.active && !node->stopping &&
+                   node->mining.template && p2p_near_tip(node->p2p);
+    if (hashing) {
+        take_template(node, template_ahead(node->chain, entry, node->config.payout_script, node->now), false);
+        send_order(node);
+        if (node->config.urgent) {
+            node->config.urgent(node->config.host);
+        }
+    }
 }
 
 static void pause_hashing(struct node *node)
@@ -82,8 +103,8 @@ static void refresh(struct node *node)
     struct mining *m = &node->mining;
     struct mempool_info info;
     mempool_info(node->mempool, &info);
-    bool fuller =
-        m->full_due || (info.sequence != m->pool_sequence && node->now.mono_us - m->filled_us >= FILL_US);
+    bool fuller = (m->full_due && m->quick_event != node->events) ||
+                  (info.sequence != m->pool_sequence && node->now.mono_us - m->filled_us >= FILL_US);
     if (fuller) {
         make_template(node, true);
         send_order(node);
@@ -140,12 +161,14 @@ void miner_used_up(struct node *node, uint64_t work_id)
     }
 }
 
-/* The workers are on the tip as soon as they have begun with the first order on it. */
+/* The workers are on a tip as soon as they have begun with the first order on it. It may be told when the
+ * next tip has come. */
 void miner_switched(struct node *node, uint64_t work_id, int64_t mono_us)
 {
     const struct mining *m = &node->mining;
-    if (m->ordered_on && work_id >= m->first_order) {
-        p2p_workers_switched(node->p2p, &m->ordered_on->hash, mono_us);
+    const struct ordered *tip = &m->ordered[work_id < m->ordered[0].first];
+    if (tip->on && work_id >= tip->first) {
+        p2p_workers_switched(node->p2p, &tip->on->hash, mono_us);
     }
 }
 

@@ -110,6 +110,11 @@ static bool on_checked(void *context, const struct block_entry *entry, const str
     return p2p_block_checked(((struct node *)context)->p2p, entry, block);
 }
 
+static void on_ahead(void *context, const struct block_entry *entry)
+{
+    miner_ahead(context, entry);
+}
+
 static void on_disconnected(void *context, const struct block_entry *entry, const struct block *block)
 {
     struct node *node = context;
@@ -227,8 +232,8 @@ static bool open_rooms(struct node *node, const struct store_reader *reader, str
                                               .assume_valid = config->assume_valid,
                                               .minimum_work = config->minimum_work};
     const struct chain_events chain_events = {
-        node,   node_submit, on_header,       on_connected, on_disconnected,
-        on_tip, on_durable,  on_block_result, on_fatal,     on_checked};
+        node,       node_submit,     on_header, on_connected, on_disconnected, on_tip,
+        on_durable, on_block_result, on_fatal,  on_checked,   on_ahead};
     node->chain = chain_open(&chain_config, &chain_events, reader, error);
     if (!node->chain) {
         return false;
@@ -409,6 +414,7 @@ static void handle_stats(struct node *node, const struct event *event)
 void node_handle(struct node *node, const struct event *event)
 {
     node->now = event->now;
+    node->events++;
     if (node->mock_time_s) {
         node->now.unix_us = node->mock_time_s * 1000000;
     }

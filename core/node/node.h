@@ -39,6 +39,10 @@ struct node_config {
     size_t script_cache_bytes;
     struct hash256 assume_valid; /* zero: every script is run */
     struct u256 minimum_work;    /* of a chain before assume_valid counts */
+    /* What is queued should be carried out now, from inside node_handle (node_next_action, as ever): every
+     * microsecond on the old tip is lost. NULL: it is carried out after node_handle. */
+    void (*urgent)(void *host);
+    void *host;
     int64_t (*clock_us)(void); /* monotonic, for the latency instruments only; NULL: the time of the event */
 };
 

@@ -29,11 +29,14 @@ struct generate { /* generatetoaddress under way; one at a time */
 
 struct mining {
     struct block_template *template;
-    uint64_t order_id;    /* of the work order that is out; 0: none */
-    uint64_t first_order; /* the first one on this parent */
-    const struct block_entry *ordered_on;
-    bool idle_told; /* the host was told to pause */
-    bool full_due;  /* the template out is the quick, empty one */
+    uint64_t order_id; /* of the work order that is out; 0: none */
+    struct ordered {   /* the last two parents that work was ordered on, the newer first */
+        const struct block_entry *on;
+        uint64_t first; /* order on it */
+    } ordered[2];
+    bool idle_told;       /* the host was told to pause */
+    bool full_due;        /* the template out is the quick, empty one */
+    uint64_t quick_event; /* the event that it was made in: the full one waits for the next */
     int64_t refreshed_us, filled_us;
     uint64_t pool_sequence;
     uint64_t extranonce;
@@ -49,6 +52,7 @@ struct node {
     struct mempool *mempool;
     struct p2p *p2p;
     struct moment now;
+    uint64_t events;     /* handled so far */
     int64_t mock_time_s; /* 0: the real one */
     int64_t started_us, started_unix_s;
     struct action *actions;
@@ -82,6 +86,8 @@ bool node_loaded(const struct node *node); /* nothing is left to import */
 
 /* miner.c */
 void miner_update(struct node *node); /* after every event: is the right work out? */
+/* This block will be the tip in a moment: the workers may begin on top of it, on an empty block. */
+void miner_ahead(struct node *node, const struct block_entry *entry);
 void miner_hit(struct node *node, uint64_t work_id, uint32_t version, uint32_t nonce);
 void miner_switched(struct node *node, uint64_t work_id, int64_t mono_us);
 void miner_used_up(struct node *node, uint64_t work_id); /* another extranonce is due */

@@ -325,13 +325,7 @@ static bool fill(struct p2p *p2p, struct partial *partial, const struct compact 
 /* All transactions are here: the block goes the way of every block. */
 static void complete(struct p2p *p2p, struct peer *peer, struct partial *partial, bool asked)
 {
-    struct buf raw = {0};
-    header_encode(buf_extend(&raw, HEADER_BYTES), &partial->header);
-    buf_compact_size(&raw, partial->count);
-    for (uint32_t i = 0; i < partial->count; i++) {
-        tx_write(&raw, partial->txs[i], true);
-    }
-    struct block *block = block_parse(raw.data, raw.len, NULL);
+    struct block *block = block_of_txs(&partial->header, partial->txs, partial->count);
     peer_id id = peer->id;
     if (p2p->compacted.count >= COMPACTED_MAX) {
         map_clear(&p2p->compacted);

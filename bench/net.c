@@ -1,0 +1,48 @@
+/* quarry-bench net: the network as a whole, by real nodes in child processes. */
+#include "bench/net.h"
+
+static const char *mode = "hop";
+static struct options options = {.rounds = 500, .txs = 2000, .blocks = 50000, .peers = 0};
+static const struct bench_option command_options[] = {
+    {.name = "mode", .value = "MODE", .help = "hop, switch", .text = &mode},
+    {.name = "rounds",
+     .value = "N",
+     .help = "hop, switch: blocks of each kind",
+     .number = &options.rounds,
+     .least = 1,
+     .most = 100000},
+    {.name = "txs",
+     .value = "N",
+     .help = "transactions in a block of 1 MB",
+     .number = &options.txs,
+     .least = 1,
+     .most = 3000},
+    {.name = "blocks",
+     .value = "N",
+     .help = "sync: length of the chain",
+     .number = &options.blocks,
+     .least = 100,
+     .most = 1000000},
+    {0},
+};
+
+static const struct {
+    const char *name;
+    bool (*run)(struct report *report, const struct options *options, struct error *error);
+} modes[] = {{"hop", net_hop}, {"switch", net_switch}};
+
+static bool run(struct report *report, struct error *error)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(modes); i++) {
+        if (strcmp(mode, modes[i].name) == 0) {
+            return modes[i].run(report, &options, error);
+        }
+    }
+    return error_set(error, ERROR_USAGE, NULL, "--mode is '%.60s': see --help", mode);
+}
+
+const struct bench_command bench_net = {
+    "net", "blocks through nodes: hops, tip switch, initial download, the loops",
+    "hop: on loopback, from the last byte of a block in to the first byte out to the next peer.\n"
+    "switch: from the last byte in to every worker hashing on it, all threads hashing; where the time goes.",
+    command_options, run};
