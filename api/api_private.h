@@ -5,7 +5,8 @@
  *   routes.c   the table of routes and the OpenAPI page   reply.c   the envelope, errors, cached answers
  *   node.c     the node over its Unix socket              limit.c   buckets in memory; redis.c: shared ones
  *   views.c    chain, transactions, mining as JSON        wallet.c  wallet files; spend.c: choosing, signing
- *   work.c     files, signatures and names, on threads beside the loop
+ *   work.c     files, signatures and names, beside the loop   conns.c   connections and their bounds
+ *   rpc.c      JSON-RPC over HTTP, an address of its own
  *
  * One thread, h2o's event loop; nothing on it blocks.
  */
@@ -18,7 +19,8 @@
 #include "io/io.h"
 
 enum role { ROLE_NONE, ROLE_WALLET, ROLE_ADMIN };
-enum serve { SERVE_HEALTH = 1, SERVE_METRICS = 2, SERVE_REST = 4, SERVE_WEB = 8 };
+enum serve { SERVE_HEALTH = 1, SERVE_METRICS = 2, SERVE_REST = 4, SERVE_WEB = 8, SERVE_RPC = 16 };
+#define HEAD_BYTES_MAX 32768u /* of a request's line and headers */
 
 struct exchange;
 
@@ -35,24 +37,33 @@ struct route {
 enum area { AREA_V1 = 1, AREA_ADMIN = 2, AREA_WALLET = 4, AREA_ROOT = 8, AREA_API = 16 };
 enum route_flags { ROUTE_CACHED = 1, ROUTE_EXEMPT = 2, ROUTE_FAUCET = 4 };
 
+/* What the request's pool holds for us: it tells when the client has left or has got its answer. */
+struct guard {
+    struct exchange *x; /* NULL: answered */
+    struct conn *conn;
+};
+
 /* One request. It lives until it is answered; when the client leaves first, req becomes NULL. */
 struct exchange {
     struct api *api;
+    struct front *front;
     h2o_req_t *req;
-    struct exchange **guard; /* in the request's pool */
+    struct guard *guard; /* NULL with req */
     const struct route *route;
     enum role role;
     char param[128]; /* what stood for {name} */
     char client[64]; /* address that limits count */
     json_t *body;
-    void (*then)(struct exchange *x, json_t *replies); /* what the node's answer goes to */
-    struct list link;                                  /* waiting for a connection to the node */
+    void (*then)(struct exchange *x, json_t *replies);       /* what the node's answer goes to … */
+    void (*then_text)(struct exchange *x, struct span text); /* … or this, as it is */
+    struct list link; /* waiting for a connection to the node, or to be told 401 */
     struct buf ask;
     int64_t asked_us, patience_us;
     json_t *state; /* the handler's own, between steps */
     int64_t number, page, limit;
     struct limit_wait *limit_wait;
     int64_t rate_remaining;
+    char etag[24];    /* empty: the answer is not to be kept */
     struct task task; /* work.c: what runs beside the loop … */
     void (*work)(struct exchange *x);
     void (*worked)(struct exchange *x); /* … and what follows on it */
@@ -62,7 +73,7 @@ struct exchange {
 
 struct counters {
     uint64_t requests, answered[6]; /* by first digit of the status */
-    uint64_t limited, redis_fallbacks, redis_losses, node_calls, node_losses, connections, refused;
+    uint64_t limited, redis_fallbacks, redis_losses, node_calls, node_losses, connections, refused, cut;
 };
 
 struct node_status { /* getstatus, as of at_us; valid: the node answered lately */
@@ -74,6 +85,16 @@ struct node_status { /* getstatus, as of at_us; valid: the node answered lately 
     int64_t at_us;
 };
 
+/* A face to the world: listeners that share bounds and a handler. */
+struct front {
+    struct api *api;
+    h2o_globalconf_t conf;
+    h2o_context_t context;
+    h2o_accept_ctx_t accept;
+    void (*handle)(struct exchange *x);
+    bool is_rpc;
+};
+
 struct api {
     const struct settings *settings;
     struct chain_params params;
@@ -81,14 +102,14 @@ struct api {
     bool production, well_known_keys;
     char admin_key[256], wallet_key[256];
     char *wallet_dir;
-    h2o_globalconf_t conf;
-    h2o_context_t context;
-    h2o_accept_ctx_t accept;
+    struct front web, rpc_front;
+    struct conns *conns;
     h2o_loop_t *loop;
     h2o_timeout_t tick_timeout;
     h2o_timeout_entry_t tick;
     int64_t started_us;
-    struct node_link *node;
+    struct node_link *node, *rpc_node; /* the latter: for JSON-RPC, where some calls wait for ever */
+    struct rpc_face *rpc;              /* NULL: not served */
     struct work *work;
     struct limits *limits;
     struct shared_limits *redis; /* NULL: none configured */
@@ -99,12 +120,28 @@ struct api {
     size_t in_flight; /* exchanges */
 };
 
+/* conns.c */
+struct conns *conns_new(struct api *api);
+void conns_free(struct conns *conns);
+void conns_accept(struct conns *conns, struct front *front, h2o_socket_t *socket); /* takes it over */
+void conns_tick(struct conns *conns, int64_t now_us);
+struct conn *conn_of(const h2o_req_t *req);
+bool conn_asks(struct conn *conn, struct exchange *x); /* false: there is no place for it, to be told 503 */
+bool conn_answers(struct conn *conn, size_t len);      /* false: all answers together hold too much */
+void conn_is_done(struct conn *conn);                  /* the answer is written, or the client has left */
+
 /* reply.c */
 void reply_data(struct exchange *x, json_t *data); /* 200; takes over data; ends the exchange */
 void reply_error(struct exchange *x, int status, const char *code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+/* With the headers that browsers want; and without. */
 void reply_text(struct exchange *x, int status, const char *type, const void *text, size_t len);
-bool reply_from_cache(struct exchange *x); /* true: answered and ended */
+void reply_plain(struct exchange *x, int status, const char *type, const void *text, size_t len);
+void set_etag(struct exchange *x, const void *data, size_t len);      /* of what the answer says */
+void add_header(h2o_req_t *req, const char *name, const char *value); /* copies the value */
+const char *reason_of(int status);
+void put_error(struct buf *out, const char *code, const char *sentence); /* the envelope */
+bool reply_from_cache(struct exchange *x);                               /* true: answered and ended */
 void cache_begin(struct api *api);
 void cache_drop(struct api *api); /* after a write: readers see it */
 void put_timestamp(char out[40], int64_t unix_us);
@@ -145,19 +182,33 @@ void shared_limits_tick(struct shared_limits *shared, int64_t now_us);
 bool shared_limits_up(const struct shared_limits *shared);
 
 /* node.c */
-struct node_link *node_link_new(struct api *api, char *socket_path);
+struct node_link *node_link_new(struct api *api, size_t connections, size_t waiting_max, bool asks_status);
 void node_link_free(struct node_link *link);
 void node_link_tick(struct node_link *link, int64_t now_us);
 bool node_link_up(const struct node_link *link);
 /* Asks several methods at once; calls: an array of {"method","params"}, taken over. `then` gets the array of
  * replies in order, borrowed; when the node is gone, busy or silent the exchange is answered 503 instead. */
 void node_ask(struct exchange *x, json_t *calls, void (*then)(struct exchange *x, json_t *replies));
+/* Hands one line on as it is (without newline); `then` gets the node's line. No time limit. */
+void node_forward(struct exchange *x, struct span line, void (*then)(struct exchange *x, struct span text));
+void node_forget(struct exchange *x); /* the client has left: so does its question. x stays */
 /* One method; params by json_pack's format or NULL. Appends to calls. */
 void add_call(json_t *calls, const char *method, json_t *params);
 json_t *reply_result(json_t *replies, size_t index); /* NULL: that call failed */
 /* The error of a call as an answer; ends the exchange. */
 void reply_node_error(struct exchange *x, json_t *replies, size_t index);
 void status_learn(struct api *api, const json_t *result);
+
+/* rpc.c: JSON-RPC over HTTP */
+bool rpc_face_new(struct api *api, struct error *error);    /* credentials; sets api->rpc */
+bool rpc_face_opened(struct api *api, struct error *error); /* it listens: the cookie is written */
+void rpc_face_free(struct rpc_face *face);
+void rpc_face_tick(struct rpc_face *face, int64_t now_us);
+void rpc_request(struct exchange *x);
+int rpc_status(struct span reply); /* HTTP's, of the node's answer */
+/* Whether user:password is what an rpcauth entry USER:SALT$HASH stands for. */
+bool rpc_auth_matches(const char *entry, const char *given, size_t len);
+void rpc_unavailable(struct exchange *x, const char *message); /* the node does not answer */
 
 /* settings of keys: keys.c */
 bool keys_load(struct api *api, struct error *error);

@@ -132,9 +132,7 @@ void limit_verdict(struct exchange *x, struct verdict verdict)
     if (x->req) {
         char text[32];
         snprintf(text, sizeof text, "%lld", (long long)verdict.retry_after_s);
-        h2o_iovec_t copy = h2o_strdup(&x->req->pool, text, SIZE_MAX);
-        h2o_add_header_by_str(&x->req->pool, &x->req->res.headers, H2O_STRLIT("retry-after"), 0, NULL,
-                              copy.base, copy.len);
+        add_header(x->req, "retry-after", text);
     }
     reply_error(x, 429, "rate_limited", "Too many requests: try again in %lld s.",
                 (long long)verdict.retry_after_s);

@@ -1,5 +1,6 @@
 /* The node as seen from the event loop: a few connections to its Unix socket, one question at a time on each,
- * the rest waiting in a bounded queue. Lost connections are made anew; whoever waited is told 503. */
+ * the rest waiting in a bounded queue. Lost connections are made anew; whoever waited is told 503. There are
+ * two such links: REST's questions have a deadline, JSON-RPC's calls may wait as long as they like. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -10,8 +11,6 @@
 
 #include "api/api_private.h"
 
-#define CONNECTIONS     8u
-#define WAITING_MAX     1024u
 #define ANSWER_MAX      (64u << 20)
 #define RETRY_US        INT64_C(200000)
 #define STATUS_EVERY_US INT64_C(250000)
@@ -28,46 +27,68 @@ struct line { /* one connection */
 struct node_link {
     struct api *api;
     struct sockaddr_un address;
-    struct line lines[CONNECTIONS];
+    struct line *lines;
+    size_t line_count, waiting_count, waiting_max;
     struct list waiting; /* struct exchange */
-    size_t waiting_count;
+    bool asks_status;    /* line 0 does, and nothing else */
     bool was_up;
 };
 
 static void hand_out(struct node_link *link);
 
-static void line_lost(struct line *line, const char *why)
+/* The question is not answered: JSON-RPC has words of its own for that. */
+static void refuse(struct exchange *x, const char *code, const char *sentence)
 {
-    struct exchange *asking = line->asking;
-    struct api *api = line->link->api;
+    if (x->then_text) {
+        rpc_unavailable(x, sentence);
+    } else {
+        reply_error(x, 503, code, "%s", sentence);
+    }
+}
+
+static void line_close(struct line *line)
+{
     if (line->socket) {
         h2o_socket_close(line->socket);
     }
     line->socket = NULL;
+    line->busy = line->for_status = false;
+}
+
+static void line_lost(struct line *line, const char *why)
+{
+    struct exchange *asking = line->asking;
+    struct api *api = line->link->api;
     line->asking = NULL;
     line->retry_at_us = loop_now().mono_us + RETRY_US;
     if (line->for_status) {
         api->status.valid = false;
     }
-    line->busy = line->for_status = false;
+    line_close(line);
     api->counters.node_losses++;
-    if (line->link->was_up) {
-        line->link->was_up = false;
+    if (line->link->was_up && line->link->asks_status) {
         api->status.valid = false;
         log_warn(LOG_RPC, "lost the node: %s; trying again", why);
     }
+    line->link->was_up = false;
     if (asking) {
-        reply_error(asking, 503, "node_unavailable", "The node is not reachable.");
+        refuse(asking, "node_unavailable", "The node is not reachable.");
     }
 }
 
 static void answered(struct line *line, struct span text)
 {
     struct exchange *asking = line->asking;
-    json_t *replies = json_loadb((const char *)text.data, text.len, 0, NULL);
+    json_t *replies = NULL;
     line->busy = false;
     line->asking = NULL;
     line->link->was_up = true;
+    if (asking && asking->then_text) {
+        asking->then_text(asking, text);
+        hand_out(line->link);
+        return;
+    }
+    replies = json_loadb((const char *)text.data, text.len, 0, NULL);
     if (line->for_status) {
         line->for_status = false;
         status_learn(line->link->api, reply_result(replies, 0));
@@ -142,7 +163,7 @@ static void line_open(struct line *line)
 static struct line *free_line(struct node_link *link)
 {
     struct line *found = NULL;
-    for (size_t i = 1; i < CONNECTIONS; i++) { /* line 0 asks for the status only */
+    for (size_t i = link->asks_status ? 1 : 0; i < link->line_count; i++) {
         struct line *line = &link->lines[i];
         if (!line->socket && loop_now().mono_us >= line->retry_at_us) {
             line_open(line);
@@ -167,33 +188,64 @@ static void hand_out(struct node_link *link)
     }
 }
 
+/* x->ask waits for a line, or is refused at once. */
+static void queue(struct node_link *link, struct exchange *x)
+{
+    bool any = false;
+    x->asked_us = loop_now().mono_us;
+    link->api->counters.node_calls++;
+    if (link->waiting_count >= link->waiting_max) {
+        refuse(x, "busy", "Work queue depth exceeded");
+        return;
+    }
+    list_append(&link->waiting, &x->link);
+    link->waiting_count++;
+    hand_out(link);
+    for (size_t i = 0; i < link->line_count; i++) {
+        any |= link->lines[i].socket != NULL;
+    }
+    if (!any) { /* nobody to wait for */
+        list_remove(&x->link);
+        link->waiting_count--;
+        refuse(x, "node_unavailable", "The node is not reachable.");
+    }
+}
+
 void node_ask(struct exchange *x, json_t *calls, void (*then)(struct exchange *x, json_t *replies))
 {
-    struct node_link *link = x->api->node;
     char *text = json_dumps(calls, JSON_COMPACT);
     json_decref(calls);
     buf_clear(&x->ask);
     buf_bytes(&x->ask, text, strlen(text));
     free(text);
     x->then = then;
-    x->asked_us = loop_now().mono_us;
     x->patience_us = MAX(x->patience_us, INT64_C(5000000));
-    x->api->counters.node_calls++;
-    if (link->waiting_count >= WAITING_MAX) {
-        reply_error(x, 503, "busy", "Too many requests wait for the node.");
-        return;
+    queue(x->api->node, x);
+}
+
+void node_forward(struct exchange *x, struct span line, void (*then)(struct exchange *x, struct span text))
+{
+    buf_bytes(&x->ask, line.data, line.len);
+    x->then_text = then;
+    x->patience_us = INT64_MAX / 4;
+    queue(x->api->rpc_node, x);
+}
+
+void node_forget(struct exchange *x)
+{
+    struct node_link *link = x->then_text ? x->api->rpc_node : x->api->node;
+    LIST_EACH_SAFE(at, following, &link->waiting)
+    {
+        if (at == &x->link) {
+            list_remove(at);
+            link->waiting_count--;
+        }
     }
-    list_append(&link->waiting, &x->link);
-    link->waiting_count++;
-    hand_out(link);
-    bool any = false;
-    for (size_t i = 0; i < CONNECTIONS; i++) {
-        any |= link->lines[i].socket != NULL;
-    }
-    if (!any) { /* nobody to wait for */
-        list_remove(&x->link);
-        link->waiting_count--;
-        reply_error(x, 503, "node_unavailable", "The node is not reachable.");
+    for (size_t i = 0; i < link->line_count; i++) {
+        if (link->lines[i].asking == x) { /* the node learns it by the end of the connection */
+            link->lines[i].asking = NULL;
+            line_close(&link->lines[i]);
+        }
     }
 }
 
@@ -230,23 +282,8 @@ void reply_node_error(struct exchange *x, json_t *replies, size_t index)
     }
 }
 
-void node_link_tick(struct node_link *link, int64_t now_us)
+static void ask_status(struct node_link *link, int64_t now_us)
 {
-    for (size_t i = 0; i < CONNECTIONS; i++) {
-        struct line *line = &link->lines[i];
-        if (line->busy && now_us > line->deadline_us) {
-            line_lost(line, "no answer in time");
-        }
-    }
-    LIST_EACH_SAFE(at, following, &link->waiting)
-    {
-        struct exchange *x = CONTAINER_OF(at, struct exchange, link);
-        if (now_us > x->asked_us + x->patience_us) {
-            list_remove(at);
-            link->waiting_count--;
-            reply_error(x, 503, "busy", "The node is busy.");
-        }
-    }
     struct line *line = &link->lines[0];
     if (!line->socket && now_us >= line->retry_at_us) {
         line_open(line);
@@ -258,6 +295,28 @@ void node_link_tick(struct node_link *link, int64_t now_us)
         line->status_at_us = now_us + STATUS_EVERY_US;
         line_send(line, &ask, 5000000);
     }
+}
+
+void node_link_tick(struct node_link *link, int64_t now_us)
+{
+    for (size_t i = 0; i < link->line_count; i++) {
+        struct line *line = &link->lines[i];
+        if (line->busy && now_us > line->deadline_us) {
+            line_lost(line, "no answer in time");
+        }
+    }
+    LIST_EACH_SAFE(at, following, &link->waiting)
+    {
+        struct exchange *x = CONTAINER_OF(at, struct exchange, link);
+        if (now_us > x->asked_us + x->patience_us) {
+            list_remove(at);
+            link->waiting_count--;
+            refuse(x, "busy", "The node is busy.");
+        }
+    }
+    if (link->asks_status) {
+        ask_status(link, now_us);
+    }
     hand_out(link);
 }
 
@@ -266,14 +325,19 @@ bool node_link_up(const struct node_link *link)
     return link->was_up && link->lines[0].socket;
 }
 
-struct node_link *node_link_new(struct api *api, char *path)
+struct node_link *node_link_new(struct api *api, size_t connections, size_t waiting_max, bool asks_status)
 {
     struct node_link *link = mem_alloc(sizeof *link);
-    link->api = api;
+    char *path = settings_socket_path(api->settings);
+    *link = (struct node_link){.api = api,
+                               .lines = mem_alloc(connections * sizeof *link->lines),
+                               .line_count = connections,
+                               .waiting_max = waiting_max,
+                               .asks_status = asks_status};
     link->address.sun_family = AF_UNIX;
     snprintf(link->address.sun_path, sizeof link->address.sun_path, "%s", path);
     list_init(&link->waiting);
-    for (size_t i = 0; i < CONNECTIONS; i++) {
+    for (size_t i = 0; i < connections; i++) {
         link->lines[i].link = link;
     }
     mem_free(path);
@@ -290,7 +354,7 @@ void node_link_free(struct node_link *link)
         list_remove(at);
         exchange_free(CONTAINER_OF(at, struct exchange, link));
     }
-    for (size_t i = 0; i < CONNECTIONS; i++) {
+    for (size_t i = 0; i < link->line_count; i++) {
         struct line *line = &link->lines[i];
         if (line->asking) {
             exchange_free(line->asking);
@@ -300,6 +364,7 @@ void node_link_free(struct node_link *link)
         }
         buf_free(&line->out);
     }
+    mem_free(link->lines);
     mem_free(link);
 }
 

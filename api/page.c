@@ -23,8 +23,8 @@ HANDLER(show_page)
                  {"style.css", "text/css; charset=utf-8", web_style, web_style_end}};
     for (size_t i = 0; i < ARRAY_COUNT(files); i++) {
         if (strcmp(x->param, files[i].name) == 0) {
-            h2o_add_header_by_str(&x->req->pool, &x->req->res.headers, H2O_STRLIT("content-security-policy"),
-                                  0, NULL, policy, sizeof policy - 1);
+            add_header(x->req, "content-security-policy", policy);
+            set_etag(x, files[i].begin, (size_t)(files[i].end - files[i].begin));
             reply_text(x, 200, files[i].type, files[i].begin, (size_t)(files[i].end - files[i].begin));
             return;
         }

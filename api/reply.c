@@ -12,6 +12,7 @@
 
 struct cached {
     int64_t until_us;
+    char etag[24];
     struct buf text;
 };
 
@@ -28,7 +29,7 @@ void put_timestamp(char out[40], int64_t unix_us)
 void exchange_free(struct exchange *x)
 {
     if (x->guard) {
-        *x->guard = NULL;
+        x->guard->x = NULL;
     }
     x->api->in_flight--;
     json_decref(x->body);
@@ -38,24 +39,27 @@ void exchange_free(struct exchange *x)
     mem_free(x);
 }
 
-static const char *reason_of(int status)
+const char *reason_of(int status)
 {
     static const struct {
         int status;
         const char *reason;
     } reasons[] = {{200, "OK"},
                    {204, "No Content"},
-                   {301, "Moved Permanently"},
+                   {304, "Not Modified"},
                    {400, "Bad Request"},
                    {401, "Unauthorized"},
                    {403, "Forbidden"},
                    {404, "Not Found"},
                    {405, "Method Not Allowed"},
+                   {408, "Request Timeout"},
                    {409, "Conflict"},
                    {413, "Payload Too Large"},
                    {415, "Unsupported Media Type"},
                    {422, "Unprocessable Entity"},
                    {429, "Too Many Requests"},
+                   {431, "Request Header Fields Too Large"},
+                   {500, "Internal Server Error"},
                    {503, "Service Unavailable"}};
     for (size_t i = 0; i < ARRAY_COUNT(reasons); i++) {
         if (reasons[i].status == status) {
@@ -65,42 +69,112 @@ static const char *reason_of(int status)
     return "Internal Server Error";
 }
 
-static void header(h2o_req_t *req, const char *name, const char *value)
+void add_header(h2o_req_t *req, const char *name, const char *value)
 {
     h2o_iovec_t copy = h2o_strdup(&req->pool, value, SIZE_MAX);
-    h2o_add_header_by_str(&req->pool, &req->res.headers, name, strlen(name), 0, NULL, copy.base, copy.len);
+    h2o_add_header_by_str(&req->pool, &req->res.headers, name, strlen(name), 1, NULL, copy.base, copy.len);
+}
+
+void put_error(struct buf *out, const char *code, const char *sentence)
+{
+    char now[40];
+    put_timestamp(now, loop_now().unix_us);
+    json_t *body = json_pack("{s:b, s:n, s:s, s:s, s:s}", "success", 0, "data", "error", sentence,
+                             "timestamp", now, "code", code);
+    if (!body) { /* not UTF-8: it repeats what a client sent */
+        body = json_pack("{s:b, s:n, s:s, s:s, s:s}", "success", 0, "data", "error",
+                         "The request is not understood.", "timestamp", now, "code", code);
+    }
+    char *text = json_dumps(body, JSON_COMPACT);
+    json_decref(body);
+    buf_bytes(out, text, strlen(text));
+    free(text);
+}
+
+void reply_plain(struct exchange *x, int status, const char *type, const void *text, size_t len)
+{
+    h2o_req_t *req = x->req;
+    struct buf busy = {0};
+    if (req && !conn_answers(x->guard->conn, len)) {
+        put_error(&busy, "busy", "Answers that are not yet read hold too much memory.");
+        status = 503;
+        type = "application/json";
+        text = busy.data;
+        len = busy.len;
+    }
+    if (req) {
+        x->api->counters.answered[MIN(status / 100, 5)]++;
+        req->res.status = status;
+        req->res.reason = reason_of(status);
+        req->res.content_length = len;
+        if (*type) {
+            add_header(req, "content-type", type);
+        }
+        h2o_send_inline(req, text, len);
+    }
+    buf_free(&busy);
+    exchange_free(x);
+}
+
+static void add_limit_headers(struct exchange *x)
+{
+    const struct limits *limits = x->api->limits;
+    char number[32];
+    snprintf(number, sizeof number, "%.0f", limits_burst(limits));
+    add_header(x->req, "ratelimit-limit", number);
+    snprintf(number, sizeof number, "%lld", (long long)x->rate_remaining);
+    add_header(x->req, "ratelimit-remaining", number);
+    snprintf(number, sizeof number, "%.0f",
+             (limits_burst(limits) - (double)x->rate_remaining) / limits_rate(limits) + 0.5);
+    add_header(x->req, "ratelimit-reset", number);
+}
+
+void set_etag(struct exchange *x, const void *data, size_t len)
+{
+    static const uint64_t key[2] = {0x5175617272790001, 0x6170692d65746167}; /* the same on every server */
+    snprintf(x->etag, sizeof x->etag, "W/\"%016llx\"", (unsigned long long)siphash_2_4(key, data, len));
+}
+
+/* Whether the client says that it has this very content. */
+static bool client_has_it(const struct exchange *x)
+{
+    ssize_t at = h2o_find_header_by_str(&x->req->headers, H2O_STRLIT("if-none-match"), -1);
+    return *x->etag && at >= 0 &&
+           (h2o_memis(x->req->headers.entries[at].value.base, x->req->headers.entries[at].value.len,
+                      H2O_STRLIT("*")) ||
+            memmem(x->req->headers.entries[at].value.base, x->req->headers.entries[at].value.len, x->etag,
+                   strlen(x->etag)));
 }
 
 void reply_text(struct exchange *x, int status, const char *type, const void *text, size_t len)
 {
     h2o_req_t *req = x->req;
-    struct api *api = x->api;
-    if (req) {
-        api->counters.answered[MIN(status / 100, 5)]++;
-        req->res.status = status;
-        req->res.reason = reason_of(status);
-        req->res.content_length = len;
-        header(req, "content-type", type);
-        header(req, "x-content-type-options", "nosniff");
-        header(req, "cache-control", "no-store");
-        if (h2o_memis(req->method.base, req->method.len, H2O_STRLIT("GET")) ||
-            h2o_memis(req->method.base, req->method.len, H2O_STRLIT("HEAD"))) {
-            header(req, "access-control-allow-origin", "*");
-        }
-        if (x->rate_remaining >= 0) {
-            char number[32];
-            snprintf(number, sizeof number, "%.0f", limits_burst(api->limits));
-            header(req, "ratelimit-limit", number);
-            snprintf(number, sizeof number, "%lld", (long long)x->rate_remaining);
-            header(req, "ratelimit-remaining", number);
-            snprintf(number, sizeof number, "%.0f",
-                     (limits_burst(api->limits) - (double)x->rate_remaining) / limits_rate(api->limits) +
-                         0.5);
-            header(req, "ratelimit-reset", number);
-        }
-        h2o_send_inline(req, text, len);
+    if (!req) {
+        exchange_free(x);
+        return;
     }
-    exchange_free(x);
+    bool read = h2o_memis(req->method.base, req->method.len, H2O_STRLIT("GET")) ||
+                h2o_memis(req->method.base, req->method.len, H2O_STRLIT("HEAD"));
+    add_header(req, "x-content-type-options", "nosniff");
+    if (read) {
+        add_header(req, "access-control-allow-origin", "*");
+        add_header(req, "access-control-expose-headers",
+                   "ETag, Retry-After, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset");
+    }
+    if (x->rate_remaining >= 0) {
+        add_limit_headers(x);
+    }
+    if (read && status == 200 && *x->etag) {
+        add_header(req, "etag", x->etag);
+        add_header(req, "cache-control", "no-cache");
+    } else {
+        add_header(req, "cache-control", "no-store");
+    }
+    if (read && status == 200 && client_has_it(x)) {
+        reply_plain(x, 304, "", "", 0);
+    } else {
+        reply_plain(x, status, type, text, len);
+    }
 }
 
 static void cache_key(uint64_t out[2], const struct exchange *x)
@@ -143,6 +217,7 @@ bool reply_from_cache(struct exchange *x)
     if (!found || loop_now().mono_us >= found->until_us) {
         return false;
     }
+    memcpy(x->etag, found->etag, sizeof x->etag);
     reply_text(x, 200, "application/json", found->text.data, found->text.len);
     return true;
 }
@@ -159,6 +234,7 @@ static void cache_keep(const struct exchange *x, const char *text, size_t len)
     cache_key(key, x);
     struct cached *kept = map_put(&x->api->cache, key, NULL);
     kept->until_us = loop_now().mono_us + CACHE_US;
+    memcpy(kept->etag, x->etag, sizeof kept->etag);
     buf_clear(&kept->text);
     buf_bytes(&kept->text, text, len);
 }
@@ -174,6 +250,7 @@ void reply_data(struct exchange *x, json_t *data)
         reply_error(x, 500, "internal", "The answer could not be written.");
         return;
     }
+    set_etag(x, text, strlen(text)); /* not of the timestamp */
     buf_printf(&out, "{\"success\":true,\"data\":%s,\"error\":null,\"timestamp\":\"%s\"}", text, now);
     free(text);
     cache_keep(x, (const char *)out.data, out.len);
@@ -183,20 +260,13 @@ void reply_data(struct exchange *x, json_t *data)
 
 void reply_error(struct exchange *x, int status, const char *code, const char *format, ...)
 {
-    char sentence[512], now[40];
+    char sentence[512];
+    struct buf out = {0};
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(sentence, sizeof sentence, format, arguments);
     va_end(arguments);
-    put_timestamp(now, loop_now().unix_us);
-    json_t *body = json_pack("{s:b, s:n, s:s, s:s, s:s}", "success", 0, "data", "error", sentence,
-                             "timestamp", now, "code", code);
-    if (!body) { /* not UTF-8: it repeats what a client sent */
-        body = json_pack("{s:b, s:n, s:s, s:s, s:s}", "success", 0, "data", "error",
-                         "The request is not understood.", "timestamp", now, "code", code);
-    }
-    char *text = json_dumps(body, JSON_COMPACT);
-    json_decref(body);
-    reply_text(x, status, "application/json", text, strlen(text));
-    free(text);
+    put_error(&out, code, sentence);
+    reply_text(x, status, "application/json", out.data, out.len);
+    buf_free(&out);
 }

@@ -1,9 +1,9 @@
-/* The server: listeners, h2o, the way of a request from bytes to its handler, the tick, start and stop. */
+/* The server: fronts and their listeners, the way of a request from h2o to its handler, the tick, start and
+ * stop. */
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -16,20 +16,24 @@
 
 #define TICK_MS       10u
 #define BODY_MAX      (2u << 20)
-#define REQUEST_MS    10000u
+#define REQUEST_MS    600000u /* conns.c is stricter, and says why */
 #define LISTENERS_MAX 16u
+#define REST_LINES    8u
+#define REST_WAITING  1024u
+#define RPC_LINES     64u
+#define RPC_WAITING   64u /* Core's -rpcworkqueue */
 #define IN_FLIGHT_MAX 4096u
 #define DRAIN_US      INT64_C(1000000)
 
 struct handler {
     h2o_handler_t super;
-    struct api *api;
+    struct front *front;
 };
 
 struct server {
     struct api api;
     h2o_socket_t *listeners[LISTENERS_MAX];
-    size_t listener_count, connections;
+    size_t listener_count;
     h2o_socket_t *signals;
     int64_t stop_at_us;
     bool stopping, heard_node;
@@ -37,11 +41,12 @@ struct server {
 
 static void on_gone(void *context)
 {
-    struct exchange **guard = context;
-    if (*guard) {
-        (*guard)->req = NULL;
-        (*guard)->guard = NULL;
+    struct guard *guard = context;
+    if (guard->x) {
+        guard->x->req = NULL;
+        guard->x->guard = NULL;
     }
+    conn_is_done(guard->conn);
 }
 
 static void preflight(struct exchange *x)
@@ -53,8 +58,7 @@ static void preflight(struct exchange *x)
                    {"access-control-allow-headers", "X-API-Key, Content-Type"},
                    {"access-control-max-age", "86400"}};
     for (size_t i = 0; i < ARRAY_COUNT(headers); i++) {
-        h2o_add_header_by_str(&x->req->pool, &x->req->res.headers, headers[i].name, strlen(headers[i].name),
-                              0, NULL, headers[i].value, strlen(headers[i].value));
+        add_header(x->req, headers[i].name, headers[i].value);
     }
     reply_text(x, 204, "text/plain", "", 0);
 }
@@ -106,9 +110,7 @@ static void find_route(struct exchange *x)
     if (h2o_memis(req->method.base, req->method.len, H2O_STRLIT("OPTIONS"))) {
         preflight(x);
     } else if (!x->route && *allow) {
-        h2o_iovec_t copy = h2o_strdup(&req->pool, allow, SIZE_MAX);
-        h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("allow"), 0, NULL, copy.base,
-                              copy.len);
+        add_header(req, "allow", allow);
         reply_error(x, 405, "method", "This path answers to %s.", allow);
     } else if (!x->route || hidden) {
         x->route = NULL;
@@ -118,21 +120,36 @@ static void find_route(struct exchange *x)
     }
 }
 
+static size_t head_bytes(const h2o_req_t *req)
+{
+    size_t sum = req->method.len + req->path.len;
+    for (size_t i = 0; i < req->headers.size; i++) {
+        sum += req->headers.entries[i].name->len + req->headers.entries[i].value.len + 4;
+    }
+    return sum;
+}
+
 static int on_request(h2o_handler_t *self, h2o_req_t *req)
 {
-    struct api *api = ((struct handler *)self)->api;
+    struct front *front = ((struct handler *)self)->front;
+    struct api *api = front->api;
     struct exchange *x = mem_alloc(sizeof *x);
     x->api = api;
+    x->front = front;
     x->req = req;
     x->rate_remaining = -1;
     list_init(&x->link);
     x->guard = h2o_mem_alloc_shared(&req->pool, sizeof *x->guard, on_gone);
-    *x->guard = x;
+    *x->guard = (struct guard){.x = x, .conn = conn_of(req)};
     api->counters.requests++;
-    if (++api->in_flight > IN_FLIGHT_MAX) {
-        reply_error(x, 503, "busy", "Too many requests are under way.");
+    bool has_place = conn_asks(x->guard->conn, x);
+    if (++api->in_flight > IN_FLIGHT_MAX || !has_place) {
+        req->http1_is_persistent = 0;
+        reply_error(x, 503, "busy", "Too many connections or requests are under way.");
+    } else if (head_bytes(req) > HEAD_BYTES_MAX) {
+        reply_error(x, 431, "head_too_large", "The head of a request has at most %u bytes.", HEAD_BYTES_MAX);
     } else {
-        find_route(x);
+        front->handle(x);
     }
     return 0;
 }
@@ -140,38 +157,18 @@ static int on_request(h2o_handler_t *self, h2o_req_t *req)
 /* ---- Connections ----------------------------------------------------------------------------------------
  */
 
-static void on_close(void *data)
-{
-    struct server *server = data;
-    server->connections--;
-    server->api.counters.connections = server->connections;
-}
-
 static void on_accept(h2o_socket_t *listener, const char *err)
 {
-    struct server *server = listener->data;
+    struct front *front = listener->data;
     h2o_socket_t *socket;
-    if (err) {
-        return;
-    }
-    for (int i = 0; i < 64 && (socket = h2o_evloop_socket_accept(listener)); i++) {
-        if (server->connections >= (size_t)server->api.settings->http_connections) {
-            server->api.counters.refused++;
-            h2o_socket_close(socket);
-            continue;
-        }
-        /* A reader that takes nothing for so long is cut off by the kernel. */
-        unsigned patience_ms = 30000;
-        setsockopt(h2o_socket_get_fd(socket), IPPROTO_TCP, TCP_USER_TIMEOUT, &patience_ms,
-                   sizeof patience_ms);
-        server->api.counters.connections = ++server->connections;
-        socket->on_close.cb = on_close;
-        socket->on_close.data = server;
-        h2o_accept(&server->api.accept, socket);
+    for (int i = 0; !err && i < 64 && (socket = h2o_evloop_socket_accept(listener)); i++) {
+        conns_accept(front->api->conns, front, socket);
     }
 }
 
-static bool listen_on(struct server *server, const char *text, struct error *error)
+/* text: HOST:PORT; said: what standard output calls it. */
+static bool listen_on(struct server *server, struct front *front, const char *text, const char *said,
+                      struct error *error)
 {
     char host[256], port[16];
     const char *colon = strrchr(text, ':');
@@ -201,10 +198,10 @@ static bool listen_on(struct server *server, const char *text, struct error *err
     if (getsockname(fd, (struct sockaddr *)&bound, &len) == 0) { /* port 0 has become a real one */
         getnameinfo((struct sockaddr *)&bound, len, NULL, 0, port, sizeof port, NI_NUMERICSERV);
     }
-    printf("Starting web server on %s%s%s:%s\n", bracket ? "[" : "", host, bracket ? "]" : "", port);
+    printf("Starting %s on %s%s%s:%s\n", said, bracket ? "[" : "", host, bracket ? "]" : "", port);
     fflush(stdout);
     h2o_socket_t *listener = h2o_evloop_socket_create(server->api.loop, fd, H2O_SOCKET_FLAG_DONT_READ);
-    listener->data = server;
+    listener->data = front;
     server->listeners[server->listener_count++] = listener;
     h2o_socket_read_start(listener, on_accept);
     return true;
@@ -219,6 +216,11 @@ static void on_tick(h2o_timeout_entry_t *entry)
     struct server *server = CONTAINER_OF(api, struct server, api);
     int64_t now_us = loop_now().mono_us;
     node_link_tick(api->node, now_us);
+    node_link_tick(api->rpc_node, now_us);
+    conns_tick(api->conns, now_us);
+    if (api->rpc) {
+        rpc_face_tick(api->rpc, now_us);
+    }
     if (api->redis) {
         shared_limits_tick(api->redis, now_us);
     }
@@ -243,7 +245,8 @@ static void on_signal(h2o_socket_t *socket, const char *err)
         h2o_socket_close(server->listeners[i]);
     }
     server->listener_count = 0;
-    h2o_context_request_shutdown(&server->api.context);
+    h2o_context_request_shutdown(&server->api.web.context);
+    h2o_context_request_shutdown(&server->api.rpc_front.context);
 }
 
 static void watch_signals(struct server *server)
@@ -266,7 +269,7 @@ static void watch_signals(struct server *server)
 
 static bool parse_serve(struct api *api, struct error *error)
 {
-    static const char *const names[] = {"health", "metrics", "rest", "web"};
+    static const char *const names[] = {"health", "metrics", "rest", "web", "rpc"};
     for (const char *at = api->settings->serve; *at;) {
         size_t len = strcspn(at, ","), i = 0;
         while (i < ARRAY_COUNT(names) && (strlen(names[i]) != len || memcmp(names[i], at, len) != 0)) {
@@ -274,7 +277,7 @@ static bool parse_serve(struct api *api, struct error *error)
         }
         if (i == ARRAY_COUNT(names)) {
             return error_set(error, ERROR_USAGE, NULL,
-                             "serve is '%.80s': allowed are health, metrics, rest, web",
+                             "serve is '%.80s': allowed are health, metrics, rest, web, rpc",
                              api->settings->serve);
         }
         api->serve |= 1u << i;
@@ -297,24 +300,79 @@ static char *find_wallet_dir(const struct settings *s)
     return (char *)out.data;
 }
 
+static void front_open(struct front *front, struct api *api, size_t body_max,
+                       void (*handle)(struct exchange *x))
+{
+    h2o_compress_args_t compress = {.min_size = 1000, .gzip = {.quality = 1}, .brotli = {.quality = -1}};
+    h2o_config_init(&front->conf);
+    front->api = api;
+    front->handle = handle;
+    front->is_rpc = handle == rpc_request;
+    front->conf.server_name = h2o_iovec_init(H2O_STRLIT("quarry"));
+    front->conf.max_request_entity_size = body_max;
+    front->conf.http1.req_timeout = REQUEST_MS;
+    front->conf.http1.upgrade_to_http2 = 0;
+    h2o_hostconf_t *host =
+        h2o_config_register_host(&front->conf, h2o_iovec_init(H2O_STRLIT("default")), 65535);
+    h2o_pathconf_t *path = h2o_config_register_path(host, "/", 0);
+    struct handler *handler = (struct handler *)h2o_create_handler(path, sizeof *handler);
+    h2o_compress_register(path, &compress);
+    handler->super.on_req = on_request;
+    handler->front = front;
+    h2o_context_init(&front->context, api->loop, &front->conf);
+    front->accept = (h2o_accept_ctx_t){.ctx = &front->context, .hosts = front->conf.hosts};
+}
+
 static void open_http(struct api *api)
 {
-    h2o_config_init(&api->conf);
-    api->conf.server_name = h2o_iovec_init(H2O_STRLIT("quarry"));
-    api->conf.max_request_entity_size = 2 * BODY_MAX;
-    api->conf.http1.req_timeout = REQUEST_MS;
-    api->conf.http1.upgrade_to_http2 = 0;
-    h2o_hostconf_t *host = h2o_config_register_host(&api->conf, h2o_iovec_init(H2O_STRLIT("default")), 65535);
-    struct handler *handler =
-        (struct handler *)h2o_create_handler(h2o_config_register_path(host, "/", 0), sizeof *handler);
-    handler->super.on_req = on_request;
-    handler->api = api;
     api->loop = h2o_evloop_create();
-    h2o_context_init(&api->context, api->loop, &api->conf);
-    api->accept = (h2o_accept_ctx_t){.ctx = &api->context, .hosts = api->conf.hosts};
+    front_open(&api->web, api, 2 * BODY_MAX, find_route);
+    front_open(&api->rpc_front, api, RPC_REQUEST_BYTES_MAX, rpc_request);
     h2o_timeout_init(api->loop, &api->tick_timeout, TICK_MS);
     api->tick.cb = on_tick;
     h2o_timeout_link(api->loop, &api->tick_timeout, &api->tick);
+}
+
+static bool listen_web(struct server *server, struct error *error)
+{
+    const struct text_list *given = &server->api.settings->http_listen;
+    bool ok = true;
+    for (size_t i = 0; ok && i < MIN(given->count, LISTENERS_MAX / 2); i++) {
+        ok = listen_on(server, &server->api.web, given->items[i], "web server", error);
+    }
+    return given->count ? ok : listen_on(server, &server->api.web, "127.0.0.1:8080", "web server", error);
+}
+
+/* Without rpcbind: at both loopback addresses, of which the second need not be there; without rpcport either,
+ * a port that is taken costs only a warning, since another node of this machine has it. */
+static bool listen_rpc(struct server *server, struct error *error)
+{
+    const struct settings *s = server->api.settings;
+    static char v4[] = "127.0.0.1", v6[] = "[::1]";
+    static char *standard[] = {v4, v6};
+    const struct text_list ours = {.items = standard, .count = 2};
+    const struct text_list *hosts = s->rpc_bind.count ? &s->rpc_bind : &ours;
+    unsigned port = s->rpc_port < 0 ? server->api.params.rpc_port : (unsigned)s->rpc_port;
+    bool ok = true;
+    for (size_t i = 0; ok && i < MIN(hosts->count, LISTENERS_MAX / 2); i++) {
+        char text[300];
+        const char *host = hosts->items[i];
+        bool has_port = strrchr(host, ':') && (*host != '[' || strstr(host, "]:"));
+        if (has_port) {
+            snprintf(text, sizeof text, "%s", host);
+        } else {
+            snprintf(text, sizeof text, "%s:%u", host, port);
+        }
+        ok = listen_on(server, &server->api.rpc_front, text, "JSON-RPC server", error);
+        if (!ok && hosts == &ours && (i > 0 || s->rpc_port < 0)) {
+            if (i == 0) {
+                log_warn(LOG_RPC, "%s: JSON-RPC is not served; --rpcport chooses another port", error->text);
+                return true;
+            }
+            ok = true;
+        }
+    }
+    return ok && rpc_face_opened(&server->api, error);
 }
 
 static bool begin(struct server *server, const struct settings *settings, struct error *error)
@@ -348,13 +406,12 @@ static bool begin(struct server *server, const struct settings *settings, struct
     open_http(api);
     watch_signals(server);
     api->work = work_new(api->loop);
-    api->node = node_link_new(api, settings_socket_path(settings));
+    api->node = node_link_new(api, REST_LINES, REST_WAITING, true);
+    api->rpc_node = node_link_new(api, RPC_LINES, RPC_WAITING, false);
+    api->conns = conns_new(api);
     api->redis = *settings->redis ? shared_limits_new(api, settings->redis) : NULL;
-    bool ok = true;
-    for (size_t i = 0; ok && i < MIN(settings->http_listen.count, LISTENERS_MAX); i++) {
-        ok = listen_on(server, settings->http_listen.items[i], error);
-    }
-    return settings->http_listen.count ? ok : listen_on(server, "127.0.0.1:8080", error);
+    return (!(api->serve & ~(unsigned)SERVE_RPC) || listen_web(server, error)) &&
+           (!(api->serve & SERVE_RPC) || (rpc_face_new(api, error) && listen_rpc(server, error)));
 }
 
 /* What is ours. h2o's own structures and connections that idle go with the process. */
@@ -362,6 +419,9 @@ static void end(struct api *api)
 {
     work_free(api->work);
     node_link_free(api->node);
+    node_link_free(api->rpc_node);
+    rpc_face_free(api->rpc);
+    conns_free(api->conns);
     shared_limits_free(api->redis);
     limits_free(api->limits);
     cache_drop(api);

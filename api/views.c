@@ -580,6 +580,8 @@ HANDLER(show_metrics)
     metric(&out, "quarry_api_connections", "gauge", "Open HTTP connections.", (double)c->connections);
     metric(&out, "quarry_api_connections_refused_total", "counter", "Connections over the limit.",
            (double)c->refused);
+    metric(&out, "quarry_api_connections_cut_total", "counter",
+           "Connections that were too slow, too large or silent too long.", (double)c->cut);
     metric(&out, "quarry_api_requests_total", "counter", "Requests.", (double)c->requests);
     buf_printf(&out, "# HELP quarry_api_responses_total Answers by class of status.\n# TYPE "
                      "quarry_api_responses_total counter\n");
@@ -590,6 +592,8 @@ HANDLER(show_metrics)
     metric(&out, "quarry_api_rate_limited_total", "counter", "Requests answered 429.", (double)c->limited);
     metric(&out, "quarry_api_redis_up", "gauge", "Whether limits are shared through Redis.",
            api->redis && shared_limits_up(api->redis));
+    metric(&out, "quarry_api_redis_losses_total", "counter", "Times that Redis was lost.",
+           (double)c->redis_losses);
     metric(&out, "quarry_api_redis_fallbacks_total", "counter",
            "Requests limited by memory for want of Redis.", (double)c->redis_fallbacks);
     metric(&out, "quarry_api_node_calls_total", "counter", "Questions to the node.", (double)c->node_calls);

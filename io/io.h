@@ -52,6 +52,9 @@ struct settings { /* every text is owned; free with settings_free */
     char *wallet_dir, *purse, *redis, *rate_limit_fail;
     int64_t rate_per_s, rate_burst; /* 0: the profile's */
     int64_t http_connections;
+    struct text_list rpc_bind, rpc_auth, rpc_allow;
+    int64_t rpc_port; /* -1: the chain's */
+    char *rpc_user, *rpc_password, *rpc_cookie_file;
     bool want_help, want_version;
     struct text_list notes; /* to be logged once the log is up: ignored or unknown names */
 };

@@ -104,8 +104,22 @@ static const struct setting table[] = {
      "WALLET_FILE", "where createwallet and listaddresses keep keys"},
     {"HTTP", "listen", "HOST:PORT", TYPE_LIST, API, AT(http_listen), "", 0, 0, NULL, NULL,
      "serve HTTP here (repeatable; port 0: a free one; default 127.0.0.1:8080)"},
-    {"HTTP", "serve", "LIST", TYPE_TEXT, API, AT(serve), "health,metrics,rest,web", 0, 0, NULL, NULL,
-     "what is served: health, metrics, rest, web"},
+    {"HTTP", "serve", "LIST", TYPE_TEXT, API, AT(serve), "health,metrics,rest,web,rpc", 0, 0, NULL, NULL,
+     "what is served: health, metrics, rest, web; rpc at an address of its own"},
+    {"HTTP", "rpcbind", "HOST[:PORT]", TYPE_LIST, API, AT(rpc_bind), "", 0, 0, NULL, NULL,
+     "JSON-RPC here (repeatable; default 127.0.0.1 and ::1)"},
+    {"HTTP", "rpcport", "PORT", TYPE_NUMBER, API, AT(rpc_port), "-1", -1, 65535, NULL, NULL,
+     "port of JSON-RPC; 0: a free one; -1: the chain's, and without it where it is taken"},
+    {"HTTP", "rpcuser", "NAME", TYPE_TEXT, API, AT(rpc_user), "", 0, 0, NULL, NULL,
+     "who may use JSON-RPC, with rpcpassword (default: whoever reads .cookie in the chain's folder)"},
+    {"HTTP", "rpcpassword", "TEXT", TYPE_TEXT, API, AT(rpc_password), "", 0, 0, NULL, NULL,
+     "the password of rpcuser"},
+    {"HTTP", "rpcauth", "USER:SALT$HASH", TYPE_LIST, API, AT(rpc_auth), "", 0, 0, NULL, NULL,
+     "the same with a salted hash (HMAC-SHA-256) instead of the password (repeatable)"},
+    {"HTTP", "rpccookiefile", "FILE", TYPE_TEXT, API, AT(rpc_cookie_file), "", 0, 0, NULL, NULL,
+     "where the cookie is (default: .cookie in the chain's folder)"},
+    {"HTTP", "rpcallowip", "ADDRESS[/BITS]", TYPE_LIST, API, AT(rpc_allow), "", 0, 0, NULL, NULL,
+     "who may reach JSON-RPC besides this machine (repeatable)"},
     {"HTTP", "profile", "NAME", TYPE_TEXT, API, AT(profile), "development", 0, 0, "development|production",
      NULL, "production refuses well-known keys, has no faucet and a smaller rate"},
     {"HTTP", "http-connections", "N", TYPE_NUMBER, API, AT(http_connections), "1024", 1, 100000, NULL, NULL,
@@ -564,6 +578,11 @@ static bool understand(struct reading *r, struct error *error)
     r->out->wallet_file_given = r->source[row_of(SETTINGS_CLI, "wallet-file", 11)] != FROM_NOWHERE;
     for (size_t i = 0; i < r->out->http_listen.count; i++) {
         if (!check_host_port("listen", r->out->http_listen.items[i], error)) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < r->out->rpc_bind.count; i++) {
+        if (!check_host_port("rpcbind", r->out->rpc_bind.items[i], error)) {
             return false;
         }
     }

@@ -131,6 +131,7 @@ const struct rpc_method rpc_methods[] = {
 
 static void batch_done(struct node *node, struct rpc_batch *batch)
 {
+    size_t answers = 0;
     if (!batch->gone) {
         struct action *action = node_push(node, ACTION_RPC_REPLY);
         action->rpc = batch->rpc;
@@ -138,10 +139,16 @@ static void batch_done(struct node *node, struct rpc_batch *batch)
             put_open(&action->bytes, NULL, '[');
         }
         for (size_t i = 0; i < batch->count; i++) {
-            put_raw(&action->bytes, NULL, buf_span(&batch->replies[i]));
+            if (batch->replies[i].len) { /* else a notification */
+                put_raw(&action->bytes, NULL, buf_span(&batch->replies[i]));
+                answers++;
+            }
         }
         if (batch->is_array) {
             put_close(&action->bytes, '[');
+        }
+        if (batch->count && !answers) {
+            buf_clear(&action->bytes); /* to notifications there is no answer */
         }
     }
     for (size_t i = 0; i < batch->count; i++) {
@@ -158,11 +165,8 @@ static void reply_id(struct buf *out, const json_t *id)
     free(text);
 }
 
-static void call_end(struct rpc_call *call, int code, const char *message)
+static void put_reply(const struct rpc_call *call, struct buf *out, int code, const char *message)
 {
-    struct node *node = call->node;
-    struct rpc_batch *batch = call->batch;
-    struct buf *out = &batch->replies[call->batch_index];
     put_open(out, NULL, '{');
     if (call->version_2) {
         put_text(out, "jsonrpc", "2.0");
@@ -183,6 +187,16 @@ static void call_end(struct rpc_call *call, int code, const char *message)
     }
     reply_id(out, call->id);
     put_close(out, '{');
+}
+
+static void call_end(struct rpc_call *call, int code, const char *message)
+{
+    struct node *node = call->node;
+    struct rpc_batch *batch = call->batch;
+    bool notification = call->version_2 && !call->id; /* wants no answer, not even an error */
+    if (!notification) {
+        put_reply(call, &batch->replies[call->batch_index], code, message);
+    }
     list_remove(&call->link);
     json_decref(call->params);
     json_decref(call->id);
@@ -505,7 +519,15 @@ static void begin_call(struct node *node, struct rpc_batch *batch, size_t index,
     const json_t *method = json_object_get(request, "method"), *version = json_object_get(request, "jsonrpc");
     call->id = json_incref(json_object_get(request, "id"));
     call->version_2 = json_is_string(version) && strcmp(json_string_value(version), "2.0") == 0;
-    if (!method) {
+    bool version_1 = !version || json_is_null(version) ||
+                     (json_is_string(version) && strcmp(json_string_value(version), "1.0") == 0);
+    if (!version_1 && !call->version_2) {
+        rpc_fail(call, RPC_INVALID_REQUEST,
+                 json_is_string(version) ? "JSON-RPC version not supported"
+                                         : "jsonrpc field must be a string");
+        return;
+    }
+    if (!method || json_is_null(method)) {
         rpc_fail(call, RPC_INVALID_REQUEST, "Missing method");
         return;
     }
@@ -536,18 +558,22 @@ void rpc_handle(struct node *node, uint64_t rpc, const char *text, size_t len)
     struct rpc_batch *batch = mem_alloc(sizeof *batch);
     batch->rpc = rpc;
     batch->is_array = json_is_array(request);
-    bool usable = request && !(batch->is_array &&
-                               (json_array_size(request) > BATCH_MAX || json_array_size(request) == 0));
+    bool usable = json_is_object(request) || (batch->is_array && json_array_size(request) <= BATCH_MAX);
     batch->count = batch->left = batch->is_array && usable ? json_array_size(request) : 1;
     batch->is_array = batch->is_array && usable;
-    batch->replies = mem_alloc(batch->count * sizeof *batch->replies);
-    if (!usable) {
+    batch->replies = mem_alloc((batch->count + 1) * sizeof *batch->replies);
+    if (batch->count == 0) {
+        batch_done(node, batch);
+    } else if (!usable) {
         struct rpc_call *call = mem_alloc(sizeof *call);
         call->node = node;
         call->batch = batch;
         list_append(&node->rpc->calls, &call->link);
-        rpc_fail(call, request ? RPC_INVALID_REQUEST : RPC_PARSE_ERROR,
-                 request ? "a batch holds 1 to %u requests" : "Parse error", BATCH_MAX);
+        if (json_is_array(request)) {
+            rpc_fail(call, RPC_INVALID_REQUEST, "a batch holds at most %u requests", BATCH_MAX);
+        } else {
+            rpc_fail(call, RPC_PARSE_ERROR, request ? "Top-level object parse error" : "Parse error");
+        }
     } else if (batch->is_array) {
         size_t count = batch->count; /* the batch may end inside its last call */
         for (size_t i = 0; i < count; i++) {
