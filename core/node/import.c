@@ -100,8 +100,7 @@ static void unmask(const struct import *import, uint8_t *data, size_t len, uint6
     }
 }
 
-/* ---- Blocks
- * -------------------------------------------------------------------------------------------------- */
+/* ---- Blocks ------------------------------------------------------------------------------------------- */
 
 static void remember_orphan(struct import *import, const struct block *block, uint64_t offset, uint32_t len)
 {
@@ -184,8 +183,7 @@ void import_block_result(struct node *node, const struct hash256 *hash, const st
     map_remove(&import->places, hash);
 }
 
-/* ---- Reading
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- Reading ------------------------------------------------------------------------------------------ */
 
 static void piece_read(void *context, struct job *job)
 {
@@ -279,8 +277,7 @@ static bool next_record(struct import *import)
     return true;
 }
 
-/* ---- Blocks that came before their parents
- * --------------------------------------------------------------------------- */
+/* ---- Blocks that came before their parents ------------------------------------------------------------ */
 
 static void orphan_read(void *context, struct job *job)
 {

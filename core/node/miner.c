@@ -194,8 +194,7 @@ static bool mine_on_the_spot(struct node *node, uint64_t tries, uint64_t source)
     return found > 0;
 }
 
-/* ---- generatetoaddress
- * --------------------------------------------------------------------------------------- */
+/* ---- generatetoaddress -------------------------------------------------------------------------------- */
 
 static void generate_free(struct generate *g)
 {
@@ -288,8 +287,7 @@ static void generate_update(struct node *node)
     }
 }
 
-/* ---- The decision
- * ------------------------------------------------------------------------------------------------ */
+/* ---- The decision ------------------------------------------------------------------------------------- */
 
 static void regtest_update(struct node *node)
 {

@@ -10,8 +10,7 @@
 
 #define STOP_PATIENCE_US INT64_C(1500000)
 
-/* ---- Actions
- * ------------------------------------------------------------------------------------------------ */
+/* ---- Actions ------------------------------------------------------------------------------------------ */
 
 struct action *node_push(struct node *node, enum action_kind kind)
 {
@@ -62,8 +61,7 @@ void node_print(struct node *node, const char *line)
     node_push(node, ACTION_PRINT)->text = mem_strdup(line);
 }
 
-/* ---- What peers, chain and mempool tell
- * ----------------------------------------------------------------------- */
+/* ---- What peers, chain and mempool tell --------------------------------------------------------------- */
 
 static void on_send(void *context, peer_id peer, struct buf *bytes)
 {
@@ -217,8 +215,7 @@ static void on_tx_removed(void *context, const struct tx *tx, const char *reason
     log_debug(LOG_MEMPOOL, "transaction %s left the mempool: %s", hash256_text(text, &tx->txid), reason);
 }
 
-/* ---- Opening and closing
- * ------------------------------------------------------------------------------------------ */
+/* ---- Opening and closing ------------------------------------------------------------------------------ */
 
 static bool open_rooms(struct node *node, const struct store_reader *reader, struct error *error)
 {
@@ -344,9 +341,7 @@ void node_stop(struct node *node, bool failed)
     chain_stop(node->chain);
 }
 
-/* ---- Events
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- Events ------------------------------------------------------------------------------------------- */
 
 static void check_exit(struct node *node)
 {
@@ -411,14 +406,9 @@ static void handle_stats(struct node *node, const struct event *event)
     snprintf(node->kernel, sizeof node->kernel, "%s", event->stats.kernel ? event->stats.kernel : "");
 }
 
-void node_handle(struct node *node, const struct event *event)
+/* To whom it goes. */
+static void dispatch(struct node *node, const struct event *event)
 {
-    node->now = event->now;
-    node->events++;
-    if (node->mock_time_s) {
-        node->now.unix_us = node->mock_time_s * 1000000;
-    }
-    int64_t next_us = node->timer_us;
     switch (event->kind) {
     case EVENT_START: start(node); break;
     case EVENT_ACCEPTED: p2p_accepted(node->p2p, event->peer, event->text, node->now); break;
@@ -451,8 +441,25 @@ void node_handle(struct node *node, const struct event *event)
     case EVENT_SWITCHED: miner_switched(node, event->switched.work_id, event->switched.mono_us); break;
     case EVENT_STOP: node_stop(node, false); break;
     }
-    if (event->kind == EVENT_TIMER || event->kind == EVENT_START || event->kind == EVENT_CLOSED ||
-        event->kind == EVENT_DIAL_FAILED || event->kind == EVENT_RPC) {
+}
+
+/* A peer may have to be dialled at once: what else is due by time waits for the timer. */
+static bool makes_peers_due(enum event_kind kind)
+{
+    return kind == EVENT_TIMER || kind == EVENT_START || kind == EVENT_CLOSED || kind == EVENT_DIAL_FAILED ||
+           kind == EVENT_RPC;
+}
+
+void node_handle(struct node *node, const struct event *event)
+{
+    node->now = event->now;
+    node->events++;
+    if (node->mock_time_s) {
+        node->now.unix_us = node->mock_time_s * 1000000;
+    }
+    int64_t next_us = node->timer_us;
+    dispatch(node, event);
+    if (makes_peers_due(event->kind)) {
         next_us = node->stopping ? INT64_MAX : p2p_tick(node->p2p, node->now);
     }
     import_go_on(node);
@@ -463,8 +470,7 @@ void node_handle(struct node *node, const struct event *event)
     }
 }
 
-/* ---- Looks inside
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- Looks inside ------------------------------------------------------------------------------------- */
 
 struct chain *node_chain(struct node *node)
 {

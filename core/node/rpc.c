@@ -126,8 +126,7 @@ const struct rpc_method rpc_methods[] = {
     {0},
 };
 
-/* ---- Replies
- * ------------------------------------------------------------------------------------------------- */
+/* ---- Replies ------------------------------------------------------------------------------------------ */
 
 static void batch_done(struct node *node, struct rpc_batch *batch)
 {
@@ -287,8 +286,7 @@ void rpc_free(struct node *node)
     mem_free(node->rpc);
 }
 
-/* ---- Parameters
- * --------------------------------------------------------------------------------------------------- */
+/* ---- Parameters --------------------------------------------------------------------------------------- */
 
 /* The index-th word of a parameter list: name, type, whether it may be left out. False behind the last. */
 static bool param_spec(const char *params, size_t index, char name[32], char type[8], bool *optional)
@@ -429,9 +427,7 @@ bool arg_script(struct rpc_call *call, size_t index, struct buf *script)
     return true;
 }
 
-/* ---- Requests
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- Requests ----------------------------------------------------------------------------------------- */
 
 /* Named parameters, behind the positional ones that stand in "args". False: the call was failed. */
 static bool order_named(struct rpc_call *call, const json_t *given)

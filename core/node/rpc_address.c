@@ -5,8 +5,7 @@
 #define COINS_SHOWN_MAX 100000u
 #define COUNT_MAX       100
 
-/* ---- Coins of an address ---------------------------------------------------------------------------------
- */
+/* ---- Coins of an address ------------------------------------------------------------------------------ */
 
 static void put_coin_of_address(struct rpc_call *call, const struct outpoint *outpoint, int64_t value_sat,
                                 int64_t confirmations, bool coinbase)
@@ -84,8 +83,7 @@ RPC_HANDLER(getaddressutxos)
     buf_free(&script);
 }
 
-/* ---- History of an address --------------------------------------------------------------------------------
- */
+/* ---- History of an address ---------------------------------------------------------------------------- */
 
 static void put_address(struct buf *out, const char *key, const struct node *node, struct span script)
 {
@@ -164,8 +162,7 @@ RPC_HANDLER(getaddresshistory)
     buf_free(&script);
 }
 
-/* ---- Pages of the chain's transactions
- * ---------------------------------------------------------------------- */
+/* ---- Pages of the chain's transactions ---------------------------------------------------------------- */
 
 struct listing {
     struct rpc_call *call;

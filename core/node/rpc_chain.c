@@ -345,8 +345,7 @@ RPC_HANDLER(reconsiderblock)
     change_validity(call, chain_reconsider);
 }
 
-/* ---- Coins
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- Coins -------------------------------------------------------------------------------------------- */
 
 static void put_coin(struct rpc_call *call, const struct coin *coin, int64_t confirmations)
 {

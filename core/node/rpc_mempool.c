@@ -7,9 +7,7 @@
 #define TESTED_MAX       25u
 #define SEQUENCE_SIGNALS 0xfffffffdu /* BIP125: this and below */
 
-/* ---- Ways in
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- Ways in ------------------------------------------------------------------------------------------ */
 
 /* The fee rate per kvB above which a person has surely slipped; 0: no such limit. */
 static bool arg_fee_rate(struct rpc_call *call, size_t index, int64_t *per_kvb_sat)
@@ -110,8 +108,7 @@ void rpc_tx_result(struct node *node, struct tx *tx, uint64_t source, const stru
     }
 }
 
-/* ---- testmempoolaccept: one transaction after the other, each against the mempool as it is
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- testmempoolaccept: one transaction after the other, each against the mempool as it is ------------ */
 
 static struct tx *tested_tx(const struct rpc_call *call, size_t index)
 {
@@ -212,8 +209,7 @@ void rpc_tx_tested(struct node *node, uint64_t source, struct amount fee, const 
     }
 }
 
-/* ---- What is in it
- * -------------------------------------------------------------------------------------------------- */
+/* ---- What is in it ------------------------------------------------------------------------------------ */
 
 RPC_HANDLER(getmempoolinfo)
 {

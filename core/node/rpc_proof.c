@@ -40,9 +40,7 @@ static void hash_pair(struct hash256 *out, const struct hash256 *left, const str
     sha256d(out->b, pair, sizeof pair);
 }
 
-/* ---- Making
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- Making ------------------------------------------------------------------------------------------- */
 
 struct marked_block { /* level by level from the txids up: hashes, and whether a wanted one is below */
     struct hash256 *nodes[33];
@@ -233,9 +231,7 @@ RPC_HANDLER(gettxoutproof)
     }
 }
 
-/* ---- Checking
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- Checking ----------------------------------------------------------------------------------------- */
 
 /* The hash of a node from what the proof holds; what it proves goes to matches. Equal children would let a
  * proof be bent (CVE-2012-2459). */

@@ -113,9 +113,7 @@ static bool read_all_previous(struct rpc_call *call, struct signing *s)
     return true;
 }
 
-/* ---- The answer
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- The answer --------------------------------------------------------------------------------------- */
 
 static void put_unsigned(struct buf *out, const struct tx_input *in, const char *why)
 {

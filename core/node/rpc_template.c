@@ -9,8 +9,7 @@
 #define POOL_AFTER_US INT64_C(60000000) /* a change of the mempool alone ends a long poll only then … */
 #define POOL_EVERY_US INT64_C(10000000) /* … and is looked for so often */
 
-/* ---- The template
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- The template ------------------------------------------------------------------------------------- */
 
 /* Which transactions before it, counted from 1, a transaction spends; each once. */
 static void put_depends(struct buf *out, const struct tx *tx, const struct map *places)
@@ -123,8 +122,7 @@ void rpc_show_template(struct rpc_call *call)
     rpc_ok(call);
 }
 
-/* ---- The request
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- The request -------------------------------------------------------------------------------------- */
 
 static bool has_rule(const json_t *request, const char *name)
 {
@@ -222,8 +220,7 @@ bool rpc_template_is_due(struct rpc_call *call)
     return info.sequence != call->sequence;
 }
 
-/* ---- submitheader
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- submitheader ------------------------------------------------------------------------------------- */
 
 RPC_HANDLER(submitheader)
 {

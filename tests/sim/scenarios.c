@@ -167,11 +167,12 @@ static void disturb(struct world *world)
 {
     struct sim_node *n = &world->nodes[pick(world, world->node_count)];
     uint32_t other = (uint32_t)pick(world, world->node_count);
-    switch (pick(world, 10)) {
+    switch (pick(world, 11)) {
     case 0: network_drop_one(world); break;
     case 1: network_cut(world, n->index, other, n->index != other); break;
     case 6: network_cut_one_way(world, n->index, other); break;
     case 7: network_silence_one(world); break;
+    case 8: n->skew_us = pick_between(world, -15 * US, 15 * US); break; /* somebody has set its clock */
     case 2: network_heal(world); break;
     case 3:
         if (n->node) {
