@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@
 #define STATS_US            INT64_C(1000000)
 #define GOODBYE_US          INT64_C(300000) /* for answers that are still on their way at the end */
 #define KEYS_MAX            16u
+#define KEEP_BYTES          (16 << 20) /* of freed memory */
 
 struct host_job { /* a job on a thread or on the ring */
     struct task task;
@@ -667,6 +669,8 @@ int host_run(const struct settings *settings)
     pthread_t thread;
     sigset_t signals;
     signal(SIGPIPE, SIG_IGN);
+    mallopt(M_MMAP_THRESHOLD, KEEP_BYTES); /* blocks come and go: their memory stays, and stays mapped */
+    mallopt(M_TRIM_THRESHOLD, 2 * KEEP_BYTES);
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);

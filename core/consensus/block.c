@@ -3,6 +3,7 @@
 
 #include "hashing/kernels/kernels.h"
 
+#define FETCH_AHEAD  4u
 #define TX_BYTES_MIN 60u /* one input, one output, nothing in them */
 
 void header_read(struct block_header *header, struct cursor *c)
@@ -83,6 +84,10 @@ struct block *block_of_txs(const struct block_header *header, struct tx *const *
     header_encode(buf_extend(&raw, HEADER_BYTES), header);
     buf_compact_size(&raw, count);
     for (size_t i = 0; i < count; i++) {
+        if (i + FETCH_AHEAD < count) { /* they lie anywhere in memory */
+            __builtin_prefetch(txs[i + FETCH_AHEAD]->raw.data);
+            __builtin_prefetch(txs[i + FETCH_AHEAD]->raw.data + 64);
+        }
         buf_bytes(&raw, txs[i]->raw.data, txs[i]->raw.len);
     }
     return parse(raw.data, raw.len, txs, NULL);

@@ -84,6 +84,9 @@ const struct mempool_entry **mempool_relatives(const struct mempool *pool, const
                                                bool up, size_t *count);
 /* Iterates in no particular order; start with *position = 0; false at the end. */
 bool mempool_next(const struct mempool *pool, size_t *position, const struct mempool_entry **entry);
+/* The same by wtxid, which is at hand without a look at the entry: for those who pass most of them by. */
+bool mempool_next_wtxid(const struct mempool *pool, size_t *position, const struct hash256 **wtxid,
+                        const struct mempool_entry **entry);
 /* Best ancestor fee rate first, parents before children, within weight and sigop room: what a block should
  * hold. Returns the number written to out (borrowed entries). Entries not final at height/time are left out.
  */

@@ -234,3 +234,16 @@ bool mempool_next(const struct mempool *pool, size_t *position, const struct mem
     *entry = *(struct mempool_entry **)value;
     return true;
 }
+
+bool mempool_next_wtxid(const struct mempool *pool, size_t *position, const struct hash256 **wtxid,
+                        const struct mempool_entry **entry)
+{
+    const void *key;
+    void *value;
+    if (!map_next(&pool->by_wtxid, position, &key, &value)) {
+        return false;
+    }
+    *wtxid = key; /* bytes: no alignment is asked for */
+    *entry = *(struct mempool_entry **)value;
+    return true;
+}

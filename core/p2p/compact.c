@@ -10,7 +10,9 @@
 
 #define COMPACT_VERSION  2u
 #define SHORT_BYTES      6u
+#define SHORT_MASK       ((UINT64_C(1) << 48) - 1)
 #define TXS_MAX          (BLOCK_WEIGHT_MAX / 240u) /* 60 bytes are the least that a transaction takes */
+#define FETCH_AHEAD      8u
 #define FAST_PEERS       3u
 #define ANSWER_DEPTH_MAX 10u /* getblocktxn: of older blocks the whole is sent */
 #define COMPACTED_MAX    1000u
@@ -264,16 +266,71 @@ static struct partial *read_compact(struct compact *compact, struct span payload
     return partial;
 }
 
-struct wanted_short {
-    uint32_t index;
-    bool twice; /* two different transactions of ours fit: ask rather than guess */
+/* The short identifiers that are wanted, by open addressing: every transaction that we have is looked up
+ * here. Who makes the block chooses them, so their places come from a secret of ours. */
+struct wanted {
+    struct wanted_short {
+        uint64_t id_plus_one; /* 0: an empty place */
+        uint32_t index;
+        bool twice; /* two different transactions of ours fit: ask rather than guess */
+    } * places;
+    uint64_t secret;
+    unsigned shift; /* 64 minus the logarithm of the number of places */
+    size_t mask;
 };
 
-static void try_tx(struct partial *partial, const struct map *wanted, const uint64_t key[2], struct tx *tx)
+static void wanted_init(struct wanted *wanted, size_t count, struct rng *rng)
 {
-    uint8_t id[8];
-    short_id(id, key, &tx->wtxid);
-    struct wanted_short *want = map_get(wanted, id);
+    unsigned bits = 4;
+    while (((size_t)1 << bits) < count * 2) {
+        bits++;
+    }
+    *wanted =
+        (struct wanted){.secret = rng_next(rng) | 1, .shift = 64 - bits, .mask = ((size_t)1 << bits) - 1};
+    wanted->places = mem_alloc((wanted->mask + 1) * sizeof *wanted->places);
+}
+
+/* The place of the identifier, or the empty one where it would go. */
+static struct wanted_short *wanted_find(const struct wanted *wanted, uint64_t id)
+{
+    size_t at = (size_t)(id * wanted->secret >> wanted->shift);
+    while (wanted->places[at].id_plus_one && wanted->places[at].id_plus_one != id + 1) {
+        at = (at + 1) & wanted->mask;
+    }
+    return &wanted->places[at];
+}
+
+/* False: two transactions of the block have one short identifier. */
+static bool wanted_fill(struct wanted *wanted, struct partial *partial, const struct compact *compact)
+{
+    const uint8_t *at = compact->shorts;
+    for (uint32_t i = 0; i < partial->count; i++) {
+        if (!partial->txs[i]) {
+            uint8_t bytes[8] = {0};
+            memcpy(bytes, at, SHORT_BYTES);
+            uint64_t id = load_le64(bytes);
+            struct wanted_short *want = wanted_find(wanted, id);
+            if (want->id_plus_one) {
+                return false;
+            }
+            *want = (struct wanted_short){.id_plus_one = id + 1, .index = i};
+            at += SHORT_BYTES;
+            partial->missing++;
+        }
+    }
+    return true;
+}
+
+/* NULL: nobody wants it. */
+static struct wanted_short *wanted_by(const struct wanted *wanted, const uint64_t key[2],
+                                      const struct hash256 *wtxid)
+{
+    struct wanted_short *want = wanted_find(wanted, siphash_2_4(key, wtxid->b, 32) & SHORT_MASK);
+    return want->id_plus_one ? want : NULL;
+}
+
+static void try_tx(struct partial *partial, struct wanted_short *want, struct tx *tx)
+{
     if (!want || want->twice) {
         return;
     }
@@ -289,36 +346,70 @@ static void try_tx(struct partial *partial, const struct map *wanted, const uint
     }
 }
 
+struct match { /* a transaction of the mempool that is wanted */
+    struct wanted_short *want;
+    const struct mempool_entry *entry;
+};
+
+/* Entries and transactions lie anywhere in memory: what comes a little later is fetched while one is taken.
+ */
+static void take_matches(struct partial *partial, const struct match *matches, size_t count)
+{
+    for (size_t i = 0; i < count + FETCH_AHEAD * 2; i++) {
+        if (i < count) {
+            __builtin_prefetch(matches[i].entry);
+        }
+        if (i >= FETCH_AHEAD && i - FETCH_AHEAD < count) {
+            const char *tx = (const char *)matches[i - FETCH_AHEAD].entry->tx;
+            for (size_t at = 0; at < sizeof(struct tx); at += 64) {
+                __builtin_prefetch(tx + at, 1);
+            }
+        }
+        if (i >= FETCH_AHEAD * 2) {
+            const struct match *match = &matches[i - FETCH_AHEAD * 2];
+            try_tx(partial, match->want, match->entry->tx);
+        }
+    }
+}
+
+static void fill_from_mempool(struct p2p *p2p, struct partial *partial, const struct wanted *wanted,
+                              const struct compact *compact)
+{
+    struct buf matches = {0};
+    const struct mempool_entry *entry;
+    const struct hash256 *wtxid;
+    buf_reserve(&matches, (compact->short_count + 1) * sizeof(struct match));
+    for (size_t at = 0; compact->short_count && mempool_next_wtxid(p2p->pool, &at, &wtxid, &entry);) {
+        struct match match = {wanted_by(wanted, compact->key, wtxid), entry};
+        if (match.want) {
+            buf_bytes(&matches, &match, sizeof match);
+        }
+    }
+    take_matches(partial, (const struct match *)matches.data, matches.len / sizeof(struct match));
+    buf_free(&matches);
+}
+
 /* False: two transactions of the block have one short identifier. */
 static bool fill(struct p2p *p2p, struct partial *partial, const struct compact *compact)
 {
-    struct map wanted;
-    bool ok = true;
-    const uint8_t *at = compact->shorts;
-    map_init(&wanted, SHORT_BYTES, sizeof(struct wanted_short), p2p->config.rng);
-    for (uint32_t i = 0; i < partial->count && ok; i++) {
-        if (!partial->txs[i]) {
-            struct wanted_short *want = map_put(&wanted, at, &ok);
-            want->index = i;
-            at += SHORT_BYTES;
-            partial->missing++;
-        }
-    }
-    const struct mempool_entry *entry;
-    for (size_t position = 0; ok && wanted.count && mempool_next(p2p->pool, &position, &entry);) {
-        try_tx(partial, &wanted, compact->key, entry->tx);
+    struct wanted wanted;
+    const void *key;
+    void *value;
+    wanted_init(&wanted, compact->short_count, p2p->config.rng);
+    bool ok = wanted_fill(&wanted, partial, compact);
+    if (ok) {
+        fill_from_mempool(p2p, partial, &wanted, compact);
     }
     for (size_t i = 0; ok && i < EXTRA_TXS; i++) {
         if (p2p->extra[i]) {
-            try_tx(partial, &wanted, compact->key, p2p->extra[i]);
+            try_tx(partial, wanted_by(&wanted, compact->key, &p2p->extra[i]->wtxid), p2p->extra[i]);
         }
     }
-    const void *key;
-    void *value;
-    for (size_t position = 0; ok && map_next(&p2p->orphans, &position, &key, &value);) {
-        try_tx(partial, &wanted, compact->key, ((struct orphan *)value)->tx);
+    for (size_t at = 0; ok && map_next(&p2p->orphans, &at, &key, &value);) {
+        struct tx *tx = ((struct orphan *)value)->tx;
+        try_tx(partial, wanted_by(&wanted, compact->key, &tx->wtxid), tx);
     }
-    map_free(&wanted);
+    mem_free(wanted.places);
     return ok;
 }
 
