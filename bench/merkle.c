@@ -5,11 +5,11 @@
 #include "bench/bench.h"
 #include "hashing/kernels/kernels.h"
 
-#define NODES       1024
-#define LEAVES      2048
-#define WINDOW_NS   1500000
-#define KERNELS     16
-#define MESSAGE_MAX 512
+#define NODES        1024
+#define LEAVES       2048
+#define WINDOW_NS    1500000
+#define KERNELS      16
+#define TRANSACTIONS 512
 
 static int64_t windows = 60;
 static const struct bench_option options[] = {
@@ -86,6 +86,55 @@ static void run_evp_once(void *context, uint64_t times)
     }
 }
 
+/* Transactions as they are: version, body and lock time of each, 190 to 700 bytes, some of them long. */
+struct transactions {
+    const struct sha256_kernel *kernel;
+    size_t given;
+};
+
+static size_t transaction_bytes(size_t i)
+{
+    return i % 50 == 0 ? 5000 : 190 + i * 97 % 510;
+}
+
+static bool next_transaction(void *context, struct sha256_message *out)
+{
+    struct transactions *t = context;
+    if (t->given == TRANSACTIONS) {
+        return false;
+    }
+    size_t i = t->given++, len = transaction_bytes(i);
+    const uint8_t *at = nodes + i * 32;
+    *out = (struct sha256_message){{{at, 4}, {at + 6, len}, {at + 6 + len, 4}}, hashes + 32 * i};
+    return true;
+}
+
+static void run_transactions(void *context, uint64_t times)
+{
+    struct transactions *t = context;
+    for (; times; times--) {
+        t->given = 0;
+        sha256d_many_with(t->kernel, next_transaction, t);
+    }
+}
+
+static void run_evp_transactions(void *context, uint64_t times)
+{
+    struct sha256_message m;
+    for (; times; times--) {
+        struct transactions *t = context;
+        t->given = 0;
+        while (next_transaction(t, &m)) {
+            EVP_DigestInit_ex2(evp, digest, NULL);
+            for (size_t p = 0; p < SHA256_PARTS; p++) {
+                EVP_DigestUpdate(evp, m.parts[p].data, m.parts[p].len);
+            }
+            EVP_DigestFinal_ex(evp, m.hash, NULL);
+            evp_sha256(m.hash, m.hash, 32);
+        }
+    }
+}
+
 static void free_samples(struct contender *c, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -122,6 +171,41 @@ static void bench_nodes(struct report *report)
                                             {"times_evp", NULL, base / best, 2},
                                             {"times_evp_median", NULL, base_median / median, 2}};
         report_row(report, "nodes", cells, ARRAY_COUNT(cells));
+    }
+    free_samples(c, count);
+}
+
+/* Every different way to hash many messages, and one after another. */
+static void bench_transactions(struct report *report)
+{
+    struct transactions t[KERNELS + 2] = {{0}};
+    struct contender c[KERNELS + 2] = {
+        {.name = "OpenSSL EVP, reused context", .run = run_evp_transactions, .context = &t[0]},
+        {.name = "one by one", .run = run_transactions, .context = &t[1]}};
+    size_t count = 2;
+    for (size_t i = 0; sha256_kernels[i] && count < KERNELS; i++) {
+        const struct sha256_kernel *kernel = sha256_kernels[i];
+        bool known = !kernel->compress_lanes || !sha256_kernel_ready(kernel);
+        for (size_t j = 2; j < count && !known; j++) {
+            known = t[j].kernel->compress_lanes == kernel->compress_lanes;
+        }
+        if (!known) {
+            t[count].kernel = kernel;
+            c[count] =
+                (struct contender){.name = kernel->name, .run = run_transactions, .context = &t[count]};
+            count++;
+        }
+    }
+    measure(c, count, WINDOW_NS, (unsigned)windows);
+    double base = samples_quantile(&c[0].ns, 0);
+    for (size_t i = 0; i < count; i++) {
+        double best = samples_quantile(&c[i].ns, 0);
+        const struct report_cell cells[] = {
+            {"name", c[i].name, 0, 0},
+            {"ns_per_tx", NULL, best / TRANSACTIONS, 1},
+            {"ns_median", NULL, samples_quantile(&c[i].ns, 0.5) / TRANSACTIONS, 1},
+            {"times_evp", NULL, base / best, 2}};
+        report_row(report, "transactions", cells, ARRAY_COUNT(cells));
     }
     free_samples(c, count);
 }
@@ -170,6 +254,7 @@ static bool run(struct report *report, struct error *error)
     if (ok) {
         bench_nodes(report);
         bench_root(report);
+        bench_transactions(report);
         bench_messages(report);
     }
     EVP_MD_free(digest);
@@ -182,7 +267,8 @@ const struct bench_command bench_merkle = {
     .summary = "64-byte nodes, merkle roots and single messages, beside OpenSSL",
     .about =
         "Every kernel's double SHA-256 of 64 bytes in bulk, merkle roots, and SHA-256 of one message, in\n"
-        "turns with OpenSSL's EVP (fetched digest, reused context) and, for messages, EVP_Digest.",
+        "turns with OpenSSL's EVP (fetched digest, reused context) and, for messages, EVP_Digest; and the\n"
+        "ids of 512 transactions at once.",
     .options = options,
     .run = run,
 };

@@ -133,17 +133,6 @@ static bool measure_batches(struct samples *start, struct samples *whole, bool *
     return true;
 }
 
-static bool workers_ready(void)
-{
-    struct pool_worker_stats stats;
-    for (unsigned i = 0; i < pool_hash_threads(pool); i++) {
-        if (!pool_worker_stats(pool, i, &stats) || !stats.rolling) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static bool run(struct report *report, struct error *error)
 {
     struct samples first = {0}, every = {0}, start = {0}, whole = {0};
@@ -155,7 +144,7 @@ static bool run(struct report *report, struct error *error)
     if (!pool) {
         return false;
     }
-    while (!workers_ready()) { /* they measure their kernels first */
+    while (!pool_ready(pool)) { /* they measure their kernels first */
         poll(NULL, 0, 10);
     }
     report_note(report, "%u hash workers, %u check workers", pool_hash_threads(pool),

@@ -21,6 +21,7 @@ static bool ready[KERNELS_MAX];
 static char failed[128];
 void (*sha256_compress)(uint32_t state[8], const uint8_t *blocks, size_t count) = sha256_generic_compress;
 void (*sha256_double_64)(uint8_t *out, const uint8_t *in, size_t count) = sha256_generic_double_64;
+const struct sha256_kernel *sha256_many;
 
 const struct sha256_kernel *sha256_kernel_in_use(void)
 {
@@ -66,6 +67,32 @@ static bool compress_passes(const struct sha256_kernel *kernel)
     memcpy(state, sha256_iv, 32);
     kernel->compress(state, padded, 2);
     return memcmp(state, expected, 32) == 0;
+}
+
+/* Another state and another block in every lane. */
+static bool lanes_pass(const struct sha256_kernel *kernel)
+{
+    uint8_t bytes[SHA256_LANES_MAX * 64];
+    const uint8_t *blocks[SHA256_LANES_MAX];
+    uint32_t state[8 * SHA256_LANES_MAX], reference[SHA256_LANES_MAX][8], lanes = kernel->lanes;
+    bool same = true;
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        bytes[i] = (uint8_t)(i * 11 + i / 64 + 5);
+    }
+    for (uint32_t l = 0; l < lanes; l++) {
+        blocks[l] = bytes + 64 * l;
+        for (uint32_t i = 0; i < 8; i++) {
+            reference[l][i] = state[i * lanes + l] = sha256_iv[i] + l;
+        }
+        sha256_generic_compress(reference[l], blocks[l], 1);
+    }
+    kernel->compress_lanes(state, blocks);
+    for (uint32_t l = 0; l < lanes; l++) {
+        for (uint32_t i = 0; i < 8; i++) {
+            same &= state[i * lanes + l] == reference[l][i];
+        }
+    }
+    return same;
 }
 
 /* As many nodes as fill every lane and leave some over. */
@@ -119,7 +146,7 @@ static bool scan_passes(const struct sha256_kernel *kernel)
 bool sha256_self_test(const struct sha256_kernel *kernel)
 {
     return (!kernel->compress || compress_passes(kernel)) && (!kernel->double_64 || nodes_pass(kernel)) &&
-           (!kernel->scan || scan_passes(kernel));
+           (!kernel->compress_lanes || lanes_pass(kernel)) && (!kernel->scan || scan_passes(kernel));
 }
 
 bool sha256_kernel_force(const char *name)
@@ -131,6 +158,7 @@ bool sha256_kernel_force(const char *name)
     in_use = kernel->scan ? kernel : in_use;
     sha256_compress = kernel->compress ? kernel->compress : sha256_compress;
     sha256_double_64 = kernel->double_64 ? kernel->double_64 : sha256_double_64;
+    sha256_many = kernel->compress_lanes ? kernel : sha256_many;
     return true;
 }
 
@@ -151,6 +179,7 @@ __attribute__((constructor)) static void choose(void)
         scan = scan || !kernel->scan ? scan : kernel;
         compress = compress || !kernel->compress ? compress : kernel;
         nodes = nodes || !kernel->double_64 ? nodes : kernel;
+        sha256_many = sha256_many || !kernel->compress_lanes ? sha256_many : kernel;
     }
     /* Should even the generic one fail (a miscompiled build), it stays: the log names it. */
     in_use = scan ? scan : in_use;

@@ -29,6 +29,18 @@ void sha256_final(struct sha256_ctx *ctx, uint8_t out[32]);
 /* count independent 64-byte messages to 32-byte double hashes. out may be in: item i is written after it was
  * read. */
 void sha256d_64(uint8_t *out, const uint8_t *in, size_t count);
+/* Double hashes of many messages of any lengths, side by side: next fills *out, which lasts until its hash is
+ * written, and is asked until it returns false. The bytes of a message are its parts in order. Hashes are
+ * written in any order. */
+#define SHA256_PARTS 3
+struct sha256_message {
+    struct {
+        const uint8_t *data;
+        size_t len;
+    } parts[SHA256_PARTS];
+    uint8_t *hash; /* 32 bytes */
+};
+void sha256d_many(bool (*next)(void *context, struct sha256_message *out), void *context);
 /* Root over count >= 1 leaves of 32 bytes, which are destroyed. *mutated (may be NULL) tells whether two
  * equal neighbours were hashed together at some level, so that another list has this root too
  * (CVE-2012-2459). */
@@ -39,6 +51,7 @@ void merkle_root(uint8_t out[32], uint8_t *leaves, size_t count, bool *mutated);
 
 #define SCAN_VERSIONS_MAX 8
 #define SCAN_BATCH_MAX    32
+#define SHA256_LANES_MAX  32
 
 /* An 80-byte header for some versions (BIP320 rolling): one midstate per version, the same last 16 bytes. */
 struct scan_job {
@@ -73,6 +86,9 @@ struct sha256_kernel {
     bool (*usable)(void); /* does this CPU have it? */
     void (*compress)(uint32_t state[8], const uint8_t *blocks, size_t count);
     void (*double_64)(uint8_t *out, const uint8_t *in, size_t count);
+    /* One block of each of `lanes` messages: state[word * lanes + lane], blocks[lane]. */
+    uint32_t lanes; /* at most SHA256_LANES_MAX */
+    void (*compress_lanes)(uint32_t *state, const uint8_t *const *blocks);
     uint64_t (*scan)(const struct scan_job *job, uint32_t first, uint64_t count, struct scan_hit *hits,
                      size_t hits_max, size_t *found);
     /* For tests: the last word (H7) of the hashes of the batch_nonces nonces from first on, out[version_index
@@ -109,6 +125,10 @@ const struct sha256_kernel *sha256_kernel_measure(uint32_t versions, unsigned ro
                                                   int64_t (*thread_time_ns)(void),
                                                   struct sha256_measured *results, size_t results_max,
                                                   size_t *result_count);
+/* sha256d_many by a kernel of the caller's choice (ready; NULL, or without lanes: one message after another).
+ */
+void sha256d_many_with(const struct sha256_kernel *kernel,
+                       bool (*next)(void *context, struct sha256_message *out), void *context);
 /* scan_nonces by a kernel of the caller's choice (ready, with a scan). */
 uint64_t scan_nonces_with(const struct sha256_kernel *kernel, const struct scan_job *job, uint32_t first,
                           uint64_t count, struct scan_hit *hits, size_t hits_max, size_t *found);

@@ -1,5 +1,6 @@
 /*
- * 64-byte nodes on AVX-512, twice sixteen at a time; a few left over go to SHA-NI or to the generic code.
+ * 64-byte nodes and blocks of many messages on AVX-512, twice sixteen at a time; a few nodes left over go to
+ * SHA-NI or to the generic code.
  *
  * Slot budget: three compressions of 64 rounds of 16 or 17 operations and two schedules of 48 words of 11,
  * some 4300 operations per sixteen nodes: 67 cycles per node on four slots. The turning of sixteen messages
@@ -49,12 +50,12 @@ KERNEL __attribute__((always_inline)) static inline void transpose(VEC r[16])
 }
 
 KERNEL __attribute__((always_inline)) static inline void load_columns(VEC (*w)[STREAMS], int s,
-                                                                      const uint8_t *in)
+                                                                      const uint8_t *const *blocks)
 {
     VEC rows[16];
 #pragma GCC unroll 16
     for (int i = 0; i < 16; i++) {
-        rows[i] = byte_swapped(_mm512_loadu_si512(in + 64 * i));
+        rows[i] = byte_swapped(_mm512_loadu_si512(blocks[i]));
     }
     transpose(rows);
 #pragma GCC unroll 16
@@ -78,6 +79,11 @@ KERNEL __attribute__((always_inline)) static inline void store_columns(uint8_t *
 }
 
 #include "hashing/kernels/nodes_lanes.h"
+
+KERNEL void sha256_avx512_compress_lanes(uint32_t *state, const uint8_t *const *blocks)
+{
+    blocks_batch(state, blocks);
+}
 
 KERNEL void sha256_avx512_double_64(uint8_t *out, const uint8_t *in, size_t count)
 {

@@ -1,8 +1,9 @@
 /*
- * 64-byte nodes on vector units: one node per 32-bit lane, STREAMS vectors side by side. Like scan_lanes.h
- * the text of a kernel file, which defines the vector, STREAMS and two turns of the data before it includes
- * this: load_columns(w, s, in) makes LANES messages of 64 bytes sixteen vectors of big-endian words
- * w[0..15][s], store_columns(out, s) makes eight vectors LANES hashes of 32 bytes.
+ * 64-byte nodes, and single blocks of many messages, on vector units: one per 32-bit lane, STREAMS vectors
+ * side by side. Like scan_lanes.h the text of a kernel file, which defines the vector, STREAMS and two turns
+ * of the data before it includes this: load_columns(w, s, rows) makes LANES blocks of 64 bytes sixteen
+ * vectors of big-endian words w[0..15][s], store_columns(out, s) makes eight vectors LANES hashes of 32
+ * bytes.
  *
  * Three compressions per node; the second one's schedule is constant (sha256_padding_64).
  */
@@ -63,7 +64,11 @@ KERNEL __attribute__((noinline)) static void nodes_batch(uint8_t *out, const uin
     VEC w[64][STREAMS], first[8][STREAMS];
     struct registers x[STREAMS];
     for (int s = 0; s < STREAMS; s++) {
-        load_columns(w, s, in + 64 * LANES * s);
+        const uint8_t *rows[LANES];
+        for (int i = 0; i < LANES; i++) {
+            rows[i] = in + 64 * (LANES * s + i);
+        }
+        load_columns(w, s, rows);
     }
     nodes_iv(x);
     nodes_rounds(x, w);
@@ -86,5 +91,26 @@ KERNEL __attribute__((noinline)) static void nodes_batch(uint8_t *out, const uin
             x[s].r[i] = ADD(x[s].r[i], SET1(sha256_iv[i]));
         }
         store_columns(out + 32 * LANES * s, x[s].r);
+    }
+}
+
+/* One block of BATCH_NODES messages each: compress_lanes of struct sha256_kernel. */
+KERNEL static void blocks_batch(uint32_t *state, const uint8_t *const *blocks)
+{
+    VEC w[64][STREAMS];
+    struct registers x[STREAMS];
+    for (int s = 0; s < STREAMS; s++) {
+        load_columns(w, s, blocks + LANES * s);
+    }
+    for (int i = 0; i < 8; i++) {
+        EACH_STREAM x[s].r[i] = LOAD(state + BATCH_NODES * i + LANES * s);
+    }
+    nodes_rounds(x, w);
+    for (int i = 0; i < 8; i++) {
+        EACH_STREAM
+        {
+            uint32_t *words = state + BATCH_NODES * i + LANES * s;
+            STORE(words, ADD(LOAD(words), x[s].r[i]));
+        }
     }
 }

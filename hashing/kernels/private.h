@@ -17,7 +17,11 @@ extern const struct sha256_kernel sha256_shani_1, sha256_shani_2, sha256_shani_3
 extern const struct sha256_kernel sha256_avx2, sha256_avx512;
 void sha256_shani_compress(uint32_t state[8], const uint8_t *blocks, size_t count);
 void sha256_shani_double_64(uint8_t *out, const uint8_t *in, size_t count);
+void sha256_shani_compress_lanes(uint32_t *state, const uint8_t *const *blocks);
+void sha256_avx2_double_64(uint8_t *out, const uint8_t *in, size_t count);
+void sha256_avx2_compress_lanes(uint32_t *state, const uint8_t *const *blocks);
 void sha256_avx512_double_64(uint8_t *out, const uint8_t *in, size_t count);
+void sha256_avx512_compress_lanes(uint32_t *state, const uint8_t *const *blocks);
 #elif defined(__aarch64__)
 extern const struct sha256_kernel sha256_armv8;
 #endif
@@ -44,6 +48,7 @@ bool cpu_has_armv8(void);  /* the SHA2 extension */
 /* Chosen when the program is loaded. */
 extern void (*sha256_compress)(uint32_t state[8], const uint8_t *blocks, size_t count);
 extern void (*sha256_double_64)(uint8_t *out, const uint8_t *in, size_t count);
+extern const struct sha256_kernel *sha256_many; /* has compress_lanes; NULL: none is ready */
 
 /* The whole truth about one nonce, by the generic code: the hash's words, and whether it is a hit. */
 void scan_hash(uint32_t out[8], const struct scan_job *job, uint32_t version_index, uint32_t nonce);

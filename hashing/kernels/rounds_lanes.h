@@ -3,8 +3,8 @@
  * includes it has defined the vector (vector_avx2.h, vector_avx512.h):
  *
  *   VEC, LANES, KERNEL (the function attribute), ADD, AND, ROTR, SHR, XOR3, CHOOSE, MAJORITY, SET1 (a word in
- *   every lane), EQUAL_BITS(a, b) (a bit per lane), WORDS_OF_NONCES(first) (byte-swapped first, first + 1,
- * …).
+ *   every lane), LOAD and STORE (LANES words), EQUAL_BITS(a, b) (a bit per lane), WORDS_OF_NONCES(first)
+ * (byte-swapped first, first + 1, …).
  */
 #define INLINE   KERNEL __attribute__((always_inline)) static inline
 #define UNROLLED _Pragma("GCC unroll 16")

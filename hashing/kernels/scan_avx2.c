@@ -24,6 +24,9 @@ static uint64_t scan(const struct scan_job *job, uint32_t first, uint64_t count,
 
 const struct sha256_kernel sha256_avx2 = {.name = "avx2",
                                           .usable = cpu_has_avx2,
+                                          .double_64 = sha256_avx2_double_64,
+                                          .lanes = 8,
+                                          .compress_lanes = sha256_avx2_compress_lanes,
                                           .scan = scan,
                                           .batch_nonces = BATCH_NONCES,
                                           .last_words = lanes_last_words};

@@ -26,6 +26,8 @@ static uint64_t scan(const struct scan_job *job, uint32_t first, uint64_t count,
 const struct sha256_kernel sha256_avx512 = {.name = "avx512",
                                             .usable = cpu_has_avx512,
                                             .double_64 = sha256_avx512_double_64,
+                                            .lanes = 32,
+                                            .compress_lanes = sha256_avx512_compress_lanes,
                                             .scan = scan,
                                             .batch_nonces = BATCH_NONCES,
                                             .last_words = lanes_last_words};

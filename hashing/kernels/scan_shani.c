@@ -378,6 +378,8 @@ INLINE void words_of_batch(const struct scan_job *job, uint32_t first, uint32_t 
                                                    .usable = cpu_has_shani,                                  \
                                                    .compress = sha256_shani_compress,                        \
                                                    .double_64 = sha256_shani_double_64,                      \
+                                                   .lanes = 4,                                               \
+                                                   .compress_lanes = sha256_shani_compress_lanes,            \
                                                    .scan = scan_##n,                                         \
                                                    .batch_nonces = n,                                        \
                                                    .last_words = last_words_##n};

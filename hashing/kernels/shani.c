@@ -1,8 +1,8 @@
 /*
- * SHA-NI (x86-64): messages one compression at a time, 64-byte nodes four side by side, since one stream
- * leaves the SHA unit idle while it waits for its own last round. The padding that follows 64 bytes has a
- * constant schedule, so the second of a node's three compressions is rounds only. The nonce scan is in
- * scan_shani.c.
+ * SHA-NI (x86-64): messages one compression at a time; 64-byte nodes, and the blocks of many messages, four
+ * side by side, since one stream leaves the SHA unit idle while it waits for its own last round. The padding
+ * that follows 64 bytes has a constant schedule, so the second of a node's three compressions is rounds only.
+ * The nonce scan is in scan_shani.c.
  */
 #include "hashing/kernels/private.h"
 
@@ -18,14 +18,21 @@ struct lane { /* the state in the order that the instructions want */
     __m128i abef, cdgh;
 };
 
-INLINE struct lane state_load(const uint32_t state[8])
+/* Of words 0..3 and 4..7 of the state, lowest word in the lowest lane. */
+INLINE struct lane state_of(__m128i low, __m128i high)
 {
-    __m128i dcba = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(const void *)state), 0xb1);
-    __m128i hgfe = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(const void *)(state + 4)), 0x1b);
+    __m128i dcba = _mm_shuffle_epi32(low, 0xb1);
+    __m128i hgfe = _mm_shuffle_epi32(high, 0x1b);
     return (struct lane){_mm_alignr_epi8(dcba, hgfe, 8), _mm_blend_epi16(hgfe, dcba, 0xf0)};
 }
 
-/* Words 0..3 and 4..7 of the state, lowest word in the lowest lane. */
+INLINE struct lane state_load(const uint32_t state[8])
+{
+    return state_of(_mm_loadu_si128((const __m128i *)(const void *)state),
+                    _mm_loadu_si128((const __m128i *)(const void *)(state + 4)));
+}
+
+/* The other way. */
 INLINE void state_words(__m128i *low, __m128i *high, struct lane s)
 {
     __m128i feba = _mm_shuffle_epi32(s.abef, 0x1b);
@@ -99,6 +106,50 @@ SHANI void sha256_shani_compress(uint32_t state[8], const uint8_t *blocks, size_
     state_words(&low, &high, s);
     _mm_storeu_si128((__m128i *)(void *)state, low);
     _mm_storeu_si128((__m128i *)(void *)(state + 4), high);
+}
+
+/* Four rows of four words to columns. */
+INLINE void transpose(__m128i r[4])
+{
+    __m128i a = _mm_unpacklo_epi32(r[0], r[1]), b = _mm_unpackhi_epi32(r[0], r[1]);
+    __m128i c = _mm_unpacklo_epi32(r[2], r[3]), d = _mm_unpackhi_epi32(r[2], r[3]);
+    r[0] = _mm_unpacklo_epi64(a, c);
+    r[1] = _mm_unpackhi_epi64(a, c);
+    r[2] = _mm_unpacklo_epi64(b, d);
+    r[3] = _mm_unpackhi_epi64(b, d);
+}
+
+SHANI void sha256_shani_compress_lanes(uint32_t *state, const uint8_t *const *blocks)
+{
+    __m128i w[LANES][4], low[LANES], high[LANES];
+    __m128i *words = (__m128i *)(void *)state; /* words[i]: word i of all lanes */
+    struct lane s[LANES], before[LANES];
+#pragma GCC unroll 4
+    for (int i = 0; i < LANES; i++) {
+        low[i] = _mm_loadu_si128(words + i);
+        high[i] = _mm_loadu_si128(words + i + 4);
+    }
+    transpose(low);
+    transpose(high);
+#pragma GCC unroll 4
+    for (int l = 0; l < LANES; l++) {
+        for (int i = 0; i < 4; i++) {
+            w[l][i] = byte_swapped(blocks[l] + 16 * i);
+        }
+        before[l] = s[l] = state_of(low[l], high[l]);
+    }
+    rounds(s, w, LANES);
+#pragma GCC unroll 4
+    for (int l = 0; l < LANES; l++) {
+        state_words(&low[l], &high[l], lane_add(s[l], before[l]));
+    }
+    transpose(low);
+    transpose(high);
+#pragma GCC unroll 4
+    for (int i = 0; i < LANES; i++) {
+        _mm_storeu_si128(words + i, low[i]);
+        _mm_storeu_si128(words + i + 4, high[i]);
+    }
 }
 
 /* The second hash of n streams: s is the first hash, and becomes the state after 64 rounds, IV not added yet.

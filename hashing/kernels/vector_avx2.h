@@ -16,6 +16,8 @@
 #define XOR3(a, b, c)          _mm256_xor_si256(a, _mm256_xor_si256(b, c))
 #define CHOOSE(e, f, g)        _mm256_xor_si256(g, _mm256_and_si256(e, _mm256_xor_si256(f, g)))
 #define MAJORITY(a, b, c)      _mm256_or_si256(_mm256_and_si256(a, b), _mm256_and_si256(c, _mm256_or_si256(a, b)))
+#define LOAD(p)                _mm256_loadu_si256((const __m256i *)(const void *)(p))
+#define STORE(p, x)            _mm256_storeu_si256((__m256i *)(void *)(p), x)
 #define SET1(x)                _mm256_set1_epi32((int)(x))
 #define EQUAL_BITS(a, b)       ((uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpeq_epi32(a, b))))
 #define WORDS_OF_NONCES(first) words_of_nonces(first)

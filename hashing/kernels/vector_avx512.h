@@ -16,6 +16,8 @@
 #define XOR3(a, b, c)          _mm512_ternarylogic_epi32(a, b, c, 0x96)
 #define CHOOSE(e, f, g)        _mm512_ternarylogic_epi32(e, f, g, 0xca)
 #define MAJORITY(a, b, c)      _mm512_ternarylogic_epi32(a, b, c, 0xe8)
+#define LOAD(p)                _mm512_loadu_si512(p)
+#define STORE(p, x)            _mm512_storeu_si512(p, x)
 #define SET1(x)                _mm512_set1_epi32((int)(x))
 #define EQUAL_BITS(a, b)       ((uint32_t)_mm512_cmpeq_epi32_mask(a, b))
 #define WORDS_OF_NONCES(first) words_of_nonces(first)

@@ -102,6 +102,16 @@ unsigned pool_check_threads(const struct pool *pool)
     return pool->check_count;
 }
 
+bool pool_ready(const struct pool *pool)
+{
+    for (unsigned i = 0; i < pool_hash_threads(pool); i++) {
+        if (!atomic_load(&pool->hash[i].rolling)) { /* chosen last */
+            return false;
+        }
+    }
+    return true;
+}
+
 uint64_t pool_hash_count(const struct pool *pool)
 {
     uint64_t total = 0;

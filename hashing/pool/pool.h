@@ -84,6 +84,7 @@ void pool_check(struct pool *pool, bool (*check)(void *batch, size_t index), voi
 bool pool_begun(const struct pool *pool, uint64_t work_id, int64_t *mono_ns);
 unsigned pool_hash_threads(const struct pool *pool); /* that hash now */
 unsigned pool_check_threads(const struct pool *pool);
+bool pool_ready(const struct pool *pool);          /* have all that hash chosen their kernels? */
 uint64_t pool_hash_count(const struct pool *pool); /* since the start, all workers; any thread */
 
 struct pool_worker_stats {           /* of one hash worker, since the start */

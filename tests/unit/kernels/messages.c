@@ -71,6 +71,77 @@ Test(messages, nodes)
     for_each_kernel(check_nodes);
 }
 
+#define MANY      150
+#define MANY_MAX  700
+#define MANY_LONG 20000
+
+struct many { /* messages on their way into sha256d_many */
+    const uint8_t *bytes;
+    size_t count, given, lens[MANY], cuts[MANY][2];
+    uint8_t hashes[MANY][32];
+};
+
+static bool next_message(void *context, struct sha256_message *out)
+{
+    struct many *m = context;
+    if (m->given == m->count) {
+        return false;
+    }
+    size_t i = m->given++, *cut = m->cuts[i];
+    const uint8_t *at = m->bytes + i;
+    *out = (struct sha256_message){
+        {{at, cut[0]}, {at + cut[0], cut[1] - cut[0]}, {at + cut[1], m->lens[i] - cut[1]}}, m->hashes[i]};
+    return true;
+}
+
+/* Every length up to some blocks, cut anywhere into three parts, a long one among them; as many as fill no
+ * lane, some, all, and all several times. */
+static void check_many(void)
+{
+    static uint8_t bytes[MANY + MANY_LONG];
+    static struct many m;
+    uint32_t random = 1;
+    fill(bytes, sizeof bytes, 5);
+    for (size_t count = 0; count <= MANY; count += count < 40 ? 1 : 55) {
+        m.bytes = bytes;
+        m.count = count;
+        m.given = 0;
+        memset(m.hashes, 0xee, sizeof m.hashes);
+        for (size_t i = 0; i < count; i++) {
+            random = random * 1664525 + 1013904223;
+            m.lens[i] = i == 7 ? MANY_LONG : (random >> 8) % MANY_MAX;
+            m.cuts[i][1] = m.lens[i] ? (random >> 5) % (m.lens[i] + 1) : 0;
+            m.cuts[i][0] = m.cuts[i][1] ? (random >> 11) % (m.cuts[i][1] + 1) : 0;
+        }
+        sha256d_many(next_message, &m);
+        for (size_t i = 0; i < count; i++) {
+            uint8_t once[32], reference[32];
+            SHA256(bytes + i, m.lens[i], once);
+            SHA256(once, 32, reference);
+            cr_assert_arr_eq(m.hashes[i], reference, 32, "message %zu of %zu, %zu bytes", i, count,
+                             m.lens[i]);
+        }
+    }
+    for (size_t len = 0; len < MANY_MAX; len++) { /* each length once, in company */
+        m.given = 0;
+        m.count = 33;
+        for (size_t i = 0; i < m.count; i++) {
+            m.lens[i] = (len + 17 * i) % MANY_MAX;
+            m.cuts[i][0] = m.lens[i] < 4 ? m.lens[i] : 4;
+            m.cuts[i][1] = m.lens[i];
+        }
+        sha256d_many(next_message, &m);
+        uint8_t once[32], reference[32];
+        SHA256(bytes, len, once);
+        SHA256(once, 32, reference);
+        cr_assert_arr_eq(m.hashes[0], reference, 32, "%zu bytes", len);
+    }
+}
+Test(messages, many_at_once)
+{
+    for_each_kernel(check_many);
+}
+
 static void check_roots(void)
 {
     for (size_t count = 1; count <= 70; count++) {

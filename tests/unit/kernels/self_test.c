@@ -53,6 +53,12 @@ static void wrong_node(uint8_t *out, const uint8_t *in, size_t count)
     out[32 * count - 1] ^= 1; /* only the last of a batch */
 }
 
+static void wrong_lane(uint32_t *state, const uint8_t *const *blocks)
+{
+    (void)blocks;
+    state[7] ^= 4; /* one lane of one word */
+}
+
 Test(self_test, messages_and_nodes)
 {
     struct sha256_kernel kernel = sha256_generic;
@@ -61,6 +67,10 @@ Test(self_test, messages_and_nodes)
     cr_assert_not(sha256_self_test(&kernel));
     kernel = sha256_generic;
     kernel.double_64 = wrong_node;
+    cr_assert_not(sha256_self_test(&kernel));
+    kernel = sha256_generic;
+    kernel.lanes = 4;
+    kernel.compress_lanes = wrong_lane;
     cr_assert_not(sha256_self_test(&kernel));
 }
 
