@@ -52,8 +52,12 @@ static struct block *parse(uint8_t *raw, size_t len, struct tx *const *known, st
     size_t stripped = HEADER_BYTES + compact_size_len(block->tx_count);
     for (uint32_t i = 0; i < block->tx_count && !c.failed; i++) {
         struct tx *tx = &block->txs[i];
-        if (known ? tx_read_known(tx, &c, &block->arena, known[i]) : tx_read(tx, &c, &block->arena)) {
+        if (tx_read(tx, &c, &block->arena)) {
             stripped += tx->stripped_bytes;
+            if (known) {
+                tx->txid = known[i]->txid;
+                tx->wtxid = known[i]->wtxid;
+            }
         }
     }
     if (!cursor_done(&c)) {
@@ -61,6 +65,9 @@ static struct block *parse(uint8_t *raw, size_t len, struct tx *const *known, st
                   len);
         block_unref(block);
         return NULL;
+    }
+    if (!known) {
+        txs_hash(block->txs, block->tx_count);
     }
     block->stripped_bytes = (uint32_t)stripped;
     block->weight = (uint32_t)(stripped * (WITNESS_SCALE - 1) + len);

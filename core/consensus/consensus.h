@@ -85,11 +85,10 @@ struct tx {
  * Trailing bytes, superfluous witness flags and non-canonical sizes are ERROR_PARSE. */
 struct tx *tx_parse(struct span raw, struct error *error) MUST_USE;
 /* Reads one transaction at the cursor into *tx, allocating from arena and borrowing from the cursor's bytes.
- */
+ * Its two ids are left to txs_hash. */
 bool tx_read(struct tx *tx, struct cursor *c, struct arena *arena) MUST_USE;
-/* The same where the bytes at the cursor are those of a transaction that is known: its ids, nothing hashed.
- */
-bool tx_read_known(struct tx *tx, struct cursor *c, struct arena *arena, const struct tx *known) MUST_USE;
+/* txid and wtxid of transactions that have been read, side by side. */
+void txs_hash(struct tx *txs, size_t count);
 struct tx *tx_ref(struct tx *tx);
 void tx_unref(struct tx *tx); /* NULL is fine */
 /* Appends the serialisation of the fields (raw need not be set); with_witness is ignored where there is none.

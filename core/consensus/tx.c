@@ -64,18 +64,17 @@ static void read_witnesses(struct tx *tx, struct cursor *c, struct arena *arena)
     }
 }
 
-/* The fields and where they stand; no hash. What is stripped without the witness: version, body, locktime. */
-static bool read_fields(struct tx *tx, struct cursor *c, struct arena *arena, struct span *body)
+bool tx_read(struct tx *tx, struct cursor *c, struct arena *arena)
 {
     *tx = (struct tx){0};
     const uint8_t *start = c->at;
     tx->version = cursor_i32(c);
-    const uint8_t *begin = c->at;
+    const uint8_t *body = c->at;
     if (cursor_left(c) >= 2 && c->at[0] == 0 && c->at[1] != 0) {
         uint8_t flag = c->at[1];
         cursor_u16(c);
         tx->has_witness = true;
-        begin = c->at;
+        body = c->at;
         if (flag != 1) {
             c->failed = true;
         }
@@ -84,7 +83,7 @@ static bool read_fields(struct tx *tx, struct cursor *c, struct arena *arena, st
     read_inputs(tx, c, arena);
     tx->output_count = (uint32_t)cursor_count(c, OUTPUT_BYTES_MIN);
     read_outputs(tx, c, arena);
-    *body = span_of(begin, (size_t)(c->at - begin));
+    size_t body_len = (size_t)(c->at - body);
     if (tx->has_witness) {
         read_witnesses(tx, c, arena);
     }
@@ -93,41 +92,47 @@ static bool read_fields(struct tx *tx, struct cursor *c, struct arena *arena, st
         return false;
     }
     tx->raw = span_of(start, (size_t)(c->at - start));
-    tx->stripped_bytes = (uint32_t)(4 + body->len + 4);
+    tx->stripped_bytes = (uint32_t)(4 + body_len + 4);
     return true;
 }
 
-bool tx_read_known(struct tx *tx, struct cursor *c, struct arena *arena, const struct tx *known)
+struct to_hash { /* on the way into sha256d_many */
+    struct tx *txs;
+    size_t count, at;
+    bool whole; /* the txid of `at` is under way, its wtxid is next */
+};
+
+static bool next_to_hash(void *context, struct sha256_message *out)
 {
-    struct span body;
-    if (!read_fields(tx, c, arena, &body)) {
+    struct to_hash *h = context;
+    if (h->at == h->count) {
         return false;
     }
-    tx->txid = known->txid;
-    tx->wtxid = known->wtxid;
+    struct tx *tx = &h->txs[h->at];
+    const uint8_t *raw = tx->raw.data;
+    if (!tx->has_witness || h->whole) {
+        struct hash256 *id = tx->has_witness ? &tx->wtxid : &tx->txid;
+        *out = (struct sha256_message){{{raw, tx->raw.len}}, id->b};
+        h->at++;
+        h->whole = false;
+        return true;
+    }
+    /* BIP144: the txid leaves out marker, flag and witnesses. */
+    size_t body_len = tx->stripped_bytes - 8;
+    *out = (struct sha256_message){{{raw, 4}, {raw + 6, body_len}, {raw + tx->raw.len - 4, 4}}, tx->txid.b};
+    h->whole = true;
     return true;
 }
 
-bool tx_read(struct tx *tx, struct cursor *c, struct arena *arena)
+void txs_hash(struct tx *txs, size_t count)
 {
-    struct sha256_ctx ctx;
-    struct span body;
-    if (!read_fields(tx, c, arena, &body)) {
-        return false;
+    struct to_hash all = {.txs = txs, .count = count};
+    sha256d_many(next_to_hash, &all);
+    for (size_t i = 0; i < count; i++) {
+        if (!txs[i].has_witness) {
+            txs[i].wtxid = txs[i].txid;
+        }
     }
-    uint8_t first[32];
-    sha256_init(&ctx);
-    sha256_update(&ctx, tx->raw.data, 4);
-    sha256_update(&ctx, body.data, body.len);
-    sha256_update(&ctx, tx->raw.data + tx->raw.len - 4, 4);
-    sha256_final(&ctx, first);
-    sha256(tx->txid.b, first, 32);
-    if (tx->has_witness) {
-        sha256d(tx->wtxid.b, tx->raw.data, tx->raw.len);
-    } else {
-        tx->wtxid = tx->txid;
-    }
-    return true;
 }
 
 struct tx *tx_parse(struct span raw, struct error *error)
@@ -151,6 +156,7 @@ struct tx *tx_parse(struct span raw, struct error *error)
                   "not the serialisation of a transaction (%zu bytes)", raw.len);
         return NULL;
     }
+    txs_hash(tx, 1);
     tx->arena = arena;
     tx->references = 1;
     return tx;
