@@ -79,6 +79,8 @@ miner_service() { # miner_service NUMBER
       - QUARRY_NETWORK=\${QUARRY_NETWORK:-quarry}
     cpus: "\${QUARRY_CPUS_PER_MINER:-1.0}"
     cpu_shares: 128
+    ulimits:
+      nice: 20
     stop_grace_period: 10s
     depends_on:
       miner_$(($1 - 1)):
@@ -115,6 +117,8 @@ webserver_service() { # webserver_service NUMBER
       - QUARRY_REDIS=redis:6379
       - QUARRY_CHAIN=\${QUARRY_CHAIN:-cluster}
       - QUARRY_NETWORK=\${QUARRY_NETWORK:-quarry}
+    ulimits:
+      nice: 20
     stop_grace_period: 10s
     depends_on:
       redis:

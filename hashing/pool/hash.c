@@ -289,8 +289,9 @@ void *hash_main(void *context)
     struct pool *pool = worker->pool;
     struct hashing h = {.worker = worker, .slice_nonces = 512};
     struct sched_param param = {0};
+    choose_kernels(
+        worker); /* at normal priority: on a busy machine an idle thread would measure for minutes */
     sched_setscheduler(0, SCHED_IDLE, &param); /* may be refused: then the kernel's fairness must do */
-    choose_kernels(worker);
     while (!atomic_load(&pool->stopping)) {
         struct published published;
         unsigned seen = take_published(pool, &published);

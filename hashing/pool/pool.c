@@ -22,6 +22,7 @@
 #include "hashing/pool/pool_private.h"
 
 #define HASH_THREADS_MAX 1024u
+#define PATIENCE_NS      INT64_C(300000000)
 
 int64_t pool_clock_ns(clockid_t id)
 {
@@ -314,6 +315,29 @@ struct pool *pool_start(const struct pool_config *config, struct error *error)
     return pool;
 }
 
+/*
+ * On a busy machine a thread of idle priority may get no CPU for seconds, not even to end. It may be raised
+ * where we have the right to; otherwise nobody waits for it longer than PATIENCE_NS. False: some worker still
+ * runs, and its memory stays.
+ */
+static bool hash_workers_end(struct pool *pool)
+{
+    const struct sched_param param = {0};
+    int64_t until_ns = pool_clock_ns(CLOCK_REALTIME) + PATIENCE_NS;
+    struct timespec until = {until_ns / 1000000000, until_ns % 1000000000};
+    bool all = true;
+    for (unsigned i = 0; i < pool->hash_started; i++) {
+        pthread_setschedparam(pool->hash[i].thread, SCHED_OTHER, &param);
+    }
+    for (unsigned i = 0; i < pool->hash_started; i++) {
+        if (pthread_timedjoin_np(pool->hash[i].thread, NULL, &until) != 0) {
+            pthread_detach(pool->hash[i].thread);
+            all = false;
+        }
+    }
+    return all;
+}
+
 void pool_stop(struct pool *pool)
 {
     if (!pool) {
@@ -324,11 +348,11 @@ void pool_stop(struct pool *pool)
     pthread_mutex_lock(&pool->lock);
     pthread_cond_broadcast(&pool->batch_cond);
     pthread_mutex_unlock(&pool->lock);
-    for (unsigned i = 0; i < pool->hash_started; i++) {
-        pthread_join(pool->hash[i].thread, NULL);
-    }
     for (unsigned i = 0; i < pool->check_count; i++) {
         pthread_join(pool->check[i], NULL);
+    }
+    if (!hash_workers_end(pool)) {
+        return;
     }
     check_free(pool);
     if (pool->event_fd >= 0) {

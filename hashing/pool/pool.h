@@ -6,7 +6,7 @@
  * Work is published through a sequence lock that workers read between slices of about 0.15 ms: no lock on the
  * hash path. Hits come back through a ring per worker, checked batches through a queue, both announced by one
  * eventfd. The owner never waits for a hash worker, which may have lost its CPU to another process for long.
- * All functions are called by the owner's thread, except where said; pool_stop joins everything.
+ * All functions are called by the owner's thread, except where said; pool_stop ends everything.
  */
 #ifndef QUARRY_HASHING_POOL_H
 #define QUARRY_HASHING_POOL_H
@@ -66,7 +66,9 @@ struct pool_result {
 struct pool;
 /* False (NULL) and ERROR_USAGE when config->cpus is no list or leaves no CPU. */
 struct pool *pool_start(const struct pool_config *config, struct error *error) MUST_USE;
-void pool_stop(struct pool *pool);          /* batches that are not done are dropped without a result */
+/* Batches that are not done are dropped without a result. A hash worker that gets no CPU for 0.3 s is left
+ * behind, with the pool's memory, to end when it does or with the process. */
+void pool_stop(struct pool *pool);
 int pool_event_fd(const struct pool *pool); /* readable when there may be results; the owner reads it empty */
 bool pool_next_result(struct pool *pool, struct pool_result *out);
 /* New work for all hash workers (copied), or NULL: pause. A worker that has reported a hit waits for new
