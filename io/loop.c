@@ -36,7 +36,7 @@ struct loop *loop_new(const char *kind, struct error *error)
             return loop;
         }
         if (!forced) {
-            log_warn(LOG_NODE, "running on epoll: io_uring cannot be used here: %s", problem.text);
+            log_warn(LOG_NODE, "io_uring cannot be used here: %s", problem.text);
         }
     }
     loop->backend = &backend_epoll;
