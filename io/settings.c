@@ -42,7 +42,7 @@ static const struct setting table[] = {
     {"Chain", "signet-challenge", "HEX", TYPE_TEXT, ALL, AT(signet_challenge), "", 0, 0, NULL, NULL,
      "signet only: the script that blocks must satisfy (BIP325); default: the public signet's"},
     {"Chain", "network", "NAME|FILE", TYPE_TEXT, ALL, AT(network), "quarry", 0, 0, NULL, NULL,
-     "cluster only: the network's name, or a file with its parameters"},
+     "cluster only: the network's name, or a file with its parameters (./NAME)"},
     {"Chain", "datadir", "DIR", TYPE_TEXT, ALL, AT(datadir), "~/.quarry", 0, 0, NULL, "TREE_DIR",
      "where everything is kept"},
     {"Chain", "conf", "FILE", TYPE_TEXT, ALL, AT(conf), "", 0, 0, NULL, NULL,
@@ -653,7 +653,7 @@ void settings_help(FILE *out, enum settings_program program)
 
 static bool network_of(const struct settings *s, struct network_spec *spec, struct error *error)
 {
-    if (network_name_valid(s->network) && access(s->network, R_OK) != 0) {
+    if (network_name_valid(s->network)) { /* whatever lies in the folder where we were started */
         network_spec_default(spec, s->network);
         return true;
     }
@@ -662,7 +662,7 @@ static bool network_of(const struct settings *s, struct network_spec *spec, stru
     bool ok = file_read_all(s->network, NETWORK_BYTES_MAX, &text, &problem);
     if (!ok) {
         error_set(error, ERROR_USAGE, NULL,
-                  "network is '%.80s': a name of 1 to 32 of a-z 0-9 -, or a file (%.100s)", s->network,
+                  "network is '%.80s': a name of 1 to 32 of a-z 0-9 -, or a file, as ./NAME (%.100s)", s->network,
                   problem.text);
     } else if (!network_spec_parse(spec, buf_span(&text), &problem)) {
         ok = error_set(error, ERROR_USAGE, NULL, "network: %.80s: %.140s", s->network, problem.text);
