@@ -53,6 +53,17 @@ static void pass_on(struct supervisor *s, int number)
     }
 }
 
+static void kill_the_stubborn(struct supervisor *s)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        if (s->pids[i]) {
+            log_error(LOG_NODE, "%s did not stop within %d s: killing it", s->children[i].name, PATIENCE_S);
+            kill(s->pids[i], SIGKILL);
+        }
+    }
+    s->kill_at_s = INT64_MAX;
+}
+
 static void stop_all(struct supervisor *s)
 {
     if (!s->stopping) {
@@ -134,9 +145,7 @@ int supervise(const struct child *children, size_t count)
         }
         reap(&s);
         if (s.stopping && s.alive && now_s() >= s.kill_at_s) {
-            log_error(LOG_NODE, "a program did not stop within %d s: killing it", PATIENCE_S);
-            pass_on(&s, SIGKILL);
-            s.kill_at_s = INT64_MAX;
+            kill_the_stubborn(&s);
         }
     }
     sigprocmask(SIG_SETMASK, &before, NULL);
