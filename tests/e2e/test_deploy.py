@@ -17,6 +17,7 @@ from quarry import Skip, wait_until
 from test_cluster import NETWORK
 
 CONFIGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "deploy", "configs")
+WITHOUT_IO_URING = os.path.join(os.path.dirname(os.path.abspath(__file__)), "without-io-uring")
 ADDRESS = "bcrt1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqdku202"
 
 
@@ -84,8 +85,8 @@ class Cluster:
             instance.end()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def start(self, name, number, connect, *, web=False, **env):
-        instance = Instance(self, name, number, connect, web, env)
+    def start(self, name, number, connect, *, web=False, wrap=(), **env):
+        instance = Instance(self, name, number, connect, web, wrap, env)
         self.instances.append(instance)
         return instance
 
@@ -93,7 +94,7 @@ class Cluster:
 class Instance:
     """One `quarry startnode` under the environment that deploy/configs gives a container."""
 
-    def __init__(self, cluster, name, number, connect, web, env):
+    def __init__(self, cluster, name, number, connect, web, wrap, env):
         self.host = f"{cluster.net}.{number + (100 if web else 0)}"
         self.folder = os.path.join(cluster.folder, name)
         os.makedirs(self.folder)
@@ -107,7 +108,7 @@ class Instance:
             env["QUARRY_WALLET_DIR"] = os.path.join(cluster.folder, "shared-wallets")
             env["QUARRY_PURSE"] = os.path.join(cluster.folder, "miner_1", "wallets/wallets1/wallets.dat")
         with open(self.log_path, "w", encoding="utf-8") as log:
-            self.process = subprocess.Popen([os.path.join(quarry.BIN, "quarry"), "startnode"], cwd=self.folder, stdout=log, stderr=log,
+            self.process = subprocess.Popen([*wrap, os.path.join(quarry.BIN, "quarry"), "startnode"], cwd=self.folder, stdout=log, stderr=log,
                                             env=dict(os.environ, **env), start_new_session=True)
 
     def log(self):
@@ -161,16 +162,16 @@ def agree(instances, height):
     wait_until(condition, what=f"one tip from height {height}\n" + "\n".join(i.log()[-1500:] for i in instances))
 
 
-def chain_of_miners(cluster, count):
-    miners = [cluster.start("miner_1", 1, "local")]
+def chain_of_miners(cluster, count, **how):
+    miners = [cluster.start("miner_1", 1, "local", **how)]
     for k in range(2, count + 1):
         port = 2000 + k - 1
-        miners.append(cluster.start(f"miner_{k}", k, f"{cluster.net}.{k - 1}:{port}"))
+        miners.append(cluster.start(f"miner_{k}", k, f"{cluster.net}.{k - 1}:{port}", **how))
     return miners
 
 
-def web_servers(cluster, count):
-    return [cluster.start(f"webserver_{k}", k, f"{cluster.net}.1:2001", web=True) for k in range(1, count + 1)]
+def web_servers(cluster, count, **how):
+    return [cluster.start(f"webserver_{k}", k, f"{cluster.net}.1:2001", web=True, **how) for k in range(1, count + 1)]
 
 
 # ---- The scenarios -----------------------------------------------------------------------------------------------------
@@ -203,12 +204,13 @@ def pay_through(web, far):
     wait_until(lambda: json.loads(far.cli("getrawtransaction", txid, "1") or "{}").get("confirmations", 0) > 0, what="the payment")
 
 
-def twin(miner_count, web_count):
+def twin(miner_count, web_count, loop=None, **how):
+    """loop: what every node must say, exactly once, that it runs on."""
     with Cluster() as cluster:
         if not os.path.exists(os.path.join(quarry.BIN, "quarry-api")):
             raise Skip("quarry-api is not built")
-        miners = chain_of_miners(cluster, miner_count)
-        webs = web_servers(cluster, web_count)
+        miners = chain_of_miners(cluster, miner_count, **how)
+        webs = web_servers(cluster, web_count, **how)
         agree(miners + webs, 3)
         for k, web in enumerate(webs, 1):
             wait_until(lambda w=web: w.http("/api/health/ready") == 200, what="ready\n" + web.log()[-3000:])
@@ -217,10 +219,16 @@ def twin(miner_count, web_count):
         pay_through(webs[-1], miners[-1])
         for instance in miners + webs:
             instance.stop()
+            if loop:
+                assert instance.log().count(loop) == 1 and f"the loop runs on {loop}" in instance.log(), instance.log()
 
 
 def test_twin_of_scenario_1():
     twin(1, 1)
+
+
+def test_twin_of_scenario_1_where_io_uring_is_forbidden():
+    twin(1, 1, loop="epoll", wrap=[WITHOUT_IO_URING])
 
 
 def test_twin_of_scenario_3():
