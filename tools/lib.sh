@@ -6,6 +6,9 @@ build_root=${QUARRY_BUILD:-$root/build}
 build_packages=(cmake ninja-build gcc libc6-dev pkg-config git libssl-dev liburing-dev librocksdb-dev
     libsecp256k1-dev libjansson-dev libh2o-evloop-dev libhiredis-dev)
 test_packages=(libcriterion-dev clang libclang-rt-14-dev clang-format clang-tidy python3 shellcheck procps redis-server)
+# For tests/e2e/compose: where they are missing, it is skipped.
+# shellcheck disable=SC2034
+engine_packages=(docker.io docker-compose debootstrap iptables iproute2)
 
 # need_packages NAME...: installs those that are missing, by apt, quietly; says what it does.
 need_packages() {
