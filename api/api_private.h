@@ -205,6 +205,12 @@ bool rpc_face_opened(struct api *api, struct error *error); /* it listens: the c
 void rpc_face_free(struct rpc_face *face);
 void rpc_face_tick(struct rpc_face *face, int64_t now_us);
 void rpc_request(struct exchange *x);
+struct subnet {
+    uint8_t address[16]; /* IPv4 mapped */
+    unsigned bits;
+};
+bool subnet_parse(struct subnet *out, const char *text); /* ADDRESS or ADDRESS/BITS */
+bool subnet_holds(const struct subnet *subnet, const uint8_t address[16]);
 int rpc_status(struct span reply); /* HTTP's, of the node's answer */
 /* Whether user:password is what an rpcauth entry USER:SALT$HASH stands for. */
 bool rpc_auth_matches(const char *entry, const char *given, size_t len);
@@ -252,6 +258,11 @@ HANDLER(send_payment);
 HANDLER(pay_from_faucet);
 HANDLER(show_metrics);
 HANDLER(show_page);
+
+/* views.c: a whole number of decimal digits in a query "name=value&…"; *out only changes where it is found.
+ */
+enum found { FOUND_NOT, FOUND, FOUND_WRONG };
+enum found query_find(struct span query, const char *name, int64_t *out, int64_t least, int64_t most);
 
 bool address_ok(struct exchange *x, const char *address); /* false: answered 400 */
 

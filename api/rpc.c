@@ -21,11 +21,6 @@
 #define WRONG_PAUSE_US  INT64_C(250000) /* before a wrong password is told so, as Core does */
 #define CREDENTIALS_MAX 1024u
 
-struct subnet {
-    uint8_t address[16]; /* IPv4 mapped */
-    unsigned bits;
-};
-
 struct rpc_face {
     struct api *api;
     char *cookie_path;
@@ -39,7 +34,7 @@ struct rpc_face {
 /* ---- Who may --------------------------------------------------------------------------------------------
  */
 
-static bool subnet_parse(struct subnet *out, const char *text)
+bool subnet_parse(struct subnet *out, const char *text)
 {
     char address[64];
     const char *slash = strchr(text, '/');
@@ -63,7 +58,7 @@ static bool subnet_parse(struct subnet *out, const char *text)
     return true;
 }
 
-static bool subnet_holds(const struct subnet *subnet, const uint8_t address[16])
+bool subnet_holds(const struct subnet *subnet, const uint8_t address[16])
 {
     for (unsigned bit = 0; bit < subnet->bits; bit++) {
         if ((subnet->address[bit / 8] ^ address[bit / 8]) & (0x80u >> bit % 8)) {

@@ -11,35 +11,41 @@
 /* ---- Arguments --------------------------------------------------------------------------------------------
  */
 
+enum found query_find(struct span query, const char *name, int64_t *out, int64_t least, int64_t most)
+{
+    enum found found = FOUND_NOT;
+    char copy[256];
+    snprintf(copy, sizeof copy, "%.*s", (int)MIN(query.len, sizeof copy - 1), (const char *)query.data);
+    char *rest = copy;
+    for (char *pair; found != FOUND_WRONG && (pair = strsep(&rest, "&"));) {
+        size_t len = strcspn(pair, "=");
+        if (!pair[len] || len != strlen(name) || memcmp(pair, name, len) != 0) {
+            continue;
+        }
+        const char *value = pair + len + 1;
+        char *end;
+        long long number = strtoll(value, &end, 10);
+        bool digits = *value >= '0' && *value <= '9' && !*end && strlen(value) <= 10;
+        found = digits && number >= least && number <= most ? FOUND : FOUND_WRONG;
+        *out = found == FOUND ? number : *out;
+    }
+    return found;
+}
+
 /* A whole number of the query; false: answered 400. */
 static bool query_number(struct exchange *x, const char *name, int64_t *out, int64_t least, int64_t most)
 {
     const h2o_req_t *req = x->req;
-    char query[256];
-    if (req->query_at == SIZE_MAX) {
+    struct span query = span_of(NULL, 0);
+    if (req->query_at != SIZE_MAX) {
+        query = span_of(req->path.base + req->query_at + 1, req->path.len - req->query_at - 1);
+    }
+    if (query_find(query, name, out, least, most) != FOUND_WRONG) {
         return true;
     }
-    snprintf(query, sizeof query, "%.*s", (int)MIN(req->path.len - req->query_at - 1, 255u),
-             req->path.base + req->query_at + 1);
-    char *rest = query;
-    for (char *pair; (pair = strsep(&rest, "&"));) {
-        char *value = strchr(pair, '=');
-        if (!value) {
-            continue;
-        }
-        *value++ = 0;
-        if (strcmp(pair, name) == 0) {
-            char *end;
-            long long number = strtoll(value, &end, 10);
-            if (!*value || *end || strlen(value) > 10 || number < least || number > most) {
-                reply_error(x, 400, "bad_query", "%s must be a whole number from %lld to %lld.", name,
-                            (long long)least, (long long)most);
-                return false;
-            }
-            *out = number;
-        }
-    }
-    return true;
+    reply_error(x, 400, "bad_query", "%s must be a whole number from %lld to %lld.", name, (long long)least,
+                (long long)most);
+    return false;
 }
 
 static bool hash_ok(struct exchange *x, const char *what)
