@@ -19,6 +19,8 @@ const struct rpc_method rpc_methods[] = {
      "The hash of the block at a height of the best chain."},
     {"Blockchain", "getblockheader", "blockhash:text verbose:bool?", rpc_getblockheader,
      "A block header, as an object (default) or as hex."},
+    {"Blockchain", "getblockstats", "hash_or_height:any stats:any?", rpc_getblockstats,
+     "Statistics of a block, all or those named: satoshis, and satoshis per virtual byte."},
     {"Blockchain", "getchaintips", "", rpc_getchaintips, "All known tips, the active one first."},
     {"Blockchain", "getchaintxstats", "nblocks:number? blockhash:text?", rpc_getchaintxstats,
      "The number and rate of transactions in the last nblocks blocks (default: a month) up to a block."},

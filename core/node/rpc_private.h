@@ -111,6 +111,7 @@ RPC_HANDLER(getbestblockhash);
 RPC_HANDLER(getblockhash);
 RPC_HANDLER(getblock);
 RPC_HANDLER(getblockheader);
+RPC_HANDLER(getblockstats);
 RPC_HANDLER(getchaintips);
 RPC_HANDLER(getdifficulty);
 RPC_HANDLER(gettxout);
