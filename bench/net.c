@@ -4,7 +4,7 @@
 static const char *mode = "hop";
 static struct options options = {.rounds = 500, .txs = 2000, .blocks = 50000, .peers = 0};
 static const struct bench_option command_options[] = {
-    {.name = "mode", .value = "MODE", .help = "hop, switch", .text = &mode},
+    {.name = "mode", .value = "MODE", .help = "hop, switch, sync, loops", .text = &mode},
     {.name = "rounds",
      .value = "N",
      .help = "hop, switch: blocks of each kind",
@@ -29,7 +29,7 @@ static const struct bench_option command_options[] = {
 static const struct {
     const char *name;
     bool (*run)(struct report *report, const struct options *options, struct error *error);
-} modes[] = {{"hop", net_hop}, {"switch", net_switch}};
+} modes[] = {{"hop", net_hop}, {"switch", net_switch}, {"sync", net_sync}, {"loops", net_loops}};
 
 static bool run(struct report *report, struct error *error)
 {

@@ -64,6 +64,8 @@ struct net_node {
 /* A scratch folder with the network's file in it, and its parameters; removed by net_end. */
 bool net_begin(char folder[128], struct chain_params *params, struct error *error);
 void net_end(const char *folder, struct chain_params *params);
+/* A network namespace of our own for this process and its children, with its loopback up. Needs root. */
+bool net_namespace(struct error *error);
 /* Starts a node in a child process, its flags ended by NULL; waits until it answers RPC. before, when not
  * NULL, is called in the child first. The folder is kept when it is there already. */
 bool net_node_start(struct net_node *node, const char *folder, unsigned number, const char *const *flags,
@@ -72,8 +74,9 @@ bool net_node_start(struct net_node *node, const char *folder, unsigned number, 
 json_t *net_node_ask(struct net_node *node, const char *method, const char *params);
 int64_t net_node_height(struct net_node *node);
 bool net_node_wait_height(struct net_node *node, int64_t height, double seconds);
-/* Ends it (or waits for its end when it ends by itself) and says what it used. */
-bool net_node_stop(struct net_node *node, bool by_itself, struct net_usage *usage);
+struct net_usage net_node_usage(const struct net_node *node); /* so far; CPU times to 10 ms */
+/* Ends it and says what it used (may be NULL). */
+bool net_node_stop(struct net_node *node, struct net_usage *usage);
 
 /* ---- Peers (net_peer.c) ---------------------------------------------------------------------------------
  */

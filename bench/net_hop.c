@@ -52,7 +52,7 @@ static void rig_stop(struct rig *rig)
 {
     net_peer_close(&rig->feeder);
     net_peer_close(&rig->hearer);
-    net_node_stop(&rig->node, false, NULL);
+    net_node_stop(&rig->node, NULL);
     net_chain_free(&rig->chain);
     net_end(rig->folder, &rig->params);
 }

@@ -6,10 +6,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/perf_event.h>
+#include <net/if.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -71,6 +74,18 @@ void net_end(const char *folder, struct chain_params *params)
 {
     remove_tree(folder);
     chain_params_free(params);
+}
+
+bool net_namespace(struct error *error)
+{
+    struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+    int fd = unshare(CLONE_NEWNET) == 0 ? socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
+    bool ok = fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &lo) == 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return ok || error_set(error, ERROR_IO, NULL, "no network namespace of our own (root is needed): %s",
+                           strerror(errno));
 }
 
 /* ---- Counting system calls ------------------------------------------------------------------------------
@@ -231,7 +246,33 @@ bool net_node_wait_height(struct net_node *node, int64_t height, double seconds)
     return there;
 }
 
-bool net_node_stop(struct net_node *node, bool by_itself, struct net_usage *usage)
+struct net_usage net_node_usage(const struct net_node *node)
+{
+    struct net_usage usage = {.system_calls = -1};
+    struct buf text = {0};
+    char path[64];
+    uint64_t calls;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)node->pid);
+    if (file_read_all(path, 4096, &text, NULL)) {
+        buf_u8(&text, 0);
+        char *at = strrchr((char *)text.data, ')'), *end; /* the name may hold spaces: count behind it */
+        for (int field = 2; at && field < 14; field++) {
+            at = strchr(at + 1, ' ');
+        }
+        if (at) {
+            double ticks = (double)sysconf(_SC_CLK_TCK);
+            usage.user_s = (double)strtoull(at, &end, 10) / ticks;
+            usage.system_s = (double)strtoull(end, &end, 10) / ticks;
+        }
+    }
+    buf_free(&text);
+    if (node->counter >= 0 && read(node->counter, &calls, sizeof calls) == (ssize_t)sizeof calls) {
+        usage.system_calls = (double)calls;
+    }
+    return usage;
+}
+
+bool net_node_stop(struct net_node *node, struct net_usage *usage)
 {
     int status = 0;
     struct rusage used = {0};
@@ -239,9 +280,7 @@ bool net_node_stop(struct net_node *node, bool by_itself, struct net_usage *usag
     if (node->pid <= 0) {
         return false;
     }
-    if (!by_itself) {
-        kill(node->pid, SIGTERM);
-    }
+    kill(node->pid, SIGTERM);
     while (wait4(node->pid, &status, 0, &used) < 0 && errno == EINTR) {
     }
     bool counted = node->counter >= 0 && read(node->counter, &calls, sizeof calls) == (ssize_t)sizeof calls;
