@@ -73,7 +73,7 @@ static bool compress_passes(const struct sha256_kernel *kernel)
 static bool lanes_pass(const struct sha256_kernel *kernel)
 {
     uint8_t bytes[SHA256_LANES_MAX * 64];
-    const uint8_t *blocks[SHA256_LANES_MAX];
+    const uint8_t *blocks[SHA256_LANES_MAX] = {0};
     uint32_t state[8 * SHA256_LANES_MAX], reference[SHA256_LANES_MAX][8], lanes = kernel->lanes;
     bool same = true;
     for (size_t i = 0; i < sizeof bytes; i++) {
