@@ -13,9 +13,11 @@ if(QUARRY_SANITIZE)
     target_link_options(quarry_flags INTERFACE -fsanitize=${QUARRY_SANITIZE})
 endif()
 
-# The commit is known at configure time only; a build from a tarball says "unknown".
-execute_process(COMMAND git -C ${CMAKE_SOURCE_DIR} rev-parse --short=12 HEAD
-                OUTPUT_VARIABLE QUARRY_COMMIT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+# The commit is known at configure time only, or told by -DQUARRY_COMMIT; a build from a tarball says "unknown".
+if(NOT QUARRY_COMMIT)
+    execute_process(COMMAND git -C ${CMAKE_SOURCE_DIR} rev-parse --short=12 HEAD
+                    OUTPUT_VARIABLE QUARRY_COMMIT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+endif()
 if(NOT QUARRY_COMMIT)
     set(QUARRY_COMMIT unknown)
 endif()
