@@ -9,7 +9,7 @@
 
 #define OUTPUTS_MAX    3u
 #define SPENDERS_MAX   2u
-#define RIVALS_PERCENT 5u
+#define RIVALS_PERCENT 25u
 
 struct money { /* an output that was seen or made */
     struct outpoint outpoint;

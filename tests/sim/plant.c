@@ -17,6 +17,7 @@ const char *const plants[] = {
     "signatures", /* every script is good */
     "clocks",     /* a header from a clock that is ahead is malice */
     "compact",    /* what an unrequested compact block was put together from is not looked at */
+    "rivals",     /* nobody in the mempool spends what a block or another transaction spends */
     NULL,
 };
 static const char *planted;
@@ -107,6 +108,16 @@ bool __wrap_chain_accept_header(struct chain *chain, const struct block_header *
         return error_set(error, ERROR_INVALID, "time-too-new", "planted");
     }
     return __real_chain_accept_header(chain, header, now, entry, is_new, error);
+}
+
+const struct mempool_entry *__real_mempool_spender(const struct mempool *pool,
+                                                   const struct outpoint *outpoint);
+const struct mempool_entry *__wrap_mempool_spender(const struct mempool *pool,
+                                                   const struct outpoint *outpoint);
+const struct mempool_entry *__wrap_mempool_spender(const struct mempool *pool,
+                                                   const struct outpoint *outpoint)
+{
+    return plant_is("rivals") ? NULL : __real_mempool_spender(pool, outpoint);
 }
 
 bool __real_sync_take_block(struct p2p *p2p, peer_id id, struct block *block, bool asked, bool compact);
