@@ -226,6 +226,41 @@ static bool nobody_banned(struct world *world)
     return true;
 }
 
+/* Some transactions of the best chain, asked for by id where there is an index. */
+static bool index_knows(struct sim_node *n)
+{
+    struct world *world = n->world;
+    char hash[HASH256_TEXT], txid[HASH256_TEXT], params[HASH256_TEXT + 16];
+    for (unsigned left = n->config.tx_index ? 3 : 0; left; left--) {
+        uint32_t height = 1 + (uint32_t)pick(world, sim_tip(n)->height);
+        const struct block_entry *e = chain_at(node_chain(n->node), height);
+        struct block *block = sim_read_block(n, e);
+        if (!block) {
+            return world_fail(world, "node %u cannot show block %u of its best chain", n->index, height);
+        }
+        hash256_text(txid, &block->txs[pick(world, block->tx_count)].txid);
+        block_unref(block);
+        snprintf(params, sizeof params, "[\"%s\",true]", txid);
+        char *reply = node_ask(n, "getrawtransaction", params);
+        bool there = reply && strstr(reply, hash256_text(hash, &e->hash));
+        mem_free(reply);
+        if (!there) {
+            return world_fail(world, "node %u does not find %s, which is in block %u", n->index, txid,
+                              height);
+        }
+    }
+    return true;
+}
+
+static bool indexes_know(struct world *world)
+{
+    bool ok = true;
+    for (uint32_t i = 0; i < world->node_count && ok; i++) {
+        ok = sim_tip(&world->nodes[i])->height == 0 || index_knows(&world->nodes[i]);
+    }
+    return ok;
+}
+
 /* What was promised is known to everybody who promised it, and the best chain is at least as good. */
 static bool promises_kept(struct world *world)
 {
@@ -341,7 +376,7 @@ void check_end(struct world *world)
     if (!node_up(fresh) || !check_agree(world) || !same_money(world) || !mempools_sane(world)) {
         return;
     }
-    if (stops_cleanly(world) && check_agree(world)) {
-        same_money(world);
+    if (stops_cleanly(world) && check_agree(world) && same_money(world)) {
+        indexes_know(world);
     }
 }
