@@ -203,7 +203,9 @@ void ask_whole_block(struct p2p *p2p, struct peer *peer, const struct hash256 *h
 bool sync_take_block(struct p2p *p2p, peer_id id, struct block *block, bool asked, bool compact);
 
 /* presync.c */
-/* True: the message is dealt with, or kept out of the index for the time being. */
+/* True: the message is dealt with, kept out of the index for the time being, or its headers are wrong (they
+ * do not follow each other, have transactions or no proof of work): then the peer goes, and none of them is
+ * kept. */
 bool presync_takes(struct p2p *p2p, struct peer *peer, struct cursor c, size_t count);
 /* Whether a header that comes with a block nobody asked for may enter the index. */
 bool presync_admits(struct p2p *p2p, const struct block_header *header, const struct hash256 *hash);

@@ -70,27 +70,36 @@ struct survey {
     struct hash256 first_prev, last;
     struct u256 work; /* of what comes after fork */
     uint32_t fresh;
-    bool good; /* each follows the one before and has its proof of work */
+    const char *wrong; /* NULL: each follows the one before and has its proof of work */
 };
 
 static struct survey survey(struct p2p *p2p, struct cursor c, size_t count)
 {
-    struct survey s = {.good = true};
+    struct survey s = {0};
     for (size_t i = 0; i < count; i++) {
         struct block_header header;
         header_read(&header, &c);
-        cursor_compact_size(&c, 0);
+        if (cursor_compact_size(&c, 0) != 0 || c.failed) {
+            s.wrong = "a headers message with transactions in it";
+            return s;
+        }
         if (i == 0) {
             s.first_prev = s.last = header.prev_hash;
             s.fork = chain_find(p2p->chain, &s.last);
         }
-        s.good &= !c.failed && hash256_equal(&header.prev_hash, &s.last);
+        if (!hash256_equal(&header.prev_hash, &s.last)) {
+            s.wrong = "headers that do not follow each other";
+            return s;
+        }
         header_hash(&s.last, &header);
         const struct block_entry *known = s.fresh ? NULL : chain_find(p2p->chain, &s.last);
         if (known) {
             s.fork = known;
         } else {
-            s.good &= pow_check(&s.last, header.bits, chain_parameters(p2p->chain));
+            if (!pow_check(&s.last, header.bits, chain_parameters(p2p->chain))) {
+                s.wrong = "an invalid header: high-hash (proof of work failed)";
+                return s;
+            }
             s.work = u256_add(s.work, pow_work(header.bits));
             s.fresh++;
         }
@@ -138,10 +147,14 @@ static bool is_as_shown(struct presync *presync, struct cursor c, size_t count)
 bool presync_takes(struct p2p *p2p, struct peer *peer, struct cursor c, size_t count)
 {
     struct survey s = survey(p2p, c, count);
+    if (s.wrong) { /* before any of them is kept */
+        peer_close(p2p, peer, LOG_WARN, "%s", s.wrong);
+        return true;
+    }
     struct presync *presync = peer->presync;
     bool follows = presync && hash256_equal(&s.first_prev, &presync->last);
     if (follows && presync->shown) {
-        bool same = s.good && is_as_shown(presync, c, count);
+        bool same = is_as_shown(presync, c, count);
         if (!same || presync->stored * 32 == presync->ends.len) {
             presync_forget(peer);
         }
@@ -150,8 +163,8 @@ bool presync_takes(struct p2p *p2p, struct peer *peer, struct cursor c, size_t c
         }
         return !same;
     }
-    if (!count || !s.good || (!follows && !s.fork) || (s.fork && s.fork->status & BLOCK_BAD)) {
-        return false; /* handle_headers says what is wrong with it */
+    if (!count || (!follows && !s.fork) || (s.fork && s.fork->status & BLOCK_BAD)) {
+        return false; /* handle_headers knows what to do */
     }
     if (!s.fork) {
         go_on(p2p, peer, &s, count);

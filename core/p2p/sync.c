@@ -110,19 +110,14 @@ void handle_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
         struct block_header header;
         struct error error = {0};
         header_read(&header, c);
-        if (cursor_compact_size(c, 0) != 0 || c->failed) {
-            peer_close(p2p, peer, LOG_WARN, "a headers message with transactions in it");
-            return;
-        }
+        cursor_compact_size(c, 0); /* no transactions: presync_takes has seen to it */
         if (!chain_accept_header(p2p->chain, &header, p2p->now, &last, NULL, &error)) {
-            if (error.kind == ERROR_MISSING && i == 0) {
+            if (error.kind == ERROR_MISSING) {
                 struct hash256 hash;
                 header_hash(&hash, &header);
                 ask_what_leads_to(p2p, peer, &hash);
             } else if (error.kind == ERROR_INVALID && strcmp(error.word, "duplicate-invalid") != 0) {
                 peer_close(p2p, peer, LOG_WARN, "an invalid header: %s (%s)", error.word, error.text);
-            } else if (error.kind == ERROR_MISSING) {
-                peer_close(p2p, peer, LOG_WARN, "headers that do not follow each other");
             } else {
                 peer->headers_answered = true; /* time-too-new and the like: nobody's fault */
             }

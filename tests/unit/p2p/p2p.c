@@ -639,6 +639,22 @@ Test(p2p, headers_with_a_gap_end_the_connection)
     connect_peer(PEER);
     say_headers(PEER, branch, 1, 3);
     cr_assert(rig.closed[PEER]);
+    cr_assert_eq(chain_best_header(rig.chain)->height, 0, "none is kept");
+    mem_free(branch);
+}
+
+Test(p2p, headers_without_work_end_the_connection_and_none_before_them_is_kept)
+{
+    struct branch *branch = branch_new(1, 4);
+    struct hash256 hash;
+    do {
+        branch->headers[4].nonce++;
+        header_hash(&hash, &branch->headers[4]);
+    } while (pow_check(&hash, branch->headers[4].bits, &params));
+    connect_peer(PEER);
+    say_headers(PEER, branch, 1, 4);
+    cr_assert(rig.closed[PEER]);
+    cr_assert_eq(chain_best_header(rig.chain)->height, 0);
     mem_free(branch);
 }
 
