@@ -26,6 +26,9 @@
 #define GOODBYE_US          INT64_C(300000) /* for answers that are still on their way at the end */
 #define KEYS_MAX            16u
 #define KEEP_BYTES          (16 << 20) /* of freed memory */
+#define SAVED_BYTES_MAX     (4 * MIB)
+#define DESCRIPTORS_KEPT    512u
+#define PEERS_BESIDE        512u /* outbound, and those that are on their way out */
 
 struct host_job { /* a job on a thread or on the ring */
     struct task task;
@@ -310,6 +313,58 @@ static void stats_are_due(void *context)
     mem_free(workers);
 }
 
+/* ---- Small files beside the chain -------------------------------------------------------------------------
+ */
+
+struct saving {
+    struct task task;
+    struct buf path, bytes;
+    bool failed;
+    struct error error;
+};
+
+static void save_on_thread(struct task *task)
+{
+    struct saving *saving = CONTAINER_OF(task, struct saving, task);
+    saving->failed =
+        !file_write_private((const char *)saving->path.data, buf_span(&saving->bytes), &saving->error);
+}
+
+static void save_is_done(struct task *task)
+{
+    struct saving *saving = CONTAINER_OF(task, struct saving, task);
+    if (saving->failed) {
+        log_warn(LOG_NODE, "%s", saving->error.text);
+    }
+    buf_free(&saving->path);
+    buf_free(&saving->bytes);
+    mem_free(saving);
+}
+
+static void save(struct host *host, struct action *action)
+{
+    struct saving *saving = mem_alloc(sizeof *saving);
+    saving->task.run = save_on_thread;
+    saving->task.done = save_is_done;
+    buf_printf(&saving->path, "%s/%s%c", host->folder, action->text, 0);
+    saving->bytes = action->bytes;
+    action->bytes = (struct buf){0};
+    task_submit(host->slow, &saving->task); /* one thread: the last that was asked for is what stays */
+}
+
+static void read_saved(struct host *host, const char *name, struct buf *out)
+{
+    struct buf path = {0};
+    struct error error = {0};
+    buf_printf(&path, "%s/%s%c", host->folder, name, 0);
+    if (!file_read_all((const char *)path.data, SAVED_BYTES_MAX, out, &error) &&
+        error.kind != ERROR_MISSING) {
+        log_warn(LOG_NODE, "%s", error.text);
+        buf_clear(out);
+    }
+    buf_free(&path);
+}
+
 /* ---- Timers, signals, the end
  * --------------------------------------------------------------------------------- */
 
@@ -373,6 +428,7 @@ static void carry_out(struct host *host, struct action *action)
         puts(action->text);
         fflush(stdout);
         break;
+    case ACTION_SAVE: save(host, action); break;
     case ACTION_EXIT: begin_exit(host, action->exit_code); break;
     }
 }
@@ -495,6 +551,28 @@ static int64_t clock_us(void)
     return loop_now().mono_us;
 }
 
+/* As many places as were asked for, and as descriptors allow: RocksDB, block files, RPC and those peers that
+ * are on their way out need some too. */
+static uint32_t inbound_places(struct host *host)
+{
+    struct rlimit limit = {0};
+    uint32_t places = (uint32_t)host->settings->max_inbound;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    if (limit.rlim_cur < DESCRIPTORS_KEPT + PEERS_BESIDE + (rlim_t)places) {
+        places = limit.rlim_cur > DESCRIPTORS_KEPT + PEERS_BESIDE
+                     ? (uint32_t)(limit.rlim_cur - DESCRIPTORS_KEPT - PEERS_BESIDE)
+                     : 1;
+        log_warn(LOG_NET,
+                 "only %ju descriptors are allowed (ulimit -n): %u places for inbound peers, not %" PRId64,
+                 (uintmax_t)limit.rlim_cur, places, host->settings->max_inbound);
+    }
+    host->connections_max = (size_t)places + PEERS_BESIDE;
+    return places;
+}
+
 static bool start_node(struct host *host, const struct cpu_limits *limits, struct error *error)
 {
     const struct settings *s = host->settings;
@@ -507,10 +585,14 @@ static bool start_node(struct host *host, const struct cpu_limits *limits, struc
         .coins_cache_bytes = share_of_memory(s->dbcache_mib, DBCACHE_MIB, limits),
         .recent_blocks_bytes = RECENT_BLOCKS_BYTES,
         .mempool_bytes = share_of_memory(s->mempool_mib, MEMPOOL_MIB, limits),
-        .inbound_max = (uint32_t)s->max_inbound,
+        .inbound_max = inbound_places(host),
         .discover = strcmp(s->discover, "no") == 0    ? P2P_DISCOVER_NO
                     : strcmp(s->discover, "yes") == 0 ? P2P_DISCOVER_YES
                                                       : P2P_DISCOVER_FALLBACK,
+        .whitelist = (const char *const *)s->whitelist.items,
+        .whitelist_count = s->whitelist.count,
+        .p2p_allow = (const char *const *)s->p2p_allow.items,
+        .p2p_allow_count = s->p2p_allow.count,
         .tx_index = s->tx_index,
         .script_cache_bytes = SCRIPT_CACHE_BYTES,
         .seed_node = s->seed,
@@ -526,6 +608,10 @@ static bool start_node(struct host *host, const struct cpu_limits *limits, struc
         .host = host,
         .clock_us = clock_us,
     };
+    read_saved(host, "peers.dat", &host->peers_file);
+    read_saved(host, "banlist.json", &host->bans_file);
+    config.peers_file = buf_span(&host->peers_file);
+    config.bans_file = buf_span(&host->bans_file);
     if (!hash_setting("assumevalid", s->assume_valid, &config.assume_valid, error) ||
         !hash_setting("minimumchainwork", s->minimum_work, &work, error)) {
         return false;
@@ -561,15 +647,6 @@ static bool start_threads(struct host *host, struct error *error)
     return true;
 }
 
-static void raise_descriptors(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
 static void seed_wallet(void)
 {
     uint8_t seed[32];
@@ -590,7 +667,6 @@ static bool start(struct host *host, struct error *error)
     host->node_timer = (struct loop_timer){.fire = node_timer_fired, .context = host};
     host->stats_timer = (struct loop_timer){.fire = stats_are_due, .context = host};
     host->exit_timer = (struct loop_timer){.fire = try_to_leave, .context = host};
-    raise_descriptors();
     seed_wallet();
     cpu_limits_read(&limits, NULL, NULL);
     host->folder = settings_chain_folder(host->settings);
@@ -636,6 +712,8 @@ static void finish(struct host *host)
     store_close(host->store);
     chain_params_free(&host->params);
     buf_free(&host->payout_script);
+    buf_free(&host->peers_file);
+    buf_free(&host->bans_file);
     mem_free(host->folder);
 }
 

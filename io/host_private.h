@@ -11,7 +11,7 @@ struct host {
     const struct settings *settings;
     struct chain_params params;
     char *folder;
-    struct buf payout_script;
+    struct buf payout_script, peers_file, bans_file;
     char payout_address[ADDRESS_TEXT];
     struct loop *loop;
     struct tasks *tasks;
@@ -23,6 +23,7 @@ struct host {
     size_t files_out; /* of them, on the ring */
     struct map peers; /* peer_id -> struct connection * */
     peer_id last_inbound;
+    size_t connections_max; /* with peers, those included that are on their way out */
     struct rpc_server *rpc;
     struct loop_timer node_timer, stats_timer, exit_timer;
     int64_t exit_deadline_us;

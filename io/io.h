@@ -29,6 +29,7 @@ struct settings { /* every text is owned; free with settings_free */
     bool seed;                             /* 'local' was among the peers */
     int64_t max_inbound;
     char *discover; /* fallback, yes, no */
+    struct text_list whitelist, p2p_allow;
     bool mine;
     char *mining_address; /* empty: a key of our own */
     int64_t block_interval_s;
@@ -142,6 +143,8 @@ struct stream *stream_dial(struct loop *loop, int fd, const void *address, size_
 void stream_send(struct stream *stream, struct buf *bytes); /* takes over the bytes */
 /* After what was sent has drained, at most 1 s; what still comes in is dropped. Harmless when repeated. */
 void stream_close(struct stream *stream, const char *why);
+/* At once: what was not sent yet is lost. */
+void stream_abort(struct stream *stream, const char *why);
 int stream_fd(const struct stream *stream);
 size_t loop_queued_bytes(const struct loop *loop); /* of all streams */
 

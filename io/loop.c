@@ -291,7 +291,7 @@ void stream_close(struct stream *stream, const char *why)
     }
 }
 
-static void stream_fail(struct stream *stream, const char *why)
+void stream_abort(struct stream *stream, const char *why)
 {
     stream_close(stream, why);
     stream_shut(stream);
@@ -303,7 +303,7 @@ void stream_was_connected(struct stream *stream, int problem)
     if (stream->closing) {
         stream_shut(stream);
     } else if (problem) {
-        stream_fail(stream, strerror(problem));
+        stream_abort(stream, strerror(problem));
     } else {
         stream->loop->backend->receive(stream);
         if (stream->queue_count && list_empty(&stream->unsent)) {
@@ -326,7 +326,7 @@ void stream_was_ended(struct stream *stream, int problem)
     if (stream->closing) {
         close_on(stream);
     } else {
-        stream_fail(stream, problem ? strerror(problem) : "closed by the other side");
+        stream_abort(stream, problem ? strerror(problem) : "closed by the other side");
     }
 }
 
@@ -337,7 +337,7 @@ void stream_was_sent(struct stream *stream, ssize_t result)
         if (result == -EINTR || result == -EAGAIN) {
             list_append(&stream->loop->unsent, &stream->unsent);
         } else {
-            stream_fail(stream, strerror((int)-result));
+            stream_abort(stream, strerror((int)-result));
         }
         return;
     }

@@ -25,6 +25,7 @@ struct connection {
     peer_id id;
     struct stream *stream; /* NULL while its name is resolved */
     bool opened, unwanted; /* unwanted: closed before it was open */
+    bool spoken;           /* something was sent or has come */
     struct address addresses[ADDRESSES_MAX];
     size_t address_count, address_at;
     struct loop_timer patience;
@@ -138,6 +139,7 @@ static void on_received(void *context, const uint8_t *data, size_t len)
 {
     struct connection *c = context;
     struct event event = {.kind = EVENT_BYTES};
+    c->spoken = true;
     event.peer = c->id;
     event.data = data;
     event.len = len;
@@ -170,6 +172,10 @@ static const struct stream_events peer_events = {on_opened, on_received, on_drai
 static void on_accepted(void *context, int fd)
 {
     struct host *host = context;
+    if (host->peers.count >= host->connections_max) {
+        close(fd); /* descriptors are left for the store, whoever comes */
+        return;
+    }
     be_prompt(fd);
     struct connection *c = connection_new(host, ++host->last_inbound);
     c->opened = true;
@@ -248,6 +254,7 @@ void peers_send(struct host *host, peer_id id, struct buf *bytes)
 {
     struct connection *c = connection_of(host, id);
     if (c && c->stream) {
+        c->spoken = true;
         stream_send(c->stream, bytes);
     }
 }
@@ -257,7 +264,11 @@ void peers_close(struct host *host, peer_id id)
     struct connection *c = connection_of(host, id);
     if (c && c->stream) {
         c->unwanted = true;
-        stream_close(c->stream, "closed by us");
+        if (c->spoken) {
+            stream_close(c->stream, "closed by us");
+        } else { /* nothing is on its way to it: it need not be waited for */
+            stream_abort(c->stream, "closed by us");
+        }
     } else if (c) {
         c->unwanted = true;
     }
@@ -304,7 +315,9 @@ static bool listen_at(struct host *host, const char *text, struct error *error)
         return error_set(error, ERROR_USAGE, NULL, "listen: %s", why);
     }
     int fd = socket(address.bytes.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool v6 = address.bytes.ss_family == AF_INET6; /* IPv4 has a listener of its own */
     bool ok = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
+              (!v6 || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) == 0) &&
               bind(fd, (const struct sockaddr *)&address.bytes, address.len) == 0 && listen(fd, BACKLOG) == 0;
     if (!ok) {
         error_set(error, ERROR_IO, NULL, "cannot listen on %.100s: %s", text, strerror(errno));

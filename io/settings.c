@@ -22,9 +22,10 @@ struct setting {
     enum setting_type type;
     unsigned programs;
     size_t offset;
-    const char *standard;    /* the default */
-    int64_t least, most;     /* numbers */
-    const char *choices;     /* texts: "a|b|c", NULL: any */
+    const char *standard; /* the default */
+    int64_t least, most;  /* numbers */
+    const char
+        *choices; /* texts: "a|b|c", NULL: any; lists: what parts them in the environment, NULL: ", " */
     const char *environment; /* the original's own name, besides QUARRY_<NAME> */
     const char *help;
 };
@@ -74,6 +75,13 @@ static const struct setting table[] = {
      "stay connected to this peer (repeatable); 'local': I am a seed and may begin the chain"},
     {"Network", "discover", "fallback|yes|no", TYPE_TEXT, NODE, AT(discover), "fallback", 0, 0,
      "fallback|yes|no", NULL, "use learned addresses: only while a --connect peer is down, always, or never"},
+    {"Network", "p2p-allow", "NET", TYPE_LIST, NODE, AT(p2p_allow), "", 0, 0, NULL, NULL,
+     "accept peers from this IP or IP/BITS only, and from this machine (repeatable; default: from anywhere)"},
+    {"Network", "whitelist", "[PERMISSIONS@]NET", TYPE_LIST, NODE, AT(whitelist), "", 0, 0, " ", NULL,
+     "what peers at this IP or IP/BITS may do: noban, forcerelay, relay, mempool, download, addr, all; with "
+     "in "
+     "or out for connections of one direction (repeatable; default: noban,relay,mempool,download for "
+     "inbound)"},
     {"Network", "maxinbound", "N", TYPE_NUMBER, NODE, AT(max_inbound), "117", 0, 10000, NULL, NULL,
      "places for peers that connect to us"},
     {"Network", "loop", "auto|io_uring|epoll", TYPE_TEXT, NODE, AT(loop), "auto", 0, 0, "auto|io_uring|epoll",
@@ -212,7 +220,7 @@ static void give(struct reading *r, size_t row, enum source source, const char *
     r->source[row] = source;
     if (table[row].type == TYPE_LIST && source == FROM_ENVIRONMENT) {
         for (size_t at = 0; at <= len;) { /* one variable, several values */
-            size_t piece = strcspn(text + at, ", ");
+            size_t piece = strcspn(text + at, table[row].choices ? table[row].choices : ", ");
             if (piece) {
                 list_push(&r->given[row], text + at, piece);
             }

@@ -251,6 +251,16 @@ static bool open_rooms(struct node *node, const struct store_reader *reader, str
                                           config->discover,   &node->rng,           config->clock_us};
     const struct p2p_events p2p_events = {node, on_send, on_close, on_dial, on_print};
     node->p2p = p2p_new(&p2p_config, node->chain, node->mempool, &p2p_events);
+    for (size_t i = 0; i < config->whitelist_count; i++) {
+        if (!p2p_whitelist(node->p2p, config->whitelist[i], error)) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < config->p2p_allow_count; i++) {
+        if (!p2p_allow(node->p2p, config->p2p_allow[i], error)) {
+            return false;
+        }
+    }
     return true;
 }
 
@@ -313,6 +323,7 @@ static void start(struct node *node)
     node->started_us = node->now.mono_us;
     node->started_unix_s = moment_unix_s(node->now);
     say_budget(node);
+    saved_restore(node);
     const struct block_entry *tip = chain_tip(node->chain);
     char text[HASH256_TEXT];
     log_info(LOG_CHAIN, "chain %s opened at height %u %s", node->params->name, tip->height,
@@ -373,6 +384,7 @@ static void check_exit(struct node *node)
         node->exited = true;
         const struct block_entry *tip = chain_tip(node->chain);
         log_info(LOG_NODE, "stopped at height %u", tip->height);
+        saved_finish(node);
         node_push(node, ACTION_EXIT)->exit_code = node->failed ? 1 : 0;
     }
 }
@@ -428,6 +440,7 @@ static void dispatch(struct node *node, const struct event *event)
         node->timer_us = INT64_MAX;
         chain_go_on(node->chain, node->now);
         mempool_expire(node->mempool, node->now);
+        saved_tick(node);
         rpc_waits_end(node, false);
         break;
     case EVENT_USED_UP: miner_used_up(node, event->hit.work_id); break;

@@ -24,6 +24,10 @@ struct node_config {
     size_t coins_cache_bytes, recent_blocks_bytes, mempool_bytes;
     uint32_t inbound_max;
     enum p2p_discover discover;
+    const char *const *whitelist, *const *p2p_allow; /* borrowed until node_new returns */
+    size_t whitelist_count, p2p_allow_count;
+    struct span peers_file,
+        bans_file; /* peers.dat, banlist.json; empty: none; until EVENT_START is handled */
     bool tx_index;
     bool seed_node;             /* 'local' among the peers: may mine on an empty chain */
     const char *const *connect; /* host:port list, without 'local' */
@@ -129,6 +133,7 @@ enum action_kind {
     ACTION_RPC_REPLY, /* rpc, bytes = one JSON text without newline */
     ACTION_TIMER,     /* at_mono_us: the next EVENT_TIMER; replaces the one before */
     ACTION_PRINT,     /* text for standard output */
+    ACTION_SAVE,      /* bytes to be the whole of the file of this name (text) in the chain's folder */
     ACTION_EXIT,      /* everything is flushed: leave with exit_code */
 };
 

@@ -72,7 +72,7 @@ struct node {
     size_t process_memory_bytes;
     size_t jobs_out;
     bool started, stopping, exited, failed, durable_at_tip;
-    int64_t progress_said_us;
+    int64_t progress_said_us, peers_saved_us;
     int64_t stop_since_us;
     uint32_t tip_said_height;
 };
@@ -108,6 +108,12 @@ void import_go_on(struct node *node); /* after every event: what it waited for m
 void import_block_result(struct node *node, const struct hash256 *hash, const struct error *error);
 void import_free(struct node *node);
 bool import_failed(const struct node *node); /* something was refused */
+
+/* saved.c */
+void saved_restore(struct node *node);
+void saved_tick(struct node *node);
+void saved_bans(struct node *node); /* the list has changed */
+void saved_finish(struct node *node);
 
 /* rpc.c */
 void rpc_begin(struct node *node);

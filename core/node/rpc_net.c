@@ -6,6 +6,10 @@
 #include "core/node/rpc_private.h"
 
 #define PEERS_SHOWN_MAX 4096u
+#define RPC_VERSION     280000 /* clients ask for it to know which RPC this is: Bitcoin Core's of version 28 */
+
+static const char *const networks[] = {"ipv4", "ipv6", "onion", "i2p", "cjdns"};
+#define NETWORKS_SPOKEN 2u /* the first of them */
 
 /* ---- Network ------------------------------------------------------------------------------------------ */
 
@@ -35,23 +39,37 @@ static void put_services(struct buf *out, const char *key, const char *names_key
     put_close(out, '[');
 }
 
+static void put_network(struct buf *out, const char *name, bool reachable)
+{
+    put_open(out, NULL, '{');
+    put_text(out, "name", name);
+    put_yes(out, "limited", !reachable);
+    put_yes(out, "reachable", reachable);
+    put_text(out, "proxy", "");
+    put_yes(out, "proxy_randomize_credentials", false);
+    put_close(out, '{');
+}
+
 RPC_HANDLER(getnetworkinfo)
 {
     struct node *node = call->node;
     struct buf *out = &call->out;
     size_t outbound, count = p2p_peer_count(node->p2p, &outbound);
     put_open(out, NULL, '{');
-    put_int(out, "version", 100);
+    put_int(out, "version", RPC_VERSION);
     put_text(out, "subversion", node->config.user_agent);
     put_int(out, "protocolversion", P2P_VERSION);
     put_services(out, "localservices", "localservicesnames", P2P_SERVICES);
     put_yes(out, "localrelay", true);
     put_int(out, "timeoffset", 0);
-    put_yes(out, "networkactive", true);
+    put_yes(out, "networkactive", p2p_is_active(node->p2p));
     put_int(out, "connections", (int64_t)count);
     put_int(out, "connections_in", (int64_t)(count - outbound));
     put_int(out, "connections_out", (int64_t)outbound);
     put_open(out, "networks", '[');
+    for (size_t i = 0; i < ARRAY_COUNT(networks); i++) {
+        put_network(out, networks[i], i < NETWORKS_SPOKEN);
+    }
     put_close(out, '[');
     struct p2p_compact_stats compact;
     p2p_compact_stats(node->p2p, &compact);
@@ -139,6 +157,61 @@ RPC_HANDLER(getlatency)
     rpc_ok(call);
 }
 
+static void put_bytes_by_type(struct buf *out, const char *key, const uint64_t bytes[P2P_MESSAGE_TYPES])
+{
+    put_open(out, key, '{');
+    for (size_t i = 0; i < P2P_MESSAGE_TYPES; i++) {
+        if (bytes[i]) {
+            put_int(out, p2p_message_name(i), (int64_t)bytes[i]);
+        }
+    }
+    put_close(out, '{');
+}
+
+static void put_permissions(struct buf *out, uint32_t permissions)
+{
+    put_open(out, "permissions", '[');
+    for (uint32_t flag = 1; flag & P2P_PERMIT_ALL; flag <<= 1) {
+        if (permissions & flag) {
+            put_text(out, NULL, p2p_permission_name(flag));
+        }
+    }
+    put_close(out, '[');
+}
+
+/* How far it has shown its chain, and what we have of it. */
+static void put_progress(struct buf *out, const struct p2p_peer_info *p)
+{
+    put_int(out, "startingheight", p->start_height);
+    put_int(out, "presynced_headers", -1);
+    put_int(out, "synced_headers", p->synced_headers);
+    put_int(out, "synced_blocks", p->synced_blocks);
+    put_open(out, "inflight", '[');
+    for (uint32_t i = 0; i < p->blocks_in_flight; i++) {
+        put_int(out, NULL, p->in_flight[i]);
+    }
+    put_close(out, '[');
+}
+
+static void put_times(struct buf *out, const struct p2p_peer_info *p)
+{
+    put_int(out, "lastsend", p->last_send_unix_s);
+    put_int(out, "lastrecv", p->last_receive_unix_s);
+    put_int(out, "last_transaction", p->last_tx_unix_s);
+    put_int(out, "last_block", p->last_block_unix_s);
+    put_int(out, "bytessent", (int64_t)p->bytes_sent);
+    put_int(out, "bytesrecv", (int64_t)p->bytes_received);
+    put_int(out, "conntime", p->connected_unix_s);
+    put_int(out, "timeoffset", p->time_offset_s);
+    if (p->ping_us >= 0) {
+        put_real(out, "pingtime", (double)p->ping_us / 1e6);
+        put_real(out, "minping", (double)p->min_ping_us / 1e6);
+    }
+    if (p->ping_wait_us > 0) {
+        put_real(out, "pingwait", (double)p->ping_wait_us / 1e6);
+    }
+}
+
 static void put_peer(struct buf *out, const struct p2p_peer_info *p)
 {
     put_open(out, NULL, '{');
@@ -147,30 +220,24 @@ static void put_peer(struct buf *out, const struct p2p_peer_info *p)
     if (*p->node) {
         put_text(out, "node", p->node);
     }
-    put_text(out, "network", "ipv4");
+    put_text(out, "network", p->network);
     put_services(out, "services", "servicesnames", p->services);
     put_yes(out, "relaytxes", p->wants_txs);
-    put_int(out, "lastsend", p->last_send_unix_s);
-    put_int(out, "lastrecv", p->last_receive_unix_s);
-    put_int(out, "bytessent", (int64_t)p->bytes_sent);
-    put_int(out, "bytesrecv", (int64_t)p->bytes_received);
-    put_int(out, "conntime", p->connected_unix_s);
-    put_int(out, "timeoffset", 0);
-    if (p->ping_us >= 0) {
-        put_real(out, "pingtime", (double)p->ping_us / 1e6);
-        put_real(out, "minping", (double)p->min_ping_us / 1e6);
-    }
+    put_times(out, p);
     put_int(out, "version", p->version);
     put_text(out, "subver", p->user_agent);
     put_yes(out, "inbound", p->inbound);
     put_yes(out, "bip152_hb_to", p->compact_to);
     put_yes(out, "bip152_hb_from", p->compact_from);
-    put_int(out, "startingheight", p->start_height);
-    put_int(out, "synced_headers", p->synced_headers);
-    put_int(out, "synced_blocks", p->synced_blocks);
-    put_int(out, "blocks_in_flight", p->blocks_in_flight);
+    put_progress(out, p);
+    put_yes(out, "addr_relay_enabled", p->wants_addrs);
+    put_int(out, "addr_processed", (int64_t)p->addrs_processed);
+    put_int(out, "addr_rate_limited", (int64_t)p->addrs_limited);
+    put_permissions(out, p->permissions);
     put_amount(out, "minfeefilter", p->fee_filter_sat);
-    put_text(out, "connection_type", p->inbound ? "inbound" : "manual");
+    put_bytes_by_type(out, "bytessent_per_msg", p->sent_by_type);
+    put_bytes_by_type(out, "bytesrecv_per_msg", p->received_by_type);
+    put_text(out, "connection_type", p->connection_type);
     put_text(out, "transport_protocol_type", "v1");
     put_text(out, "session_id", "");
     put_latency(out, "block_latency", &p->latency);
@@ -278,6 +345,76 @@ RPC_HANDLER(getnettotals)
     rpc_ok(call);
 }
 
+RPC_HANDLER(setnetworkactive)
+{
+    bool active = true;
+    if (arg_bool(call, 0, &active)) {
+        p2p_set_active(call->node->p2p, active, call->node->now);
+        put_yes(&call->out, NULL, active);
+        rpc_ok(call);
+    }
+}
+
+static bool is_network(const char *name)
+{
+    bool known = false;
+    for (size_t i = 0; i < ARRAY_COUNT(networks); i++) {
+        known |= strcmp(networks[i], name) == 0;
+    }
+    return known;
+}
+
+RPC_HANDLER(getnodeaddresses)
+{
+    int64_t wanted = 1;
+    const char *network = NULL;
+    struct buf *out = &call->out;
+    if (!arg_number(call, 0, &wanted, INT32_MIN, INT32_MAX) || !arg_text(call, 1, &network)) {
+        return;
+    }
+    if (wanted < 0 || (network && !is_network(network))) {
+        rpc_fail(call, RPC_INVALID_PARAMETER,
+                 wanted < 0 ? "Address count out of range" : "Network not recognized: %s",
+                 network ? network : "");
+        return;
+    }
+    struct p2p_address_info *found = mem_alloc(P2P_ADDRESSES_MAX * sizeof *found);
+    size_t count = p2p_addresses(call->node->p2p, found, P2P_ADDRESSES_MAX);
+    int64_t left = wanted ? wanted : INT64_MAX; /* 0: all */
+    put_open(out, NULL, '[');
+    for (size_t i = 0; i < count && left; i++) {
+        const char *name = networks[found[i].ipv6];
+        if (!network || strcmp(name, network) == 0) {
+            put_open(out, NULL, '{');
+            put_int(out, "time", found[i].seen_unix_s);
+            put_int(out, "services", (int64_t)found[i].services);
+            put_text(out, "address", found[i].ip);
+            put_int(out, "port", found[i].port);
+            put_text(out, "network", name);
+            put_close(out, '{');
+            left--;
+        }
+    }
+    put_close(out, '[');
+    mem_free(found);
+    rpc_ok(call);
+}
+
+RPC_HANDLER(addpeeraddress)
+{
+    const char *ip = "";
+    int64_t port = 0;
+    bool tried = false;
+    if (!arg_text(call, 0, &ip) || !arg_number(call, 1, &port, 0, UINT16_MAX) || !arg_bool(call, 2, &tried)) {
+        return;
+    }
+    bool added = p2p_add_address(call->node->p2p, ip, (uint16_t)port, tried, call->node->now);
+    put_open(&call->out, NULL, '{');
+    put_yes(&call->out, "success", added);
+    put_close(&call->out, '{');
+    rpc_ok(call);
+}
+
 RPC_HANDLER(ping)
 {
     p2p_ping_all(call->node->p2p, call->node->now);
@@ -305,6 +442,7 @@ RPC_HANDLER(disconnectnode)
 static void ban_answer(struct rpc_call *call, bool ok, const struct error *error)
 {
     if (ok) {
+        saved_bans(call->node);
         rpc_ok(call);
     } else {
         rpc_fail(call,
@@ -361,6 +499,7 @@ RPC_HANDLER(listbanned)
 RPC_HANDLER(clearbanned)
 {
     p2p_unban_all(call->node->p2p);
+    saved_bans(call->node);
     rpc_ok(call);
 }
 

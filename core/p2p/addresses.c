@@ -1,7 +1,8 @@
 /*
- * Addresses of others, learned from them (addr, and addrv2 of BIP155), and the use made of them: with
- * --discover=fallback only while a peer that was drawn has been down for some seconds; when it is back, the
- * substitutes are let go, so that a drawn topology stays as drawn. IPv4 only; kept in memory only.
+ * Addresses of others, learned from them (addr, and addrv2 of BIP155), told to them, and the use made of
+ * them: with --discover=fallback only while a peer that was drawn has been down for some seconds; when it is
+ * back, the substitutes are let go, so that a drawn topology stays as drawn. With --discover=yes eight peers
+ * are kept, each in another netgroup; one more is tried while no block comes. The book itself is book.c's.
  *
  * Where a node listens is known to whom it dials from the port in its version message, with the address that
  * the connection shows.
@@ -12,244 +13,446 @@
 #include "core/p2p/p2p_private.h"
 
 #define ADDR_MAX         1000u
+#define TOLD_ALWAYS      64u /* getaddr: of more than that, at most 23 of 100 are told, as Bitcoin Core does */
+#define RELAY_TO_MAX     8u /* who hears of somebody who has just come; chosen at random when there are more */
+#define RELAY_MAX        10u /* a message with more addresses is an answer to getaddr, not news */
+#define FORWARD_TO       2u
+#define FRESH_S          600
 #define DOWN_US          (4 * US_PER_S)
 #define TRY_AGAIN_US     (20 * US_PER_S)
 #define SUBSTITUTES_MAX  2u
 #define DISCOVERED_MAX   8u /* outbound peers that --discover=yes wants in all */
+#define OUTBOUND_LEAST   2u /* with fewer, also whoever is connected to us is dialled */
+#define STALE_US         (30 * 60 * US_PER_S)
+#define EXTRA_CHANCE_US  (60 * US_PER_S)
+#define TOKENS_FIRST     1.0
+#define TOKENS_MAX       1000.0
+#define TOKENS_PER_S     0.1
 #define NETWORK_IPV4     1u
+#define NETWORK_IPV6     2u
 #define ADDRV2_BYTES_MAX 512u
+#define ANCHORS_MAX      2u /* peers that were found and are dialled first after a restart */
 
-static bool parse_ipv4(uint8_t out[4], uint16_t *port, const char *text)
+void addresses_meet(struct p2p *p2p, struct peer *peer)
 {
-    unsigned a, b, c, d, p;
-    char rest;
-    if (sscanf(text, "%3u.%3u.%3u.%3u:%5u%c", &a, &b, &c, &d, &p, &rest) != 5 ||
-        MAX(MAX(a, b), MAX(c, d)) > 255 || p > UINT16_MAX) {
-        return false;
-    }
-    out[0] = (uint8_t)a;
-    out[1] = (uint8_t)b;
-    out[2] = (uint8_t)c;
-    out[3] = (uint8_t)d;
-    *port = (uint16_t)p;
-    return true;
+    peer->addr_tokens = TOKENS_FIRST;
+    peer->addr_tokens_us = p2p->now.mono_us;
 }
 
 /* Where this peer listens; false when it is not known. */
-static bool listens_at(const struct peer *peer, struct learned *out)
+static bool listens_at(const struct peer *peer, struct endpoint *out)
 {
-    *out = (struct learned){0};
-    if (!parse_ipv4(out->ip, &out->port, peer->address)) {
-        return false;
-    }
+    *out = peer->endpoint;
     if (peer->inbound) {
         out->port = peer->listen_port;
     }
-    return out->port != 0;
+    return peer->has_endpoint && out->port != 0;
 }
 
-static bool same_place(const struct learned *a, const struct learned *b)
+/* True when that was news. */
+static bool learn(struct p2p *p2p, const struct peer *from, struct place found)
 {
-    return memcmp(a->ip, b->ip, 4) == 0 && a->port == b->port;
-}
-
-static void learn(struct p2p *p2p, const struct peer *from, struct learned found)
-{
-    bool loopback_allowed = strncmp(from->address, "127.", 4) == 0;
-    if (!found.port || found.ip[0] == 0 || found.ip[0] >= 224 || (found.ip[0] == 127 && !loopback_allowed)) {
-        return;
+    int64_t now_s = moment_unix_s(p2p->now);
+    if (!found.at.port || !ip_is_host(found.at.ip) ||
+        (ip_is_loopback(found.at.ip) && !ip_is_loopback(from->endpoint.ip))) {
+        return false;
     }
-    for (size_t i = 0; i < p2p->learned_count; i++) {
-        if (same_place(&p2p->learned[i], &found)) {
-            return;
-        }
-    }
-    size_t at = p2p->learned_count < LEARNED_MAX ? p2p->learned_count++
-                                                 : (size_t)rng_below(p2p->config.rng, LEARNED_MAX);
-    p2p->learned[at] = found;
+    memcpy(found.source, from->endpoint.ip, 16);
+    return book_learn(&p2p->book, &found, now_s);
 }
 
-/* ---- Messages ------------------------------------------------------------------------------------------ */
+/* ---- Telling ------------------------------------------------------------------------------------------- */
 
-static void put_one(struct p2p *p2p, struct buf *out, const struct learned *place, bool v2)
+static void put_one(struct buf *out, const struct place *place, bool v2)
 {
-    buf_u32(out, (uint32_t)moment_unix_s(p2p->now));
+    bool v4 = ip_is_v4(place->at.ip);
+    buf_u32(out, (uint32_t)place->seen_unix_s);
     if (v2) {
-        buf_compact_size(out, P2P_SERVICES);
-        buf_u8(out, NETWORK_IPV4);
-        buf_compact_size(out, 4);
+        buf_compact_size(out, place->services);
+        buf_u8(out, v4 ? NETWORK_IPV4 : NETWORK_IPV6);
+        buf_var_span(out, span_of(place->at.ip + (v4 ? 12 : 0), v4 ? 4 : 16));
     } else {
-        buf_u64(out, P2P_SERVICES);
-        buf_extend(out, 10);
-        buf_u16(out, 0xffff);
+        buf_u64(out, place->services);
+        buf_bytes(out, place->at.ip, 16);
     }
-    buf_bytes(out, place->ip, 4);
-    buf_u16_be(out, place->port);
+    buf_u16_be(out, place->at.port);
 }
 
-static void send_places(struct p2p *p2p, struct peer *peer, const struct learned *places, size_t count)
+static void send_places(struct p2p *p2p, struct peer *peer, const struct place *const *places, size_t count)
 {
     struct buf b = {0};
     if (count && p2p->config.discover != P2P_DISCOVER_NO) {
         buf_compact_size(&b, count);
         for (size_t i = 0; i < count; i++) {
-            put_one(p2p, &b, &places[i], peer->wants_addrv2);
+            put_one(&b, places[i], peer->wants_addrv2);
         }
         message_send(p2p, peer, peer->wants_addrv2 ? "addrv2" : "addr", &b);
     }
 }
 
+/* To so many peers, chosen at random, but not to who told us. */
+static void tell(struct p2p *p2p, const struct peer *from, const struct place *place, size_t to_max)
+{
+    size_t others = 0;
+    LIST_EACH(at, &p2p->peers)
+    {
+        const struct peer *peer = CONTAINER_OF(at, struct peer, link);
+        others += peer != from && peer_ready(peer);
+    }
+    size_t turn = others > to_max ? (size_t)rng_below(p2p->config.rng, others) : 0;
+    LIST_EACH(at, &p2p->peers)
+    {
+        struct peer *peer = CONTAINER_OF(at, struct peer, link);
+        if (peer != from && peer_ready(peer) && turn++ % others < to_max) {
+            send_places(p2p, peer, &place, 1);
+        }
+    }
+}
+
 void addresses_greet(struct p2p *p2p, struct peer *peer)
 {
-    struct learned place;
+    struct place place = {.services = peer->services, .seen_unix_s = moment_unix_s(p2p->now)};
     if (p2p->config.discover == P2P_DISCOVER_NO) {
         return;
     }
     if (!peer->inbound) {
         message_send(p2p, peer, "getaddr", NULL);
+        peer->addr_tokens += TOKENS_MAX; /* for the answer */
     }
-    if (!listens_at(peer, &place)) {
+    if (!listens_at(peer, &place.at)) {
         return;
     }
     learn(p2p, peer, place);
-    LIST_EACH(at, &p2p->peers)
-    {
-        struct peer *other = CONTAINER_OF(at, struct peer, link);
-        if (other != peer && peer_ready(other)) {
-            send_places(p2p, other, &place, 1);
+    if (!peer->inbound) {
+        book_answered(&p2p->book, &place.at, place.seen_unix_s);
+    }
+    tell(p2p, peer, &place, RELAY_TO_MAX);
+}
+
+size_t addresses_sample(struct p2p *p2p, const struct place **out, size_t max)
+{
+    struct book *book = &p2p->book;
+    size_t count = 0;
+    for (size_t i = 0; i < BOOK_PLACES; i++) {
+        const struct place *place = &book->all[i];
+        if (!place->at.port || place->next_try_us == INT64_MAX) {
+            continue;
+        }
+        size_t at = count++; /* reservoir: each is as likely as any other */
+        if (at >= max) {
+            at = (size_t)rng_below(p2p->config.rng, count);
+        }
+        if (at < max) {
+            out[at] = place;
         }
     }
+    return MIN(count, max);
 }
 
-void handle_getaddr(struct p2p *p2p, struct peer *peer)
+void handle_getaddr(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
-    if (peer->inbound && !peer->asked_addresses) { /* once, and only who dialled us: as Bitcoin Core does */
-        peer->asked_addresses = true;
-        send_places(p2p, peer, p2p->learned, p2p->learned_count);
+    (void)c;
+    const struct place *places[ADDR_MAX];
+    if (!peer->inbound || peer->asked_addresses) { /* once, and only who dialled us: as Bitcoin Core does */
+        return;
     }
+    peer->asked_addresses = true;
+    size_t share = MAX(p2p->book.count * 23 / 100, (size_t)TOLD_ALWAYS);
+    size_t max = MIN(peer->permissions & P2P_PERMIT_ADDR ? ADDR_MAX : share, (size_t)ADDR_MAX);
+    send_places(p2p, peer, places, addresses_sample(p2p, places, max));
 }
 
-static bool read_v1(struct cursor *c, struct learned *out)
+/* ---- Hearing ------------------------------------------------------------------------------------------- */
+
+static bool read_v1(struct cursor *c, struct place *out)
 {
-    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    cursor_u32(c);
-    cursor_u64(c);
-    struct span ip = cursor_span(c, 16);
-    out->port = cursor_u16_be(c);
-    if (c->failed || memcmp(ip.data, mapped, sizeof mapped) != 0) {
-        return false;
-    }
-    memcpy(out->ip, ip.data + 12, 4);
-    return true;
+    out->seen_unix_s = cursor_u32(c);
+    out->services = cursor_u64(c);
+    cursor_bytes(c, out->at.ip, 16);
+    out->at.port = cursor_u16_be(c);
+    return !c->failed;
 }
 
-static bool read_v2(struct cursor *c, struct learned *out)
+static bool read_v2(struct cursor *c, struct place *out)
 {
-    cursor_u32(c);
-    cursor_compact_size(c, UINT64_MAX);
+    out->seen_unix_s = cursor_u32(c);
+    out->services = cursor_compact_size(c, UINT64_MAX);
     uint8_t network = cursor_u8(c);
     struct span ip = cursor_var_span(c);
-    out->port = cursor_u16_be(c);
-    if (ip.len > ADDRV2_BYTES_MAX || (network == NETWORK_IPV4 && ip.len != 4)) {
+    out->at.port = cursor_u16_be(c);
+    if (ip.len > ADDRV2_BYTES_MAX || (network == NETWORK_IPV4 && ip.len != 4) ||
+        (network == NETWORK_IPV6 && ip.len != 16)) {
         c->failed = true; /* BIP155 */
     }
-    if (c->failed || network != NETWORK_IPV4) {
+    if (c->failed || (network != NETWORK_IPV4 && network != NETWORK_IPV6)) {
         return false;
     }
-    memcpy(out->ip, ip.data, 4);
+    if (network == NETWORK_IPV4) {
+        ip_from_v4(out->at.ip, ip.data);
+    } else {
+        memcpy(out->at.ip, ip.data, 16);
+    }
+    return network == NETWORK_IPV4 || !ip_is_v4(out->at.ip); /* BIP155: no mapped ones */
+}
+
+/* A peer may tell us one address in ten seconds unasked: whoever floods is read and not listened to. */
+static bool take_token(struct p2p *p2p, struct peer *peer)
+{
+    int64_t passed_us = p2p->now.mono_us - peer->addr_tokens_us;
+    if (peer->addr_tokens < TOKENS_MAX) {
+        peer->addr_tokens = MIN(peer->addr_tokens + (double)passed_us / 1e6 * TOKENS_PER_S, TOKENS_MAX);
+    }
+    peer->addr_tokens_us = p2p->now.mono_us;
+    if (peer->permissions & P2P_PERMIT_ADDR) {
+        return true;
+    }
+    if (peer->addr_tokens < 1.0) {
+        peer->addrs_limited++;
+        return false;
+    }
+    peer->addr_tokens -= 1.0;
     return true;
 }
 
-void handle_addr(struct p2p *p2p, struct peer *peer, struct cursor *c, bool v2)
+static void hear(struct p2p *p2p, struct peer *peer, struct place found, bool news)
+{
+    int64_t now_s = moment_unix_s(p2p->now);
+    if (found.seen_unix_s <= 100000000 || found.seen_unix_s > now_s + FRESH_S) {
+        found.seen_unix_s = now_s - 5 * 86400; /* its clock is wrong, or it does not know */
+    }
+    peer->addrs_processed++;
+    if (p2p->config.discover != P2P_DISCOVER_NO && learn(p2p, peer, found) && news &&
+        now_s - found.seen_unix_s < FRESH_S) {
+        tell(p2p, peer, &found, FORWARD_TO);
+    }
+}
+
+static void hear_all(struct p2p *p2p, struct peer *peer, struct cursor *c, bool v2)
 {
     size_t count = cursor_count(c, v2 ? 9 : 30);
     if (c->failed || count > ADDR_MAX) {
-        peer_close(p2p, peer, LOG_WARN, "an address message that cannot be read or holds too many");
+        peer_misbehaves(p2p, peer, "an address message that cannot be read or holds too many");
         return;
     }
     for (size_t i = 0; i < count && !c->failed; i++) {
-        struct learned found = {0};
-        if ((v2 ? read_v2(c, &found) : read_v1(c, &found)) && p2p->config.discover != P2P_DISCOVER_NO) {
-            learn(p2p, peer, found);
+        struct place found = {0};
+        if ((v2 ? read_v2(c, &found) : read_v1(c, &found)) && take_token(p2p, peer)) {
+            hear(p2p, peer, found, count <= RELAY_MAX);
         }
     }
     if (c->failed) {
-        peer_close(p2p, peer, LOG_WARN, "an address message that cannot be read");
+        peer_misbehaves(p2p, peer, "an address message that cannot be read");
     }
 }
 
-/* ---- Substitutes --------------------------------------------------------------------------------------- */
-
-static bool is_connected(const struct p2p *p2p, const struct learned *place)
+void handle_addr(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
+    hear_all(p2p, peer, c, false);
+}
+
+void handle_addrv2(struct p2p *p2p, struct peer *peer, struct cursor *c)
+{
+    hear_all(p2p, peer, c, true);
+}
+
+/* ---- Dialling ------------------------------------------------------------------------------------------ */
+
+struct choice {
+    const struct p2p *p2p;
+    bool anchors; /* only those */
+    bool
+        also_inbound; /* also those that are connected to us: whom we have chosen ourselves counts for more */
+};
+
+static bool fits(void *context, const struct place *place)
+{
+    const struct choice *choice = context;
+    const struct p2p *p2p = choice->p2p;
+    if (place->next_try_us > p2p->now.mono_us || ban_covers(p2p, place->at.ip) ||
+        (choice->anchors && !place->anchor)) {
+        return false;
+    }
+    uint64_t group = netgroup_of(p2p, place->at.ip);
     LIST_EACH(at, &p2p->peers)
     {
         const struct peer *peer = CONTAINER_OF(at, struct peer, link);
-        struct learned there;
-        if (listens_at(peer, &there) && same_place(&there, place)) {
-            return true;
+        struct endpoint there;
+        bool same = listens_at(peer, &there) && endpoint_equal(&there, &place->at);
+        if (peer->inbound ? same && !choice->also_inbound : same) {
+            return false;
+        }
+        if (!peer->inbound && peer->has_endpoint && !ip_is_local(place->at.ip) && peer->netgroup == group) {
+            return false; /* one hand shall not hold all of our connections */
         }
     }
-    return false;
+    return true;
 }
 
-static void dial_one(struct p2p *p2p)
+static void dial_one(struct p2p *p2p, bool also_inbound)
 {
-    size_t first = p2p->learned_count ? (size_t)rng_below(p2p->config.rng, p2p->learned_count) : 0;
-    for (size_t i = 0; i < p2p->learned_count; i++) {
-        struct learned *place = &p2p->learned[(first + i) % p2p->learned_count];
-        if (place->next_try_us > p2p->now.mono_us || is_connected(p2p, place)) {
-            continue;
-        }
-        char text[32];
-        struct error error = {0};
+    struct choice choice = {.p2p = p2p, .anchors = true};
+    struct place *place = book_pick(&p2p->book, p2p->config.rng, fits, &choice);
+    choice.anchors = false;
+    for (int turn = 0; !place && turn <= also_inbound; turn++) {
+        choice.also_inbound = turn;
+        place = book_pick(&p2p->book, p2p->config.rng, fits, &choice);
+    }
+    struct error error = {0};
+    char text[ENDPOINT_TEXT];
+    if (place) {
         place->next_try_us = p2p->now.mono_us + TRY_AGAIN_US;
-        snprintf(text, sizeof text, "%u.%u.%u.%u:%u", place->ip[0], place->ip[1], place->ip[2], place->ip[3],
-                 place->port);
-        if (!ban_covers(p2p, text) && p2p_substitute(p2p, text, &error)) {
+        place->anchor = false;
+        endpoint_text(text, &place->at);
+        if (node_substitute(p2p, text, &error)) {
             log_info(LOG_NET, "trying %s, an address that was learned", text);
         }
-        return;
+    }
+}
+
+void addresses_failed(struct p2p *p2p, const char *text)
+{
+    struct endpoint at;
+    struct place *place = endpoint_parse(&at, text) ? book_find(&p2p->book, &at) : NULL;
+    if (place && place->failures < UINT16_MAX) {
+        place->failures++;
     }
 }
 
 void addresses_ourselves(struct p2p *p2p, const struct peer *peer)
 {
-    struct learned place;
-    for (size_t i = 0; listens_at(peer, &place) && i < p2p->learned_count; i++) {
-        if (same_place(&p2p->learned[i], &place)) {
-            p2p->learned[i].next_try_us = INT64_MAX;
+    struct endpoint there;
+    struct place *place = listens_at(peer, &there) ? book_find(&p2p->book, &there) : NULL;
+    if (place) {
+        place->next_try_us = INT64_MAX;
+    }
+}
+
+/* More peers were found than are wanted: the one that gave us a block longest ago goes, if it had its chance.
+ */
+static void drop_worst(struct p2p *p2p)
+{
+    struct peer *worst = NULL;
+    LIST_EACH(at, &p2p->peers)
+    {
+        struct peer *peer = CONTAINER_OF(at, struct peer, link);
+        if (peer->node && peer->node->substitute && peer_ready(peer) && !peer->in_flight &&
+            p2p->now.mono_us - peer->opened_us > EXTRA_CHANCE_US &&
+            (!worst || peer->good_block_us <= worst->good_block_us)) { /* of equals the youngest */
+            worst = peer;
+        }
+    }
+    if (worst) {
+        peer_close(p2p, worst, LOG_INFO,
+                   "one outbound peer more than wanted, and it gave a block longest ago");
+    }
+}
+
+struct outbound { /* what is connected to, or being dialled */
+    size_t drawn, down, substitutes, ready;
+};
+
+static struct outbound count_outbound(const struct p2p *p2p)
+{
+    struct outbound count = {0};
+    LIST_EACH(at, &p2p->nodes)
+    {
+        const struct node_slot *slot = CONTAINER_OF(at, struct node_slot, link);
+        const struct peer *peer = peer_find(p2p, slot->peer);
+        bool up = peer && peer_ready(peer);
+        count.down += !slot->once && !up && p2p->now.mono_us - slot->down_since_us > DOWN_US;
+        count.substitutes += slot->substitute;
+        count.ready += slot->substitute && up;
+        count.drawn += !slot->substitute;
+    }
+    return count;
+}
+
+static void keep_found_peers(struct p2p *p2p, const struct outbound *count)
+{
+    bool stale = p2p->now.mono_us - p2p->tip_since_us > STALE_US;
+    size_t wanted = DISCOVERED_MAX - MIN(count->drawn, (size_t)DISCOVERED_MAX);
+    if (count->substitutes < wanted + (stale ? 1 : 0)) {
+        dial_one(p2p, count->ready + count->drawn < OUTBOUND_LEAST);
+    } else if (wanted && count->ready > wanted) {
+        drop_worst(p2p);
+    }
+}
+
+static void stand_in(struct p2p *p2p, const struct outbound *count)
+{
+    if (count->substitutes < MIN(count->down, (size_t)SUBSTITUTES_MAX)) {
+        dial_one(p2p, false);
+    }
+    LIST_EACH_SAFE(at, following, &p2p->nodes)
+    {
+        struct node_slot *slot = CONTAINER_OF(at, struct node_slot, link);
+        struct peer *peer = peer_find(p2p, slot->peer);
+        if (slot->substitute && !count->down && peer && peer->open) {
+            peer_close(p2p, peer, LOG_INFO, "the peers that were drawn are back");
         }
     }
 }
 
 void addresses_tick(struct p2p *p2p)
 {
-    size_t down = 0, substitutes = 0, outbound = 0;
-    if (p2p->config.discover == P2P_DISCOVER_NO) {
+    if (!p2p->active) {
         return;
     }
-    LIST_EACH(at, &p2p->nodes)
-    {
-        const struct node_slot *slot = CONTAINER_OF(at, struct node_slot, link);
-        const struct peer *peer = peer_find(p2p, slot->peer);
-        bool up = peer && peer_ready(peer);
-        down += !slot->once && !up && p2p->now.mono_us - slot->down_since_us > DOWN_US;
-        substitutes += slot->substitute;
-        outbound++;
+    struct outbound count = count_outbound(p2p);
+    switch (p2p->config.discover) {
+    case P2P_DISCOVER_NO: break;
+    case P2P_DISCOVER_FALLBACK: stand_in(p2p, &count); break;
+    case P2P_DISCOVER_YES: keep_found_peers(p2p, &count); break;
     }
-    bool all = p2p->config.discover == P2P_DISCOVER_YES;
-    size_t wanted =
-        all ? DISCOVERED_MAX - MIN(outbound - substitutes, DISCOVERED_MAX) : MIN(down, SUBSTITUTES_MAX);
-    if (substitutes < wanted) {
-        dial_one(p2p);
-    }
-    LIST_EACH_SAFE(at, following, &p2p->nodes)
+}
+
+/* ---- Across a restart ---------------------------------------------------------------------------------- */
+
+bool p2p_load_addresses(struct p2p *p2p, struct span file, struct moment now)
+{
+    return book_read(&p2p->book, chain_parameters(p2p->chain)->magic, file, moment_unix_s(now));
+}
+
+void p2p_save_addresses(struct p2p *p2p, bool at_the_end, struct buf *out)
+{
+    size_t anchors = 0;
+    LIST_EACH(at, &p2p->peers)
     {
-        struct node_slot *slot = CONTAINER_OF(at, struct node_slot, link);
-        struct peer *peer = peer_find(p2p, slot->peer);
-        if (slot->substitute && !all && !down && peer && peer->open) {
-            peer_close(p2p, peer, LOG_INFO, "the peers that were drawn are back");
+        const struct peer *peer = CONTAINER_OF(at, struct peer, link);
+        bool found = peer_ready(peer) && peer->node && peer->node->substitute;
+        struct place *place = found ? book_find(&p2p->book, &peer->endpoint) : NULL;
+        if (place) {
+            place->anchor = at_the_end && anchors++ < ANCHORS_MAX;
         }
     }
+    book_write(&p2p->book, chain_parameters(p2p->chain)->magic, out);
+}
+
+size_t p2p_addresses(struct p2p *p2p, struct p2p_address_info *out, size_t max)
+{
+    const struct place **places = mem_alloc((max + 1) * sizeof(struct place *));
+    size_t count = addresses_sample(p2p, places, max);
+    for (size_t i = 0; i < count; i++) {
+        ip_text(out[i].ip, places[i]->at.ip);
+        out[i].port = places[i]->at.port;
+        out[i].ipv6 = !ip_is_v4(places[i]->at.ip);
+        out[i].services = places[i]->services;
+        out[i].seen_unix_s = places[i]->seen_unix_s;
+    }
+    mem_free(places);
+    return count;
+}
+
+bool p2p_add_address(struct p2p *p2p, const char *ip, uint16_t port, bool tried, struct moment now)
+{
+    struct place place = {.at.port = port, .services = P2P_SERVICES, .seen_unix_s = moment_unix_s(now)};
+    if (!ip_parse(place.at.ip, ip) || !port || !ip_is_host(place.at.ip)) {
+        return false;
+    }
+    memcpy(place.source, place.at.ip, 16);
+    bool added = book_learn(&p2p->book, &place, place.seen_unix_s);
+    if (added && tried) {
+        book_answered(&p2p->book, &place.at, place.seen_unix_s);
+    }
+    return added;
 }

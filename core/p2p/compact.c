@@ -106,8 +106,9 @@ void compact_offer(struct p2p *p2p, struct peer *peer, bool unasked)
     message_send(p2p, peer, "sendcmpct", &b);
 }
 
-void handle_sendcmpct(struct peer *peer, struct cursor *c)
+void handle_sendcmpct(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
+    (void)p2p;
     bool unasked = cursor_u8(c) == 1;
     uint64_t version = cursor_u64(c);
     if (!c->failed && version == COMPACT_VERSION) {
@@ -475,18 +476,18 @@ static const struct block_entry *take_header(struct p2p *p2p, struct peer *peer,
     } else if (error.kind == ERROR_INVALID && strcmp(error.word, "duplicate-invalid") != 0 &&
                strcmp(error.word, "bad-prevblk") != 0) {
         char text[HASH256_TEXT];
-        peer_close(p2p, peer, LOG_WARN, "compact block %s: an invalid header: %s (%s)",
-                   hash256_text(text, hash), error.word, error.text);
+        peer_misbehaves(p2p, peer, "compact block %s: an invalid header: %s (%s)", hash256_text(text, hash),
+                        error.word, error.text);
     }
     return NULL;
 }
 
-void handle_cmpctblock(struct p2p *p2p, struct peer *peer, struct span payload)
+void handle_cmpctblock(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
     struct compact compact;
-    struct partial *partial = read_compact(&compact, payload);
+    struct partial *partial = read_compact(&compact, cursor_span(c, cursor_left(c)));
     if (!partial) {
-        peer_close(p2p, peer, LOG_WARN, "a compact block that cannot be read");
+        peer_misbehaves(p2p, peer, "a compact block that cannot be read");
         return;
     }
     const struct block_entry *entry = take_header(p2p, peer, &compact.header, &compact.hash);
@@ -536,7 +537,7 @@ void handle_blocktxn(struct p2p *p2p, struct peer *peer, struct cursor *c)
     size_t count = cursor_count(c, 60);
     struct partial *partial = peer->partial;
     if (c->failed) {
-        peer_close(p2p, peer, LOG_WARN, "a blocktxn message that cannot be read");
+        peer_misbehaves(p2p, peer, "a blocktxn message that cannot be read");
         return;
     }
     if (!partial || !hash256_equal(&partial->hash, &hash)) {
@@ -551,7 +552,7 @@ void handle_blocktxn(struct p2p *p2p, struct peer *peer, struct cursor *c)
         }
     }
     if (!ok || !cursor_done(c)) {
-        peer_close(p2p, peer, LOG_WARN, "blocktxn with other transactions than were asked for");
+        peer_misbehaves(p2p, peer, "blocktxn with other transactions than were asked for");
     } else {
         complete(p2p, peer, partial, true);
     }
@@ -591,7 +592,7 @@ static void txs_are_read(void *context, struct block *block)
             message_send(p2p, peer, "blocktxn", &b);
         } else {
             buf_free(&b);
-            peer_close(p2p, peer, LOG_WARN, "getblocktxn for transactions that the block does not have");
+            peer_misbehaves(p2p, peer, "getblocktxn for transactions that the block does not have");
         }
     }
     block_unref(block);
@@ -605,7 +606,7 @@ void handle_getblocktxn(struct p2p *p2p, struct peer *peer, struct cursor *c)
     cursor_bytes(c, hash.b, 32);
     size_t count = cursor_count(c, 1);
     if (c->failed || count > TXS_MAX) {
-        peer_close(p2p, peer, LOG_WARN, "a getblocktxn message that cannot be read");
+        peer_misbehaves(p2p, peer, "a getblocktxn message that cannot be read");
         return;
     }
     const struct block_entry *entry = chain_find(p2p->chain, &hash);
@@ -631,7 +632,7 @@ void handle_getblocktxn(struct p2p *p2p, struct peer *peer, struct cursor *c)
         reply->indices[i] = (uint32_t)MIN(index, UINT32_MAX);
     }
     if (c->failed) {
-        peer_close(p2p, peer, LOG_WARN, "a getblocktxn message that cannot be read");
+        peer_misbehaves(p2p, peer, "a getblocktxn message that cannot be read");
         mem_free(reply->indices);
         mem_free(reply);
         return;

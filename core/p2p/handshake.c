@@ -43,7 +43,7 @@ void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
     }
     peer->version = cursor_i32(c);
     peer->services = cursor_u64(c);
-    cursor_i64(c); /* its time: we do not adjust ours */
+    int64_t its_time = cursor_i64(c); /* shown, and no more: we do not adjust ours */
     cursor_span(c, 26);
     uint64_t nonce = 0;
     if (cursor_left(c)) {
@@ -75,6 +75,7 @@ void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
         return;
     }
     peer->have_version = true;
+    peer->time_offset_s = its_time > 0 && its_time < UINT32_MAX ? its_time - moment_unix_s(p2p->now) : 0;
     if (peer->inbound) {
         send_version(p2p, peer);
     }
@@ -85,14 +86,13 @@ void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
     message_send(p2p, peer, "verack", NULL);
 }
 
-void handle_verack(struct p2p *p2p, struct peer *peer)
+void handle_verack(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
+    (void)c;
     if (peer->have_verack) {
         return;
     }
     peer->have_verack = true;
-    struct mempool_info info;
-    struct buf fee = {0};
     log_info(LOG_NET, "connected to %s%s%s (%s, version %d, height %d)",
              peer->node ? peer->node->text : peer->address, peer->node ? " at " : "",
              peer->node ? peer->address : "", peer->user_agent, peer->version, peer->start_height);
@@ -109,21 +109,40 @@ void handle_verack(struct p2p *p2p, struct peer *peer)
     if (peer->version >= 70014) {
         compact_offer(p2p, peer, false); /* BIP152 */
     }
-    if (peer->wants_txs && peer->version >= 70013) {
-        mempool_info(p2p->pool, &info);
-        buf_i64(&fee, info.min_fee_per_kvb_sat);
-        message_send(p2p, peer, "feefilter", &fee); /* BIP133 */
-    }
+    fee_filter_send(p2p, peer);
     addresses_greet(p2p, peer);
     ping_send(p2p, peer);
     sync_ask_headers(p2p, peer, NULL);
+}
+
+/* BIP133: what pays less is not worth announcing to us. */
+void fee_filter_send(struct p2p *p2p, struct peer *peer)
+{
+    struct mempool_info info;
+    struct buf b = {0};
+    peer->fee_told_us = p2p->now.mono_us;
+    mempool_info(p2p->pool, &info);
+    if (peer->wants_txs && peer->version >= 70013 && info.min_fee_per_kvb_sat != peer->fee_told_sat) {
+        peer->fee_told_sat = info.min_fee_per_kvb_sat;
+        buf_i64(&b, info.min_fee_per_kvb_sat);
+        message_send(p2p, peer, "feefilter", &b);
+    }
+}
+
+void handle_feefilter(struct p2p *p2p, struct peer *peer, struct cursor *c)
+{
+    (void)p2p;
+    int64_t fee = cursor_i64(c);
+    if (!c->failed && fee >= 0 && fee <= MAX_MONEY) {
+        peer->fee_filter_sat = fee;
+    }
 }
 
 void ping_send(struct p2p *p2p, struct peer *peer)
 {
     struct buf b = {0};
     peer->ping_nonce = rng_next(p2p->config.rng);
-    peer->ping_sent_us = p2p->now.mono_us;
+    peer->ping_sent_us = peer->pinged_us = p2p->now.mono_us;
     buf_u64(&b, peer->ping_nonce);
     message_send(p2p, peer, "ping", &b);
 }
@@ -148,14 +167,14 @@ void handle_pong(struct p2p *p2p, struct peer *peer, struct cursor *c)
     }
 }
 
-bool http_answer(struct p2p *p2p, struct peer *peer)
+bool http_answer(struct p2p *p2p, struct peer *peer, struct span request)
 {
-    bool get = memcmp(peer->in.data, "GET ", 4) == 0, head = memcmp(peer->in.data, "HEAD", 4) == 0;
+    bool get = memcmp(request.data, "GET ", 4) == 0, head = memcmp(request.data, "HEAD", 4) == 0;
     if (!get && !head) {
         return false;
     }
-    if (!memmem(peer->in.data, peer->in.len, "\r\n\r\n", 4) &&
-        !memmem(peer->in.data, peer->in.len, "\n\n", 2) && peer->in.len < 8192) {
+    if (!memmem(request.data, request.len, "\r\n\r\n", 4) && !memmem(request.data, request.len, "\n\n", 2) &&
+        request.len < 8192) {
         return true; /* the rest of the request is on its way */
     }
     struct buf body = {0}, out = {0};

@@ -6,6 +6,10 @@
 
 #include "hashing/kernels/kernels.h"
 
+#define STRANGER_BYTES_MAX 4096u /* of a message before the first version */
+
+static size_t kind_of(const char *command);
+
 void message_send(struct p2p *p2p, struct peer *peer, const char *command, struct buf *payload)
 {
     struct buf none = {0}, out = {0};
@@ -25,6 +29,7 @@ void message_send(struct p2p *p2p, struct peer *peer, const char *command, struc
     buf_bytes(&out, body->data, body->len);
     buf_free(body);
     peer->bytes_sent += out.len;
+    peer->sent_by_type[kind_of(command)] += out.len;
     peer->last_send_unix_s = moment_unix_s(p2p->now);
     if (!peer->queued_bytes) {
         peer->last_drain_us = p2p->now.mono_us;
@@ -37,130 +42,113 @@ void message_send(struct p2p *p2p, struct peer *peer, const char *command, struc
     }
 }
 
-/* Bounds per command, where a smaller one than the general bound is known. */
-static uint32_t length_max(const char *command)
+static void handle_wtxidrelay(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
-    static const struct {
-        const char *command;
-        uint32_t max;
-    } bounds[] = {
-        {"version", 512},
-        {"verack", 0},
-        {"ping", 8},
-        {"pong", 8},
-        {"inv", 9 + 36 * INV_MAX},
-        {"getdata", 9 + 36 * INV_MAX},
-        {"notfound", 9 + 36 * INV_MAX},
-        {"headers", 9 + 81 * HEADERS_MAX},
-        {"getheaders", 4 + 9 + 32 * (LOCATOR_MAX + 1)},
-        {"getblocks", 4 + 9 + 32 * (LOCATOR_MAX + 1)},
-        {"sendheaders", 0},
-        {"sendcmpct", 9},
-        {"sendaddrv2", 0},
-        {"getaddr", 0},
-        {"addr", 9 + 30 * 1000},
-        {"getblocktxn", 32 + 3 + 3 * 100000},
-        {"feefilter", 8},
-        {"mempool", 0},
-        {"wtxidrelay", 0},
-    };
-    for (size_t i = 0; i < ARRAY_COUNT(bounds); i++) {
-        if (strcmp(command, bounds[i].command) == 0) {
-            return bounds[i].max;
-        }
-    }
-    return P2P_MESSAGE_BYTES_MAX;
+    (void)p2p;
+    (void)c;
+    peer->wants_wtxid |= !peer->have_verack; /* BIP339: later it means nothing */
 }
 
-static void handle_feefilter(struct peer *peer, struct cursor *c)
+static void handle_sendaddrv2(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
-    int64_t fee = cursor_i64(c);
-    if (!c->failed && fee >= 0 && fee <= MAX_MONEY) {
-        peer->fee_filter_sat = fee;
-    }
+    (void)p2p;
+    (void)c;
+    peer->wants_addrv2 |= !peer->have_verack; /* BIP155 */
 }
 
-static void dispatch(struct p2p *p2p, struct peer *peer, const char *command, struct span payload)
+static void handle_sendheaders(struct p2p *p2p, struct peer *peer, struct cursor *c)
+{
+    (void)p2p;
+    (void)c;
+    peer->wants_headers = true;
+}
+
+enum stage { AT_ONCE, AFTER_VERSION, AFTER_VERACK };
+
+/* Every command that is understood: what its payload may take at most, from when on it counts. Before its
+ * time it is ignored, as is whatever a newer node says. */
+static const struct message_kind {
+    const char *command;
+    uint32_t length_max;
+    enum stage stage;
+    void (*handle)(struct p2p *p2p, struct peer *peer, struct cursor *c);
+} kinds[] = {
+    {"addr", 9 + 30 * 1000, AFTER_VERACK, handle_addr},
+    {"addrv2", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_addrv2},
+    {"block", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_block},
+    {"blocktxn", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_blocktxn},
+    {"cmpctblock", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_cmpctblock},
+    {"feefilter", 8, AFTER_VERACK, handle_feefilter},
+    {"getaddr", 0, AFTER_VERACK, handle_getaddr},
+    {"getblocks", 4 + 9 + 32 * (LOCATOR_MAX + 1), AFTER_VERACK, handle_getblocks},
+    {"getblocktxn", 32 + 3 + 3 * 100000, AFTER_VERACK, handle_getblocktxn},
+    {"getdata", 9 + 36 * INV_MAX, AFTER_VERACK, handle_getdata},
+    {"getheaders", 4 + 9 + 32 * (LOCATOR_MAX + 1), AFTER_VERACK, handle_getheaders},
+    {"headers", 9 + 81 * HEADERS_MAX, AFTER_VERACK, handle_headers},
+    {"inv", 9 + 36 * INV_MAX, AFTER_VERACK, handle_inv},
+    {"mempool", 0, AFTER_VERACK, handle_mempool},
+    {"notfound", 9 + 36 * INV_MAX, AFTER_VERACK, handle_notfound},
+    {"ping", 8, AFTER_VERSION, handle_ping},
+    {"pong", 8, AFTER_VERACK, handle_pong},
+    {"sendaddrv2", 0, AFTER_VERSION, handle_sendaddrv2},
+    {"sendcmpct", 9, AFTER_VERSION, handle_sendcmpct},
+    {"sendheaders", 0, AFTER_VERSION, handle_sendheaders},
+    {"tx", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_tx},
+    {"verack", 0, AFTER_VERSION, handle_verack},
+    {"version", 512, AT_ONCE, handle_version},
+    {"wtxidrelay", 0, AFTER_VERSION, handle_wtxidrelay},
+};
+static_assert(ARRAY_COUNT(kinds) + 1 == P2P_MESSAGE_TYPES, "one more for all others");
+
+static size_t kind_of(const char *command)
+{
+    size_t i = 0;
+    while (i < ARRAY_COUNT(kinds) && strcmp(command, kinds[i].command) != 0) {
+        i++;
+    }
+    return i;
+}
+
+const char *p2p_message_name(size_t type)
+{
+    return type < ARRAY_COUNT(kinds) ? kinds[type].command : "*other*";
+}
+
+static void dispatch(struct p2p *p2p, struct peer *peer, size_t type, struct span payload)
 {
     struct cursor c = cursor_of(payload.data, payload.len);
-    if (strcmp(command, "version") == 0) {
-        handle_version(p2p, peer, &c);
-    } else if (!peer->have_version) {
-        peer_close(p2p, peer, LOG_INFO, "'%s' before 'version'", command);
-    } else if (strcmp(command, "verack") == 0) {
-        handle_verack(p2p, peer);
-    } else if (strcmp(command, "wtxidrelay") == 0) {
-        peer->wants_wtxid = !peer->have_verack;
-    } else if (strcmp(command, "sendaddrv2") == 0) {
-        peer->wants_addrv2 = !peer->have_verack;
-    } else if (strcmp(command, "sendcmpct") == 0) {
-        handle_sendcmpct(peer, &c);
-    } else if (strcmp(command, "sendheaders") == 0) {
-        peer->wants_headers = true;
-    } else if (strcmp(command, "ping") == 0) {
-        handle_ping(p2p, peer, &c);
-    } else if (!peer->have_verack) {
-        return; /* nothing else counts before the handshake is over */
-    } else if (strcmp(command, "pong") == 0) {
-        handle_pong(p2p, peer, &c);
-    } else if (strcmp(command, "feefilter") == 0) {
-        handle_feefilter(peer, &c);
-    } else if (strcmp(command, "headers") == 0) {
-        handle_headers(p2p, peer, &c);
-    } else if (strcmp(command, "block") == 0) {
-        handle_block(p2p, peer, payload);
-    } else if (strcmp(command, "getaddr") == 0) {
-        handle_getaddr(p2p, peer);
-    } else if (strcmp(command, "addr") == 0 || strcmp(command, "addrv2") == 0) {
-        handle_addr(p2p, peer, &c, strcmp(command, "addrv2") == 0);
-    } else if (strcmp(command, "cmpctblock") == 0) {
-        handle_cmpctblock(p2p, peer, payload);
-    } else if (strcmp(command, "getblocktxn") == 0) {
-        handle_getblocktxn(p2p, peer, &c);
-    } else if (strcmp(command, "blocktxn") == 0) {
-        handle_blocktxn(p2p, peer, &c);
-    } else if (strcmp(command, "tx") == 0) {
-        handle_tx(p2p, peer, payload);
-    } else if (strcmp(command, "inv") == 0) {
-        handle_inv(p2p, peer, &c);
-    } else if (strcmp(command, "getdata") == 0) {
-        handle_getdata(p2p, peer, &c);
-    } else if (strcmp(command, "notfound") == 0) {
-        handle_notfound(p2p, peer, &c);
-    } else if (strcmp(command, "getheaders") == 0) {
-        handle_getheaders(p2p, peer, &c);
-    } else if (strcmp(command, "getblocks") == 0) {
-        handle_getblocks(p2p, peer, &c);
-    } else if (strcmp(command, "mempool") == 0) {
-        handle_mempool(p2p, peer);
-    } /* anything else: a newer node's, ignored */
+    enum stage stage = peer->have_verack ? AFTER_VERACK : peer->have_version ? AFTER_VERSION : AT_ONCE;
+    peer->received_by_type[type] += MESSAGE_HEADER_BYTES + payload.len;
+    if (type < ARRAY_COUNT(kinds) && stage >= kinds[type].stage) {
+        kinds[type].handle(p2p, peer, &c);
+    }
 }
 
 /* The first bytes tell who dials: Bitcoin version 1, a browser, or something else (BIP324, a scanner), which
  * is let go quietly so that a newer node can come back with version 1. */
-static bool recognise(struct p2p *p2p, struct peer *peer)
+static bool recognise(struct p2p *p2p, struct peer *peer, struct span in)
 {
     if (peer->recognised) {
         return true;
     }
-    if (peer->in.len < 4) {
+    if (in.len < 4) {
         return false;
     }
-    if (memcmp(peer->in.data, chain_parameters(p2p->chain)->magic, 4) == 0) {
+    if (memcmp(in.data, chain_parameters(p2p->chain)->magic, 4) == 0) {
         peer->recognised = true;
         return true;
     }
-    if (!peer->inbound || !http_answer(p2p, peer)) {
+    if (!peer->inbound || !http_answer(p2p, peer, in)) {
         peer_close(p2p, peer, LOG_DEBUG, "its first bytes are not this network's");
     }
     return false;
 }
 
 /* One whole message from the front; false when it must wait or the peer is done for. */
-static bool take_message(struct p2p *p2p, struct peer *peer, size_t *at)
+static bool take_message(struct p2p *p2p, struct peer *peer, struct span in, size_t *at)
 {
-    const uint8_t *head = peer->in.data + *at;
-    size_t have = peer->in.len - *at;
+    const uint8_t *head = in.data + *at;
+    size_t have = in.len - *at;
     if (have < MESSAGE_HEADER_BYTES) {
         return false;
     }
@@ -177,7 +165,13 @@ static bool take_message(struct p2p *p2p, struct peer *peer, size_t *at)
             return false;
         }
     }
-    uint32_t len = load_le32(head + 16), max = peer->have_version ? length_max(command) : 4096;
+    size_t type = kind_of(command);
+    uint32_t len = load_le32(head + 16), max = P2P_MESSAGE_BYTES_MAX;
+    if (!peer->have_version) {
+        max = STRANGER_BYTES_MAX;
+    } else if (type < ARRAY_COUNT(kinds)) {
+        max = kinds[type].length_max;
+    }
     if (len > max) {
         peer_close(p2p, peer, LOG_WARN, "oversized '%s': length %u, allowed %u", command, len, max);
         return false;
@@ -193,26 +187,41 @@ static bool take_message(struct p2p *p2p, struct peer *peer, size_t *at)
         return false;
     }
     *at += MESSAGE_HEADER_BYTES + len;
-    dispatch(p2p, peer, command, payload);
+    dispatch(p2p, peer, type, payload);
     peer->message_us = p2p->now.mono_us; /* of what stands behind it, which came with its last byte */
     return !peer->closing;
 }
 
-void message_receive(struct p2p *p2p, struct peer *peer)
+/* What was not whole yet, and what has come now. */
+static void keep_rest(struct p2p *p2p, struct peer *peer, struct span in, size_t at, bool kept_before)
 {
-    size_t at = 0;
-    if (!recognise(p2p, peer)) {
-        return;
-    }
-    while (take_message(p2p, peer, &at)) {
-    }
-    if (at) {
+    size_t before = peer->in.capacity;
+    if (!kept_before) {
+        buf_bytes(&peer->in, in.data + at, in.len - at);
+    } else if (at) {
         memmove(peer->in.data, peer->in.data + at, peer->in.len - at);
         peer->in.len -= at;
     }
-    if (!peer->in.len && peer->in.capacity > 65536) {
-        size_t capacity = peer->in.capacity;
-        buf_free(&peer->in); /* a large message has passed: give its memory back */
-        p2p->receive_total -= capacity;
+    if (!peer->in.len) {
+        buf_free(&peer->in); /* nothing is held for who is silent */
     }
+    p2p->receive_total = p2p->receive_total + peer->in.capacity - before;
+}
+
+/* Whole messages are read where they lie. */
+void message_receive(struct p2p *p2p, struct peer *peer, struct span bytes)
+{
+    bool kept_before = peer->in.len > 0;
+    size_t at = 0;
+    if (kept_before) {
+        p2p->receive_total -= peer->in.capacity;
+        buf_bytes(&peer->in, bytes.data, bytes.len);
+        p2p->receive_total += peer->in.capacity;
+        bytes = buf_span(&peer->in);
+    }
+    if (recognise(p2p, peer, bytes)) {
+        while (take_message(p2p, peer, bytes, &at)) {
+        }
+    }
+    keep_rest(p2p, peer, bytes, peer->closing ? bytes.len : at, kept_before);
 }

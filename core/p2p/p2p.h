@@ -23,6 +23,9 @@
 #define P2P_SEND_TOTAL_MAX    (96u << 20)
 #define P2P_RECEIVE_TOTAL_MAX (96u << 20)
 
+/* Kinds of messages that are counted apart, the last one being all others together. */
+#define P2P_MESSAGE_TYPES 25u
+
 /* Chosen by the host for inbound (1 and up), by p2p for outbound (P2P_OUTBOUND and up); never reused in one
  * run. */
 typedef uint32_t peer_id;
@@ -52,6 +55,18 @@ struct p2p_config {
     int64_t (*clock_us)(void); /* monotonic, for the latency instruments only; NULL: the time of the event */
 };
 
+/* What known peers may do: Bitcoin Core's permissions (its bloom filters do not exist here). */
+enum p2p_permission {
+    P2P_PERMIT_NOBAN = 1, /* is not disconnected for misbehaviour, never leaves for others, no ban counts */
+    P2P_PERMIT_FORCERELAY = 2, /* its transactions are announced again although they are known */
+    P2P_PERMIT_RELAY = 4,      /* its transactions are asked for at once, however many it announces */
+    P2P_PERMIT_MEMPOOL = 8,    /* gets an answer to "mempool" (BIP35) */
+    P2P_PERMIT_DOWNLOAD = 16,  /* may always ask for blocks: so may everybody, as there is no upload limit */
+    P2P_PERMIT_ADDR = 32,      /* may tell and ask any number of addresses */
+    P2P_PERMIT_ALL = 63,
+};
+const char *p2p_permission_name(uint32_t flag);
+
 struct p2p;
 struct p2p *p2p_new(const struct p2p_config *config, struct chain *chain, struct mempool *pool,
                     const struct p2p_events *events);
@@ -71,6 +86,14 @@ void p2p_ping_all(struct p2p *p2p, struct moment now);
 bool p2p_remove_node(struct p2p *p2p, const char *host_port);
 bool p2p_try_once(struct p2p *p2p, const char *host_port, struct moment now,
                   struct error *error) MUST_USE; /* addnode onetry */
+
+/* "[PERMISSIONS@]IP[/BITS]", as Bitcoin Core's -whitelist; ERROR_USAGE. For connections from now on. */
+bool p2p_whitelist(struct p2p *p2p, const char *text, struct error *error) MUST_USE;
+/* Once called, peers may connect from these subnets and from this machine only. ERROR_USAGE. */
+bool p2p_allow(struct p2p *p2p, const char *subnet, struct error *error) MUST_USE;
+/* Off: all connections end, none is accepted or begun (setnetworkactive). */
+void p2p_set_active(struct p2p *p2p, bool active, struct moment now);
+bool p2p_is_active(const struct p2p *p2p);
 
 /* We accept peers at this port. Whom we dial is told one: the first that is given here. */
 void p2p_listening(struct p2p *p2p, uint16_t port);
@@ -157,26 +180,32 @@ int64_t p2p_latency_quantile(const struct p2p_histogram *histogram, double q);
 /* All hash workers have begun with work on this tip, the last at this moment. */
 void p2p_workers_switched(struct p2p *p2p, const struct hash256 *tip, int64_t mono_us);
 
+#define P2P_IN_FLIGHT_MAX 16u /* blocks asked for, of one peer */
 struct p2p_peer_info {
     peer_id id;
     char address[80], node[80]; /* node: the configured name when it is one of ours to keep, else empty */
-    bool inbound, handshake_done, wants_headers, wants_wtxid, wants_txs;
+    const char *network, *connection_type; /* in Bitcoin Core's words */
+    uint32_t permissions;
+    bool inbound, handshake_done, wants_headers, wants_wtxid, wants_txs, wants_addrs;
     bool compact_to, compact_from; /* we have asked it, it has asked us for compact blocks unasked */
     uint64_t services;
     int32_t version, start_height, synced_headers, synced_blocks;
     char user_agent[264];
-    int64_t connected_unix_s, last_send_unix_s, last_receive_unix_s;
-    int64_t ping_us, min_ping_us; /* -1 unknown */
-    uint64_t bytes_sent, bytes_received;
-    uint32_t blocks_in_flight;
+    int64_t connected_unix_s, last_send_unix_s, last_receive_unix_s, last_tx_unix_s, last_block_unix_s;
+    int64_t ping_us, min_ping_us, ping_wait_us; /* -1 unknown */
+    int64_t time_offset_s;
+    uint64_t bytes_sent, bytes_received, sent_by_type[P2P_MESSAGE_TYPES], received_by_type[P2P_MESSAGE_TYPES];
+    uint64_t addrs_processed, addrs_limited;
+    uint32_t in_flight[P2P_IN_FLIGHT_MAX], blocks_in_flight; /* heights of the blocks asked for */
     int64_t fee_filter_sat;
     struct p2p_latency latency; /* of the blocks that it was first to bring */
 };
+const char *p2p_message_name(size_t type); /* of sent_by_type; the last is "*other*" */
 size_t p2p_peers(const struct p2p *p2p, struct p2p_peer_info *out, size_t max);
 bool p2p_disconnect(struct p2p *p2p, const char *address_or_empty,
                     peer_id id); /* disconnectnode; false: no such peer */
 /* Nobody from this address or subnet ("IP", "IP/BITS", "IP/NETMASK") stays or gets in until then.
- * ERROR_PARSE, ERROR_DUPLICATE, ERROR_LIMIT; the texts are Bitcoin Core's. In memory only. */
+ * ERROR_PARSE, ERROR_DUPLICATE, ERROR_LIMIT; the texts are Bitcoin Core's. */
 #define P2P_BANS_MAX 1000u
 struct p2p_ban_info {
     char subnet[64]; /* "IP/BITS" */
@@ -187,7 +216,25 @@ bool p2p_ban(struct p2p *p2p, const char *subnet, int64_t until_unix_s, struct m
 bool p2p_unban(struct p2p *p2p, const char *subnet,
                struct error *error) MUST_USE; /* ERROR_PARSE, ERROR_MISSING */
 void p2p_unban_all(struct p2p *p2p);
+/* One that was in force before a restart. False: it cannot be read, is known, or they are too many. */
+bool p2p_restore_ban(struct p2p *p2p, const struct p2p_ban_info *ban);
 size_t p2p_bans(struct p2p *p2p, struct p2p_ban_info *out, size_t max, struct moment now);
+
+/* The address book: what peers.dat holds. False: these bytes are damaged or another network's. */
+bool p2p_load_addresses(struct p2p *p2p, struct span file, struct moment now) MUST_USE;
+/* at_the_end: the peers that were found and are connected now are dialled first next time. */
+void p2p_save_addresses(struct p2p *p2p, bool at_the_end, struct buf *out);
+struct p2p_address_info {
+    char ip[48];
+    uint16_t port;
+    bool ipv6;
+    uint64_t services;
+    int64_t seen_unix_s;
+};
+#define P2P_ADDRESSES_MAX 2560u
+size_t p2p_addresses(struct p2p *p2p, struct p2p_address_info *out, size_t max); /* a random selection */
+/* addpeeraddress; false: not an address, known, or no room for it. */
+bool p2p_add_address(struct p2p *p2p, const char *ip, uint16_t port, bool tried, struct moment now);
 
 size_t p2p_peer_count(const struct p2p *p2p, size_t *outbound);
 /* Learned addresses, receive buffers, send queues, requests, transactions held (orphans, extra ones, compact

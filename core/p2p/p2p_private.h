@@ -15,9 +15,53 @@
 #define ORPHANS_BYTES_MAX    (8u << 20)   /* in memory, all together */
 /* Partly assembled compact blocks, all together: one of the most transactions that a block can have fits. */
 #define PARTIAL_TOTAL_MAX (80u << 20)
-#define LEARNED_MAX       1000u
+
+#define KNOWN_BYTES          8u     /* of a hash, to know it again */
+#define TX_ANNOUNCEMENTS_MAX 60000u /* that wait to be asked for, of all peers */
+#define NODES_MAX            128u   /* to stay connected to, to try, to stand in */
+#define P2P_ALLOWED_MAX      64u
+#define PERMITS_MAX          64u
 
 enum inv_type { INV_TX = 1, INV_BLOCK = 2, INV_COMPACT = 4, INV_WTX = 5, INV_WITNESS_FLAG = 0x40000000 };
+
+/* endpoint.c */
+#define IP_TEXT       48u
+#define ENDPOINT_TEXT 64u
+#define SUBNET_TEXT   64u
+struct endpoint {
+    uint8_t ip[16]; /* IPv4 mapped into IPv6 */
+    uint16_t port;
+};
+struct subnet { /* of ip the first bits count, the others are zero */
+    uint8_t ip[16];
+    uint32_t bits;
+};
+
+/* Where somebody listens, or is said to (book.c). */
+struct place {
+    struct endpoint at; /* port 0: an empty slot */
+    uint8_t source[16]; /* who has told us */
+    uint64_t services;
+    int64_t seen_unix_s, answered_unix_s; /* by somebody, as told; by us (0: never) */
+    int64_t next_try_us;                  /* INT64_MAX: it is this very node */
+    uint16_t failures;                    /* tries in vain since it answered */
+    bool anchor;                          /* connected to at the last clean stop */
+};
+
+#define BOOK_FRESH_BUCKETS 128u
+#define BOOK_TRIED_BUCKETS 32u
+#define BOOK_SLOTS         16u
+#define BOOK_PLACES        ((BOOK_FRESH_BUCKETS + BOOK_TRIED_BUCKETS) * BOOK_SLOTS)
+struct book {
+    union {
+        struct place all[BOOK_PLACES];
+        struct {
+            struct place fresh[BOOK_FRESH_BUCKETS * BOOK_SLOTS], tried[BOOK_TRIED_BUCKETS * BOOK_SLOTS];
+        };
+    };
+    size_t count;
+    uint64_t key[2];
+};
 
 /* One name to stay connected to. */
 struct node_slot {
@@ -38,6 +82,10 @@ struct peer {
     bool inbound, closing, open; /* open: the transport is there */
     struct node_slot *node;
     char address[80];
+    struct endpoint endpoint; /* of address */
+    bool has_endpoint;
+    uint64_t netgroup;
+    uint32_t permissions; /* P2P_PERMIT_… */
     struct buf in;
     bool recognised;                /* the first bytes were Bitcoin's */
     bool have_version, have_verack; /* from the other side */
@@ -46,13 +94,18 @@ struct peer {
     int32_t version, start_height;
     uint16_t listen_port; /* that it says it has; 0: none */
     bool asked_addresses;
+    double addr_tokens; /* addresses that it may still tell us */
+    int64_t addr_tokens_us;
+    uint64_t addrs_processed, addrs_limited;
     char user_agent[264];
-    int64_t fee_filter_sat;
+    int64_t fee_filter_sat, time_offset_s;
     int64_t opened_us, connected_unix_s, last_send_unix_s, last_receive_unix_s;
     int64_t ping_sent_us, ping_us, min_ping_us; /* -1: none, unknown */
+    int64_t pinged_us, last_receive_us, fee_told_us, fee_told_sat;
     uint64_t ping_nonce;
-    uint64_t bytes_sent, bytes_received;
-    size_t queued_bytes; /* sent by us, not yet taken by the network */
+    uint64_t bytes_sent, bytes_received, sent_by_type[P2P_MESSAGE_TYPES], received_by_type[P2P_MESSAGE_TYPES];
+    int64_t good_tx_us, good_block_us; /* when it last was first with one that we took; 0: never */
+    size_t queued_bytes;               /* sent by us, not yet taken by the network */
     int64_t last_drain_us;
     int64_t message_us; /* the first byte of the message that is coming in, or was dealt with last */
     struct p2p_latency latency;
@@ -75,25 +128,24 @@ struct peer {
     int64_t fast_since_us;
     struct partial *partial; /* a compact block of its whose transactions are on their way */
     /* relay and serving */
-    struct map known;  /* hashes that it has or has been told of */
-    struct buf wanted; /* getdata items not served yet: type, hash */
+    size_t tx_announcements; /* of its that wait in tx_requests */
+    struct map known;        /* hashes that it has or has been told of */
+    struct buf wanted;       /* getdata items not served yet: type, hash */
     size_t wanted_at;
     bool reading;     /* a block is being read for it */
     bool reading_txs; /* likewise, for getblocktxn */
 };
 
-/* Where somebody listens. */
-struct learned {
-    uint8_t ip[4];
-    uint16_t port;
-    int64_t next_try_us;
+struct ban {
+    struct subnet subnet;
+    int64_t created_unix_s, until_unix_s;
 };
 
-/* Who is not wanted: an address as IPv6 (IPv4 mapped), of which the first bits count. */
-struct ban {
-    uint8_t ip[16];
-    uint32_t bits;
-    int64_t created_unix_s, until_unix_s;
+/* What is permitted to whom, by --whitelist. */
+struct permit {
+    struct subnet subnet;
+    uint32_t permissions;
+    bool inbound, outbound;
 };
 
 /* A transaction whose inputs are not all known. */
@@ -108,12 +160,13 @@ struct block_request {
     int64_t since_us;
 };
 
+/* txrequest.c */
 struct tx_request {
-    peer_id peer;
-    int64_t since_us;
+    peer_id asked;
     bool by_wtxid;
-    uint8_t other_count;
-    peer_id others[4]; /* who else has announced it */
+    uint32_t count, capacity;
+    int64_t asked_us;
+    peer_id *others; /* who else has announced it, in this order; owned */
 };
 
 struct p2p {
@@ -122,19 +175,31 @@ struct p2p {
     struct mempool *pool;
     struct p2p_events events;
     struct list peers, nodes;
-    struct map by_id;            /* peer_id -> struct peer * */
-    struct map block_requests;   /* hash -> struct block_request */
-    struct map tx_requests;      /* wtxid or txid -> struct tx_request */
-    struct map rejected;         /* transactions not to ask for again on this tip */
+    struct map by_id;                          /* peer_id -> struct peer * */
+    struct map block_requests;                 /* hash -> struct block_request */
+    struct map tx_requests;                    /* wtxid or txid -> struct tx_request */
+    size_t tx_announcements, tx_request_bytes; /* in them */
+    struct map rejected;                       /* transactions not to ask for again on this tip */
     struct map compacted;        /* blocks put together from compact ones, until their fate is known */
     struct map orphans;          /* wtxid -> struct orphan */
     struct tx *extra[EXTRA_TXS]; /* ring: seen lately and not in the mempool, for compact blocks */
     size_t extra_next;
     size_t orphan_bytes, extra_bytes, partial_bytes; /* of the transactions held, as tx_memory counts */
-    struct learned learned[LEARNED_MAX];
-    size_t learned_count;
+    struct book book;
     struct ban bans[P2P_BANS_MAX];
     size_t ban_count;
+    struct permit permits[PERMITS_MAX];
+    size_t permit_count;
+    struct subnet allowed[P2P_ALLOWED_MAX]; /* none: everybody may connect */
+    size_t allowed_count;
+    uint64_t group_key[2];
+    uint64_t crowd_group; /* the netgroup that fills our places (eviction.c) */
+    int64_t crowd_until_us;
+    bool active; /* setnetworkactive */
+    size_t known_max;
+    int64_t ticked_us, told_us;
+    int closings_to_tell; /* in the log, before it falls silent */
+    uint32_t closings_untold;
     uint16_t listen_port;
     uint32_t side_headers; /* added without more work than our tip's, in this run */
     struct p2p_compact_stats compact;
@@ -146,6 +211,7 @@ struct p2p {
     size_t send_total, receive_total, inbound_count;
     struct moment now;
     int64_t progress_us; /* the last block that was asked for has come, or the first header beyond our tip */
+    int64_t tip_since_us;
     bool announcement_due; /* the tip was kept to ourselves while we were catching up */
     bool requesting, request_again;
 };
@@ -157,6 +223,7 @@ static inline size_t tx_memory(const struct tx *tx)
 }
 
 /* p2p.c */
+struct peer *peer_new(struct p2p *p2p, peer_id id, bool inbound, const char *address);
 struct peer *peer_find(const struct p2p *p2p, peer_id id);
 static inline bool peer_ready(const struct peer *peer)
 {
@@ -165,23 +232,28 @@ static inline bool peer_ready(const struct peer *peer)
 /* A closing peer is deaf and mute; p2p_closed frees it. why goes to the log at this level. */
 void peer_close(struct p2p *p2p, struct peer *peer, enum log_level level, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+/* The same, at level WARN, for proofs of malice; a peer with the permission noban stays. */
+void peer_misbehaves(struct p2p *p2p, struct peer *peer, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 void peer_knows(struct p2p *p2p, struct peer *peer, const struct hash256 *hash);
 bool peer_is_known(const struct peer *peer, const struct hash256 *hash);
 
 /* message.c */
 void message_send(struct p2p *p2p, struct peer *peer, const char *command,
                   struct buf *payload); /* payload may be NULL; freed */
-void message_receive(struct p2p *p2p, struct peer *peer);
+void message_receive(struct p2p *p2p, struct peer *peer, struct span bytes);
 
 /* handshake.c */
 void handshake_begin(struct p2p *p2p, struct peer *peer);
 void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c);
-void handle_verack(struct p2p *p2p, struct peer *peer);
+void handle_verack(struct p2p *p2p, struct peer *peer, struct cursor *c);
+void handle_feefilter(struct p2p *p2p, struct peer *peer, struct cursor *c);
+void fee_filter_send(struct p2p *p2p, struct peer *peer); /* when it is another than it was told */
 void handle_ping(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_pong(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void ping_send(struct p2p *p2p, struct peer *peer);
-bool http_answer(struct p2p *p2p,
-                 struct peer *peer); /* true: it was HTTP and has been dealt with, or waits for more */
+/* True: it was HTTP and has been dealt with, or waits for more. */
+bool http_answer(struct p2p *p2p, struct peer *peer, struct span request);
 
 /* sync.c */
 void sync_ask_headers(struct p2p *p2p, struct peer *peer, const struct block_entry *from);
@@ -189,7 +261,7 @@ void sync_ask_headers(struct p2p *p2p, struct peer *peer, const struct block_ent
 void sync_ask_headers_after(struct p2p *p2p, struct peer *peer, const struct hash256 *unkept,
                             const struct block_entry *from);
 void handle_headers(struct p2p *p2p, struct peer *peer, struct cursor *c);
-void handle_block(struct p2p *p2p, struct peer *peer, struct span payload);
+void handle_block(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_block_inv(struct p2p *p2p, struct peer *peer, const struct hash256 *hash);
 void sync_learn(struct peer *peer, const struct block_entry *entry); /* it has shown this header */
 void sync_request_blocks(struct p2p *p2p);
@@ -215,8 +287,8 @@ size_t presync_bytes_max(void);
 
 /* compact.c */
 void compact_offer(struct p2p *p2p, struct peer *peer, bool unasked);
-void handle_sendcmpct(struct peer *peer, struct cursor *c);
-void handle_cmpctblock(struct p2p *p2p, struct peer *peer, struct span payload);
+void handle_sendcmpct(struct p2p *p2p, struct peer *peer, struct cursor *c);
+void handle_cmpctblock(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_getblocktxn(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_blocktxn(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void compact_send(struct p2p *p2p, struct peer *peer, const struct block *block);
@@ -242,16 +314,63 @@ void orphans_forget_peer(struct p2p *p2p, peer_id peer);
 void orphans_tick(struct p2p *p2p);
 void orphans_free(struct p2p *p2p);
 
+/* endpoint.c */
+bool ip_parse(uint8_t ip[16], const char *text);
+void ip_text(char out[IP_TEXT], const uint8_t ip[16]);
+void ip_from_v4(uint8_t ip[16], const uint8_t v4[4]);
+bool ip_is_v4(const uint8_t ip[16]);
+bool ip_is_loopback(const uint8_t ip[16]);
+bool ip_is_local(const uint8_t ip[16]);                      /* loopback, link-local and private networks */
+bool ip_is_host(const uint8_t ip[16]);                       /* neither multicast nor unspecified */
+bool endpoint_parse(struct endpoint *out, const char *text); /* "IP:PORT" or "[IP]:PORT" */
+void endpoint_text(char out[ENDPOINT_TEXT], const struct endpoint *endpoint);
+bool endpoint_equal(const struct endpoint *a, const struct endpoint *b);
+bool subnet_parse(struct subnet *out, const char *text); /* ADDRESS, ADDRESS/BITS or, IPv4, ADDRESS/NETMASK */
+void subnet_text(char out[SUBNET_TEXT], const struct subnet *subnet);
+bool subnet_covers(const struct subnet *subnet, const uint8_t ip[16]);
+uint64_t netgroup_of(const struct p2p *p2p, const uint8_t ip[16]);
+
 /* bans.c */
-bool ban_covers(const struct p2p *p2p, const char *address); /* "IP:PORT" */
+bool ban_covers(const struct p2p *p2p, const uint8_t ip[16]);
+
+/* permissions.c */
+void permissions_give(const struct p2p *p2p, struct peer *peer);
+bool permissions_allow(const struct p2p *p2p, const struct peer *peer); /* --p2p-allow */
+
+/* eviction.c */
+/* Whom to close for a newcomer; NULL: nobody. */
+struct peer *eviction_choose(struct p2p *p2p, const struct peer *newcomer);
+
+/* book.c */
+void book_init(struct book *book, struct rng *rng);
+struct place *book_find(struct book *book, const struct endpoint *at); /* NULL: not there */
+/* False: it was known (then only its times and services are taken), or there is no room for it. */
+bool book_learn(struct book *book, const struct place *place, int64_t now_s);
+void book_answered(struct book *book, const struct endpoint *at, int64_t now_s); /* a handshake of ours */
+/* One at random among those that fit; NULL: none does. */
+struct place *book_pick(struct book *book, struct rng *rng,
+                        bool (*fits)(void *context, const struct place *place), void *context);
+/* peers.dat: mark, the network's magic, key, places, checksum. */
+void book_write(const struct book *book, const uint8_t magic[4], struct buf *out);
+bool book_read(struct book *book, const uint8_t magic[4], struct span file, int64_t now_s);
 
 /* addresses.c */
+void addresses_meet(struct p2p *p2p, struct peer *peer);
 void addresses_greet(struct p2p *p2p, struct peer *peer);
-void handle_getaddr(struct p2p *p2p, struct peer *peer);
-void handle_addr(struct p2p *p2p, struct peer *peer, struct cursor *c, bool v2);
+void handle_getaddr(struct p2p *p2p, struct peer *peer, struct cursor *c);
+void handle_addr(struct p2p *p2p, struct peer *peer, struct cursor *c);
+void handle_addrv2(struct p2p *p2p, struct peer *peer, struct cursor *c);
+size_t addresses_sample(struct p2p *p2p, const struct place **out, size_t max);
+void addresses_failed(struct p2p *p2p, const char *text);           /* a learned one did not answer */
 void addresses_ourselves(struct p2p *p2p, const struct peer *peer); /* what we dialled is this very node */
 void addresses_tick(struct p2p *p2p);
-bool p2p_substitute(struct p2p *p2p, const char *host_port, struct error *error); /* p2p.c */
+
+/* nodes.c */
+bool node_substitute(struct p2p *p2p, const char *host_port, struct error *error); /* a learned address */
+/* Its connection is gone or never came: it is tried again later, each time a little later. */
+void node_lost(struct p2p *p2p, struct node_slot *slot, const char *why);
+int64_t nodes_tick(struct p2p *p2p, int64_t next_us); /* next_us, or earlier */
+void nodes_free(struct p2p *p2p);
 
 /* serve.c */
 void handle_getheaders(struct p2p *p2p, struct peer *peer, struct cursor *c);
@@ -260,15 +379,23 @@ void handle_getdata(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void serve_wanted(struct p2p *p2p, struct peer *peer);
 void serve_waiting(struct p2p *p2p); /* a block was judged: whoever waits for one */
 
+/* txrequest.c */
+/* It has announced a transaction that we want: to be asked for now (appended to items), or later. */
+void txrequest_announced(struct p2p *p2p, struct peer *peer, const struct hash256 *hash, bool by_wtxid,
+                         struct buf *items);
+void txrequest_send(struct p2p *p2p, struct peer *peer, struct buf *items); /* frees items */
+void txrequest_end(struct p2p *p2p, const struct hash256 *hash);            /* it is here */
+void txrequest_not_found(struct p2p *p2p, const struct peer *peer, const struct hash256 *hash);
+void txrequest_tick(struct p2p *p2p); /* also when somebody has left */
+void txrequest_free(struct p2p *p2p);
+
 /* relay.c */
 void handle_inv(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void relay_want(struct p2p *p2p, struct peer *peer, const struct hash256 *txid); /* the parent of an orphan */
 bool peer_has_block(const struct peer *peer, const struct block_entry *entry);
-void handle_tx(struct p2p *p2p, struct peer *peer, struct span payload);
+void handle_tx(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_notfound(struct p2p *p2p, struct peer *peer, struct cursor *c);
-void handle_mempool(struct p2p *p2p, struct peer *peer);
-void relay_forget_peer(struct p2p *p2p, struct peer *peer);
-void relay_tick(struct p2p *p2p);
+void handle_mempool(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void relay_announce_tip(struct p2p *p2p);
 
 #endif

@@ -123,7 +123,7 @@ static void go_on(struct p2p *p2p, struct peer *peer, const struct survey *s, si
         presync_forget(peer);
         peer->headers_answered = true;
     } else if (presync->ends.len >= CHUNKS_MAX * 32u) {
-        peer_close(p2p, peer, LOG_WARN, "too many headers with little work");
+        peer_misbehaves(p2p, peer, "too many headers with little work");
     } else {
         sync_ask_headers_after(p2p, peer, &presync->last, presync->base);
     }

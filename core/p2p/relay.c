@@ -2,52 +2,33 @@
  * is nobody to hide from. */
 #include "core/p2p/p2p_private.h"
 
-#define TX_TIMEOUT_US         (5 * US_PER_S)
-#define TX_REQUESTS_MAX       20000u
 #define REJECTED_MAX          50000u
 #define HEADERS_ANNOUNCED_MAX 8u
 
-static void ask_tx(struct p2p *p2p, struct peer *peer, const struct hash256 *hash, bool by_wtxid)
-{
-    struct buf b = {0};
-    buf_compact_size(&b, 1);
-    buf_u32(&b, by_wtxid ? INV_WTX : INV_TX | INV_WITNESS_FLAG);
-    buf_bytes(&b, hash->b, 32);
-    message_send(p2p, peer, "getdata", &b);
-}
-
-static void want_tx(struct p2p *p2p, struct peer *peer, const struct hash256 *hash, bool by_wtxid)
+/* What is still to be asked for goes into items. */
+static void want_tx(struct p2p *p2p, struct peer *peer, const struct hash256 *hash, bool by_wtxid,
+                    struct buf *items)
 {
     const struct mempool_entry *entry =
         by_wtxid ? mempool_find_wtxid(p2p->pool, hash) : mempool_find(p2p->pool, hash);
-    if (entry || map_get(&p2p->rejected, hash) || orphan_find(p2p, hash) || !p2p_near_tip(p2p)) {
-        return;
+    if (!entry && !map_get(&p2p->rejected, hash) && !orphan_find(p2p, hash) && p2p_near_tip(p2p)) {
+        txrequest_announced(p2p, peer, hash, by_wtxid, items);
     }
-    struct tx_request *request = map_get(&p2p->tx_requests, hash);
-    if (request) {
-        if (request->peer != peer->id && request->other_count < ARRAY_COUNT(request->others)) {
-            request->others[request->other_count++] = peer->id;
-        }
-        return;
-    }
-    if (p2p->tx_requests.count >= TX_REQUESTS_MAX) {
-        return;
-    }
-    request = map_put(&p2p->tx_requests, hash, NULL);
-    *request = (struct tx_request){.peer = peer->id, .since_us = p2p->now.mono_us, .by_wtxid = by_wtxid};
-    ask_tx(p2p, peer, hash, by_wtxid);
 }
 
 void relay_want(struct p2p *p2p, struct peer *peer, const struct hash256 *txid)
 {
-    want_tx(p2p, peer, txid, false);
+    struct buf items = {0};
+    want_tx(p2p, peer, txid, false, &items);
+    txrequest_send(p2p, peer, &items);
 }
 
 void handle_inv(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
     size_t count = cursor_count(c, 36);
+    struct buf items = {0};
     if (c->failed || count > INV_MAX) {
-        peer_close(p2p, peer, LOG_WARN, "an inv message that cannot be read or announces too much");
+        peer_misbehaves(p2p, peer, "an inv message that cannot be read or announces too much");
         return;
     }
     for (size_t i = 0; i < count && !peer->closing; i++) {
@@ -58,25 +39,10 @@ void handle_inv(struct p2p *p2p, struct peer *peer, struct cursor *c)
             handle_block_inv(p2p, peer, &hash);
         } else if (type == INV_TX || type == INV_WTX) {
             peer_knows(p2p, peer, &hash);
-            want_tx(p2p, peer, &hash, type == INV_WTX);
+            want_tx(p2p, peer, &hash, type == INV_WTX, &items);
         }
     }
-}
-
-/* The next announcer gets the question, or nobody is left. */
-static void ask_another(struct p2p *p2p, const struct hash256 *hash)
-{
-    struct tx_request *request = map_get(&p2p->tx_requests, hash);
-    while (request && request->other_count) {
-        struct peer *peer = peer_find(p2p, request->others[--request->other_count]);
-        if (peer && peer_ready(peer)) {
-            request->peer = peer->id;
-            request->since_us = p2p->now.mono_us;
-            ask_tx(p2p, peer, hash, request->by_wtxid);
-            return;
-        }
-    }
-    map_remove(&p2p->tx_requests, hash);
+    txrequest_send(p2p, peer, &items);
 }
 
 void handle_notfound(struct p2p *p2p, struct peer *peer, struct cursor *c)
@@ -86,28 +52,63 @@ void handle_notfound(struct p2p *p2p, struct peer *peer, struct cursor *c)
         uint32_t type = cursor_u32(c) & ~(uint32_t)INV_WITNESS_FLAG;
         struct hash256 hash;
         cursor_bytes(c, hash.b, 32);
-        const struct tx_request *request = map_get(&p2p->tx_requests, &hash);
         if (type == INV_BLOCK || type == INV_COMPACT) {
             sync_not_found(p2p, peer, &hash);
-        } else if (request && request->peer == peer->id) {
-            ask_another(p2p, &hash);
+        } else {
+            txrequest_not_found(p2p, peer, &hash);
         }
     }
 }
 
-void handle_tx(struct p2p *p2p, struct peer *peer, struct span payload)
+static void announce_tx(struct p2p *p2p, struct peer *peer, const struct mempool_entry *entry, bool again)
 {
-    struct error error = {0};
-    struct tx *tx = tx_parse(payload, &error);
-    if (!tx) {
-        peer_close(p2p, peer, LOG_WARN, "a transaction that cannot be read: %s", error.text);
+    const struct hash256 *hash = peer->wants_wtxid ? &entry->tx->wtxid : &entry->tx->txid;
+    if (entry->fee.sat * 1000 < peer->fee_filter_sat * (int64_t)entry->vsize ||
+        (!again && peer_is_known(peer, hash))) {
         return;
     }
-    map_remove(&p2p->tx_requests, &tx->wtxid);
-    map_remove(&p2p->tx_requests, &tx->txid);
+    struct buf b = {0};
+    peer_knows(p2p, peer, hash);
+    buf_compact_size(&b, 1);
+    buf_u32(&b, peer->wants_wtxid ? INV_WTX : INV_TX);
+    buf_bytes(&b, hash->b, 32);
+    message_send(p2p, peer, "inv", &b);
+}
+
+/* again: also to those that have it or have been told of it. */
+static void announce_to_all(struct p2p *p2p, const struct mempool_entry *entry, bool again)
+{
+    LIST_EACH(at, &p2p->peers)
+    {
+        struct peer *peer = CONTAINER_OF(at, struct peer, link);
+        if (peer_ready(peer) && peer->wants_txs) {
+            announce_tx(p2p, peer, entry, again);
+        }
+    }
+}
+
+void p2p_tx_added(struct p2p *p2p, const struct mempool_entry *entry)
+{
+    announce_to_all(p2p, entry, false);
+    orphans_of(p2p, entry->tx);
+}
+
+void handle_tx(struct p2p *p2p, struct peer *peer, struct cursor *c)
+{
+    struct error error = {0};
+    struct tx *tx = tx_parse(cursor_span(c, cursor_left(c)), &error);
+    if (!tx) {
+        peer_misbehaves(p2p, peer, "a transaction that cannot be read: %s", error.text);
+        return;
+    }
+    txrequest_end(p2p, &tx->wtxid);
+    txrequest_end(p2p, &tx->txid);
     peer_knows(p2p, peer, &tx->wtxid);
     peer_knows(p2p, peer, &tx->txid);
-    if (!map_get(&p2p->rejected, &tx->wtxid)) {
+    const struct mempool_entry *known = mempool_find(p2p->pool, &tx->txid);
+    if (known && peer->permissions & P2P_PERMIT_FORCERELAY) {
+        announce_to_all(p2p, known, true);
+    } else if (!map_get(&p2p->rejected, &tx->wtxid)) {
         mempool_submit(p2p->pool, tx, peer->id, p2p->now);
     }
     tx_unref(tx);
@@ -118,6 +119,9 @@ void p2p_tx_result(struct p2p *p2p, struct tx *tx, peer_id source, const struct 
 {
     p2p->now = now;
     struct peer *peer = peer_find(p2p, source);
+    if (!error && peer) {
+        peer->good_tx_us = now.mono_us;
+    }
     /* A transaction that we do not want is nobody's crime. */
     if (error && error->kind == ERROR_MISSING && peer) {
         orphan_add(p2p, peer, tx);
@@ -131,34 +135,12 @@ void p2p_tx_result(struct p2p *p2p, struct tx *tx, peer_id source, const struct 
     }
 }
 
-static void announce_tx(struct p2p *p2p, struct peer *peer, const struct mempool_entry *entry)
+void handle_mempool(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
-    const struct hash256 *hash = peer->wants_wtxid ? &entry->tx->wtxid : &entry->tx->txid;
-    if (entry->fee.sat * 1000 < peer->fee_filter_sat * (int64_t)entry->vsize || peer_is_known(peer, hash)) {
-        return;
+    (void)c;
+    if (!(peer->permissions & P2P_PERMIT_MEMPOOL)) {
+        return; /* BIP35: it costs much and tells what we have; only for those we know */
     }
-    struct buf b = {0};
-    peer_knows(p2p, peer, hash);
-    buf_compact_size(&b, 1);
-    buf_u32(&b, peer->wants_wtxid ? INV_WTX : INV_TX);
-    buf_bytes(&b, hash->b, 32);
-    message_send(p2p, peer, "inv", &b);
-}
-
-void p2p_tx_added(struct p2p *p2p, const struct mempool_entry *entry)
-{
-    LIST_EACH(at, &p2p->peers)
-    {
-        struct peer *peer = CONTAINER_OF(at, struct peer, link);
-        if (peer_ready(peer) && peer->wants_txs) {
-            announce_tx(p2p, peer, entry);
-        }
-    }
-    orphans_of(p2p, entry->tx);
-}
-
-void handle_mempool(struct p2p *p2p, struct peer *peer)
-{
     struct buf b = {0}, items = {0};
     const struct mempool_entry *entry;
     size_t count = 0;
@@ -176,42 +158,6 @@ void handle_mempool(struct p2p *p2p, struct peer *peer)
         message_send(p2p, peer, "inv", &b);
     }
     buf_free(&items);
-}
-
-void relay_forget_peer(struct p2p *p2p, struct peer *peer)
-{
-    struct buf mine = {0};
-    const void *key;
-    void *value;
-    for (size_t at = 0; map_next(&p2p->tx_requests, &at, &key, &value);) {
-        if (((struct tx_request *)value)->peer == peer->id) {
-            buf_bytes(&mine, key, 32);
-        }
-    }
-    for (size_t at = 0; at < mine.len; at += 32) {
-        struct hash256 hash;
-        memcpy(hash.b, mine.data + at, 32);
-        ask_another(p2p, &hash);
-    }
-    buf_free(&mine);
-}
-
-void relay_tick(struct p2p *p2p)
-{
-    struct buf late = {0};
-    const void *key;
-    void *value;
-    for (size_t at = 0; map_next(&p2p->tx_requests, &at, &key, &value);) {
-        if (p2p->now.mono_us - ((struct tx_request *)value)->since_us > TX_TIMEOUT_US) {
-            buf_bytes(&late, key, 32);
-        }
-    }
-    for (size_t at = 0; at < late.len; at += 32) {
-        struct hash256 hash;
-        memcpy(hash.b, late.data + at, 32);
-        ask_another(p2p, &hash);
-    }
-    buf_free(&late);
 }
 
 /* ---- New tips
@@ -275,6 +221,7 @@ void p2p_tip_changed(struct p2p *p2p, const struct block_entry *old_tip, const s
 {
     p2p->now = now;
     if (old_tip != tip) {
+        p2p->tip_since_us = now.mono_us;
         map_clear(&p2p->rejected);
     }
     p2p->announcement_due = true;

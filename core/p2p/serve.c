@@ -14,7 +14,7 @@ static const struct block_entry *read_locator(struct p2p *p2p, struct peer *peer
     struct span hashes = cursor_span(c, *count * 32);
     cursor_bytes(c, stop->b, 32);
     if (c->failed || *count > LOCATOR_MAX) {
-        peer_close(p2p, peer, LOG_WARN, "a locator that cannot be read or is too long");
+        peer_misbehaves(p2p, peer, "a locator that cannot be read or is too long");
         return NULL;
     }
     return chain_find_fork(p2p->chain, hashes.data, *count);
@@ -89,11 +89,11 @@ void handle_getdata(struct p2p *p2p, struct peer *peer, struct cursor *c)
     size_t count = cursor_count(c, 36), waiting = (peer->wanted.len - peer->wanted_at) / 36;
     struct span items = cursor_span(c, count * 36);
     if (c->failed || count > INV_MAX) {
-        peer_close(p2p, peer, LOG_WARN, "a getdata message that cannot be read or asks for too much");
+        peer_misbehaves(p2p, peer, "a getdata message that cannot be read or asks for too much");
         return;
     }
     if (waiting + count > INV_MAX) {
-        peer_close(p2p, peer, LOG_WARN, "it asks for more (%zu items) than it takes", waiting + count);
+        peer_misbehaves(p2p, peer, "it asks for more (%zu items) than it takes", waiting + count);
         return;
     }
     p2p->receive_total -= peer->wanted.capacity;

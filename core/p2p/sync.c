@@ -96,7 +96,7 @@ void handle_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
     size_t count = cursor_count(c, HEADER_BYTES + 1);
     const struct block_entry *last = NULL;
     if (c->failed || count > HEADERS_MAX) {
-        peer_close(p2p, peer, LOG_WARN, "a headers message that cannot be read or holds too many");
+        peer_misbehaves(p2p, peer, "a headers message that cannot be read or holds too many");
         return;
     }
     peer->headers_asked_us = 0;
@@ -117,7 +117,7 @@ void handle_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
                 header_hash(&hash, &header);
                 ask_what_leads_to(p2p, peer, &hash);
             } else if (error.kind == ERROR_INVALID && strcmp(error.word, "duplicate-invalid") != 0) {
-                peer_close(p2p, peer, LOG_WARN, "an invalid header: %s (%s)", error.word, error.text);
+                peer_misbehaves(p2p, peer, "an invalid header: %s (%s)", error.word, error.text);
             } else {
                 peer->headers_answered = true; /* time-too-new and the like: nobody's fault */
             }
@@ -325,12 +325,13 @@ bool p2p_block_checked(struct p2p *p2p, const struct block_entry *entry, const s
     return entry->prev == chain_tip(p2p->chain) && p2p_near_tip(p2p) && compact_announce(p2p, entry, block);
 }
 
-void handle_block(struct p2p *p2p, struct peer *peer, struct span payload)
+void handle_block(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
+    struct span payload = cursor_span(c, cursor_left(c));
     struct error error = {0};
     struct block *block = block_parse(mem_dup(payload.data, payload.len), payload.len, &error);
     if (!block) {
-        peer_close(p2p, peer, LOG_WARN, "a block that cannot be read: %s", error.text);
+        peer_misbehaves(p2p, peer, "a block that cannot be read: %s", error.text);
         return;
     }
     latency_first_byte(p2p, peer, &block->hash);
@@ -366,6 +367,7 @@ void p2p_block_result(struct p2p *p2p, const struct hash256 *hash, peer_id sourc
         return;
     }
     if (!error) {
+        peer->good_block_us = now.mono_us;
         compact_prefer(p2p, peer);
         return;
     }
@@ -373,8 +375,8 @@ void p2p_block_result(struct p2p *p2p, const struct hash256 *hash, peer_id sourc
     case ERROR_INVALID:
     case ERROR_MUTATED:
         if (!blameless && strcmp(error->word, "duplicate-invalid") != 0) {
-            peer_close(p2p, peer, LOG_WARN, "block %s: %s (%s)", hash256_text(text, hash), error->word,
-                       error->text);
+            peer_misbehaves(p2p, peer, "block %s: %s (%s)", hash256_text(text, hash), error->word,
+                            error->text);
         }
         break;
     case ERROR_MISSING: ask_what_leads_to(p2p, peer, hash); break;

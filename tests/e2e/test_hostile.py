@@ -6,6 +6,8 @@ import re
 import signal
 import socket
 import struct
+import subprocess
+import sys
 
 import quarry
 from quarry import MAGIC, Node, RawPeer, wait_until
@@ -41,6 +43,61 @@ def serving_node():
     node.wait_port()
     node.rpc("generatetoaddress", 50, ADDRESS)
     return node
+
+
+class Crowd:
+    """attacks.py beside a node, until it is told to stop."""
+
+    def __init__(self, node, connections, kinds=None, seed=1):
+        tip = node.rpc("getblockheader", node.rpc("getbestblockhash"))
+        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "attacks.py")
+        command = [sys.executable, script, str(node.wait_port()), tip["hash"], str(tip["time"]), "--genesis", node.rpc("getblockhash", 0),
+                   "--connections", str(connections), "--seed", str(seed)] + (["--kinds", ",".join(kinds)] if kinds else [])
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.heard("ready")
+
+    def heard(self, word):
+        line = self.process.stdout.readline()
+        assert line.startswith(word), f"the attackers say {line!r}, not {word}"
+        return line.strip()
+
+    def begin(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        self.heard("connected")
+
+    def end(self):
+        self.process.send_signal(signal.SIGTERM)
+        said = self.heard("sent")
+        self.process.wait(timeout=30)
+        return said
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def test_a_crowd_of_attackers():
+    """The small version of tools/soak attacks: more connections than places, every kind of flood at once."""
+    node = serving_node()
+    friend = Node("--mine=no", f"--connect=127.0.0.1:{node.port}")
+    wait_until(lambda: friend.rpc("getblockcount") == 50, what="a peer from before the attack")
+    with Crowd(node, 300) as crowd:
+        crowd.begin()
+        still_synchronises(node)
+        node.rpc("generatetoaddress", 5, ADDRESS)
+        wait_until(lambda: friend.rpc("getblockcount") == 55, what="the peer from before the attack to hear of new blocks")
+        still_synchronises(node)
+        crowd.end()
+    assert friend.rpc("getconnectioncount") == 1, friend.log()
+    assert not re.search(r"no answer|closed the connection", friend.log()), friend.log()
+    within_budget(node)
+    friend.stop()
+    node.stop()
 
 
 def test_http_on_the_p2p_port():

@@ -119,7 +119,7 @@ struct sim_node {
     char *connect[SIM_CONNECTS];
     struct disk disk;
     struct key key;
-    struct buf payout_script;
+    struct buf payout_script, peers_file;
     char payout_address[ADDRESS_TEXT];
     int64_t skew_us; /* of its wall clock */
     double hash_rate;

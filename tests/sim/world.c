@@ -290,6 +290,17 @@ static void reply_arrived(struct sim_node *n, struct action *action)
     call_end(n, action->rpc, (const char *)action->bytes.data);
 }
 
+/* A small file beside the chain, there again after a restart; bans are made by people, and there are none. */
+static void remember(struct sim_node *n, struct action *action)
+{
+    if (strcmp(action->text, "peers.dat") == 0) {
+        buf_free(&n->peers_file);
+        n->peers_file = action->bytes;
+        action->bytes = (struct buf){0};
+        n->config.peers_file = buf_span(&n->peers_file);
+    }
+}
+
 static void carry_out(struct sim_node *n, struct action *action, bool *exits, int *exit_code)
 {
     switch (action->kind) {
@@ -304,6 +315,7 @@ static void carry_out(struct sim_node *n, struct action *action, bool *exits, in
     case ACTION_RPC_REPLY: reply_arrived(n, action); break;
     case ACTION_TIMER: set_timer(n, action->at_mono_us); break;
     case ACTION_PRINT: break;
+    case ACTION_SAVE: remember(n, action); break;
     case ACTION_EXIT:
         *exits = true;
         *exit_code = action->exit_code;
@@ -662,6 +674,7 @@ void world_free(struct world *world)
         disk_free(&n->disk);
         key_wipe(&n->key);
         buf_free(&n->payout_script);
+        buf_free(&n->peers_file);
         buf_free(&n->promised);
         for (size_t k = 0; k < SIM_CONNECTS; k++) {
             mem_free(n->connect[k]);

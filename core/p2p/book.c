@@ -1,0 +1,232 @@
+/*
+ * The address book: where nodes are said to listen, and where they did. Pure data; what is told, asked and
+ * dialled is addresses.c's.
+ *
+ * Who tells us of many addresses must not fill the book. Addresses that were only heard of lie in fresh, in a
+ * bucket that depends on who told us: all machines of one netgroup together reach FRESH_REACH buckets. Those
+ * that have answered us lie in tried, in a bucket that depends on their own netgroup, of which one reaches
+ * TRIED_REACH. A full bucket gives up an address only when it is not worth keeping. The buckets hang on a
+ * secret key, so nobody can aim at one.
+ */
+#include "core/p2p/p2p_private.h"
+
+#include "hashing/kernels/kernels.h"
+
+#define FRESH_REACH   8u
+#define TRIED_REACH   4u
+#define DAY_S         INT64_C(86400)
+#define TOO_OLD_S     (30 * DAY_S)
+#define GIVE_UP       3u /* failed tries after which an address that never answered may go */
+#define GIVE_UP_TRIED 10u
+#define FILE_MARK     "QPEERS\0\1"
+#define FILE_HEAD     (8u + 4u + 16u + 4u)
+#define FILE_PLACE    (16u + 2u + 16u + 8u + 8u + 8u + 2u + 1u)
+
+void book_init(struct book *book, struct rng *rng)
+{
+    book->key[0] = rng_next(rng);
+    book->key[1] = rng_next(rng);
+}
+
+/* On a network of one's own nobody has to be kept from filling the book, and every node is its own group. */
+static uint64_t group_in(const struct book *book, const struct endpoint *endpoint)
+{
+    uint8_t bytes[18];
+    size_t len = ip_is_local(endpoint->ip) ? 18 : ip_is_v4(endpoint->ip) ? 14 : 4;
+    memcpy(bytes, endpoint->ip, 16);
+    memcpy(bytes + 16, &endpoint->port, 2);
+    return siphash_2_4(book->key, bytes, len);
+}
+
+static uint64_t mix(const struct book *book, uint64_t a, uint64_t b)
+{
+    const uint64_t both[2] = {a, b};
+    return siphash_2_4(book->key, both, sizeof both);
+}
+
+static struct place *fresh_bucket(struct book *book, const struct place *place)
+{
+    struct endpoint teller = {.port = 0};
+    memcpy(teller.ip, place->source, 16);
+    uint64_t from = group_in(book, &teller), group = group_in(book, &place->at);
+    uint64_t reach =
+        ip_is_local(place->source) ? mix(book, from, group) : mix(book, from, group) % FRESH_REACH;
+    return &book->fresh[mix(book, from, reach) % BOOK_FRESH_BUCKETS * BOOK_SLOTS];
+}
+
+static struct place *tried_bucket(struct book *book, const struct place *place)
+{
+    uint64_t group = group_in(book, &place->at), reach = mix(book, group, place->at.port) % TRIED_REACH;
+    return &book->tried[mix(book, group, reach) % BOOK_TRIED_BUCKETS * BOOK_SLOTS];
+}
+
+static bool is_worthless(const struct place *place, int64_t now_s)
+{
+    return place->failures >= (place->answered_unix_s ? GIVE_UP_TRIED : GIVE_UP) ||
+           now_s - MAX(place->seen_unix_s, place->answered_unix_s) > TOO_OLD_S;
+}
+
+struct place *book_find(struct book *book, const struct endpoint *at)
+{
+    for (size_t i = 0; i < BOOK_PLACES; i++) {
+        if (book->all[i].at.port && endpoint_equal(&book->all[i].at, at)) {
+            return &book->all[i];
+        }
+    }
+    return NULL;
+}
+
+static struct place *free_slot(struct place *bucket, int64_t now_s)
+{
+    struct place *worthless = NULL;
+    for (size_t i = 0; i < BOOK_SLOTS; i++) {
+        if (!bucket[i].at.port) {
+            return &bucket[i];
+        }
+        if (is_worthless(&bucket[i], now_s)) {
+            worthless = &bucket[i];
+        }
+    }
+    return worthless;
+}
+
+static bool put(struct book *book, struct place *slot, const struct place *place)
+{
+    if (!slot) {
+        return false;
+    }
+    book->count += !slot->at.port;
+    *slot = *place;
+    return true;
+}
+
+bool book_learn(struct book *book, const struct place *place, int64_t now_s)
+{
+    struct place *known = book_find(book, &place->at);
+    if (known) {
+        known->seen_unix_s = MAX(known->seen_unix_s, place->seen_unix_s);
+        known->services |= place->services;
+        return false;
+    }
+    return put(book, free_slot(fresh_bucket(book, place), now_s), place);
+}
+
+void book_answered(struct book *book, const struct endpoint *at, int64_t now_s)
+{
+    struct place *place = book_find(book, at);
+    if (!place) {
+        return;
+    }
+    place->answered_unix_s = place->seen_unix_s = now_s;
+    place->failures = 0;
+    if (place >= book->tried) {
+        return;
+    }
+    struct place *bucket = tried_bucket(book, place), *slot = free_slot(bucket, now_s), *oldest = bucket;
+    for (size_t i = 1; i < BOOK_SLOTS; i++) {
+        oldest = bucket[i].answered_unix_s < oldest->answered_unix_s ? &bucket[i] : oldest;
+    }
+    if (!slot && now_s - oldest->answered_unix_s > DAY_S) {
+        slot = oldest; /* longer ago than a day: the newcomer is worth more */
+    }
+    if (put(book, slot, place)) {
+        *place = (struct place){0};
+        book->count--;
+    } /* else it stays among the fresh ones */
+}
+
+struct place *book_pick(struct book *book, struct rng *rng,
+                        bool (*fits)(void *context, const struct place *place), void *context)
+{
+    struct place *halves[2] = {book->fresh, book->tried};
+    const size_t sizes[2] = {BOOK_FRESH_BUCKETS * BOOK_SLOTS, BOOK_TRIED_BUCKETS * BOOK_SLOTS};
+    size_t half = (size_t)rng_below(rng, 2);
+    for (size_t turn = 0; turn < 2; turn++, half = 1 - half) {
+        size_t first = (size_t)rng_below(rng, sizes[half]);
+        for (size_t i = 0; i < sizes[half]; i++) {
+            struct place *place = &halves[half][(first + i) % sizes[half]];
+            if (place->at.port && fits(context, place)) {
+                return place;
+            }
+        }
+    }
+    return NULL;
+}
+
+/* ---- On disk --------------------------------------------------------------------------------------------
+ */
+
+void book_write(const struct book *book, const uint8_t magic[4], struct buf *out)
+{
+    uint8_t sum[32];
+    buf_bytes(out, FILE_MARK, 8);
+    buf_bytes(out, magic, 4);
+    buf_u64(out, book->key[0]);
+    buf_u64(out, book->key[1]);
+    buf_u32(out, (uint32_t)book->count);
+    for (size_t i = 0; i < BOOK_PLACES; i++) {
+        const struct place *place = &book->all[i];
+        if (place->at.port) {
+            buf_bytes(out, place->at.ip, 16);
+            buf_u16_be(out, place->at.port);
+            buf_bytes(out, place->source, 16);
+            buf_u64(out, place->services);
+            buf_i64(out, place->seen_unix_s);
+            buf_i64(out, place->answered_unix_s);
+            buf_u16(out, place->failures);
+            buf_u8(out, (uint8_t)((place >= book->tried ? 1u : 0u) | (place->anchor ? 2u : 0u)));
+        }
+    }
+    sha256d(sum, out->data, out->len);
+    buf_bytes(out, sum, sizeof sum);
+}
+
+static int64_t past(int64_t unix_s, int64_t now_s)
+{
+    return MIN(MAX(unix_s, INT64_C(0)), now_s);
+}
+
+static void read_place(struct book *book, struct cursor *c, int64_t now_s)
+{
+    struct place place = {0};
+    cursor_bytes(c, place.at.ip, 16);
+    place.at.port = cursor_u16_be(c);
+    cursor_bytes(c, place.source, 16);
+    place.services = cursor_u64(c);
+    place.seen_unix_s = past(cursor_i64(c), now_s);
+    place.answered_unix_s = past(cursor_i64(c), now_s);
+    place.failures = cursor_u16(c);
+    uint8_t flags = cursor_u8(c);
+    place.anchor = flags & 2;
+    if (place.at.port && ip_is_host(place.at.ip) && !book_find(book, &place.at)) {
+        bool tried = flags & 1 && put(book, free_slot(tried_bucket(book, &place), now_s), &place);
+        if (!tried) {
+            put(book, free_slot(fresh_bucket(book, &place), now_s), &place);
+        }
+    }
+}
+
+bool book_read(struct book *book, const uint8_t magic[4], struct span file, int64_t now_s)
+{
+    uint8_t sum[32];
+    if (file.len < FILE_HEAD + sizeof sum) {
+        return false;
+    }
+    size_t len = file.len - sizeof sum;
+    struct cursor c = cursor_of(file.data, len);
+    sha256d(sum, file.data, len);
+    bool ours = memcmp(sum, file.data + len, sizeof sum) == 0 &&
+                memcmp(cursor_span(&c, 8).data, FILE_MARK, 8) == 0 &&
+                memcmp(cursor_span(&c, 4).data, magic, 4) == 0;
+    uint64_t key_low = cursor_u64(&c);
+    uint64_t key_high = cursor_u64(&c);
+    uint32_t count = cursor_u32(&c);
+    if (!ours || count > BOOK_PLACES || cursor_left(&c) != (size_t)count * FILE_PLACE) {
+        return false;
+    }
+    *book = (struct book){.key = {key_low, key_high}};
+    while (count--) {
+        read_place(book, &c, now_s);
+    }
+    return true;
+}

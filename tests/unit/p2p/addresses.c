@@ -1,0 +1,378 @@
+/* The address book, bans and permissions, by core/p2p's public header. */
+#include "rig.h"
+
+TestSuite(addresses, .init = begin, .fini = end);
+
+Test(addresses, addresses_are_learned_and_told_and_malformed_ones_end_the_connection)
+{
+    static const struct {
+        const char *command;
+        uint8_t bytes[32];
+        size_t len;
+    } bad[] = {
+        {"addr", {1, 0, 0, 0}, 4},                                       /* half of one */
+        {"addr", {0xfd, 0xe9, 0x03}, 3},                                 /* 1,001 of them */
+        {"addrv2", {1, 0, 0, 0, 0, 0, 1, 5, 1, 2, 3, 4, 5, 1, 1}, 15},   /* IPv4 of five bytes */
+        {"addrv2", {1, 0, 0, 0, 0, 0, 9, 0xfd, 0x01, 0x02, 0, 0, 0}, 13} /* 513 bytes, and not there */
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
+        struct buf b = {0};
+        connect_peer((peer_id)(PEER + i));
+        buf_bytes(&b, bad[i].bytes, bad[i].len);
+        say((peer_id)(PEER + i), bad[i].command, &b);
+        cr_assert(rig.closed[PEER + i], "case %zu", i);
+    }
+    static const uint8_t good[] = {2, 0, 0, 0, 0, 0, 1, 4, 10, 1, 2, 3, 0x20, 0x8d, /* 10.1.2.3:8333 */
+                                   0, 0, 0, 0, 0, 9, 3, 7, 7,  7, 0, 0};            /* a network unheard of */
+    const peer_id peer = PEER + 5;
+    struct buf b = {0};
+    struct span told;
+    connect_peer(peer);
+    buf_bytes(&b, good, sizeof good);
+    say(peer, "addrv2", &b);
+    cr_assert_not(rig.closed[peer]);
+    say_nothing_but(peer, "getaddr");
+    cr_assert_eq(heard(peer, "addr", &told), 1);
+    cr_assert_eq(told.len, 31);
+    cr_assert_eq(memcmp(told.data + 1 + 4 + 8 + 12, good + 8, 6), 0);
+}
+
+/* ---- Bans ------------------------------------------------------------------------------------------------
+ */
+
+static enum error_kind ban(const char *subnet)
+{
+    struct error error = {0};
+    return p2p_ban(rig.p2p, subnet, moment_unix_s(rig.now) + 60, rig.now, &error) ? ERROR_NONE : error.kind;
+}
+
+Test(addresses, who_is_banned_is_let_go_and_not_let_in_until_the_time_is_over)
+{
+    struct p2p_ban_info bans[4];
+    struct error error = {0};
+    connect_peer(PEER);
+    cr_assert_eq(ban("127.0.0.300"), ERROR_PARSE);
+    cr_assert_eq(ban("127.0.0.0/33"), ERROR_PARSE);
+    cr_assert_eq(ban("127.0.0.0/255.0.255.0"), ERROR_PARSE);
+    cr_assert_eq(ban("::1/129"), ERROR_PARSE);
+    cr_assert_eq(ban("10.0.0.1"), ERROR_NONE);
+    cr_assert_not(rig.closed[PEER]);
+    cr_assert_eq(ban("127.0.0.7/255.255.255.0"), ERROR_NONE);
+    cr_assert(rig.closed[PEER]);
+    cr_assert_eq(ban("127.0.0.9"), ERROR_DUPLICATE, "the subnet covers it");
+    cr_assert_eq(p2p_bans(rig.p2p, bans, 4, rig.now), 2);
+    cr_assert_str_eq(bans[1].subnet, "127.0.0.0/24");
+    p2p_accepted(rig.p2p, PEER + 1, "127.0.0.200:4", rig.now);
+    cr_assert(rig.closed[PEER + 1]);
+    p2p_accepted(rig.p2p, PEER + 2, "127.0.1.1:4", rig.now);
+    cr_assert_not(rig.closed[PEER + 2]);
+    cr_assert_not(p2p_unban(rig.p2p, "127.0.0.0/25", &error));
+    cr_assert(p2p_unban(rig.p2p, "10.0.0.1", &error));
+    rig.now.unix_us += INT64_C(61) * 1000000;
+    p2p_accepted(rig.p2p, PEER + 3, "127.0.0.200:5", rig.now);
+    cr_assert_not(rig.closed[PEER + 3]);
+    cr_assert_eq(p2p_bans(rig.p2p, bans, 4, rig.now), 0);
+}
+
+/* ---- What is told and learned ----------------------------------------------------------------------------
+ */
+
+static void put_v4(struct buf *out, uint8_t a, uint8_t b, uint8_t c, uint8_t d, uint16_t port)
+{
+    const uint8_t ip[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d};
+    buf_u32(out, (uint32_t)moment_unix_s(rig.now));
+    buf_u64(out, 9);
+    buf_bytes(out, ip, 16);
+    buf_u16_be(out, port);
+}
+
+static size_t known(const char *ip)
+{
+    static struct p2p_address_info all[P2P_ADDRESSES_MAX];
+    size_t count = p2p_addresses(rig.p2p, all, P2P_ADDRESSES_MAX), found = 0;
+    for (size_t i = 0; i < count; i++) {
+        found += !ip || strcmp(all[i].ip, ip) == 0;
+    }
+    return found;
+}
+
+Test(addresses, who_floods_with_addresses_is_not_listened_to)
+{
+    connect_from(PEER, "8.8.8.8:1", 0);
+    for (uint8_t i = 1; i <= 50; i++) {
+        struct buf b = {0};
+        buf_compact_size(&b, 1);
+        put_v4(&b, 9, i, 1, 1, 8333);
+        say(PEER, "addr", &b);
+    }
+    cr_assert_eq(known(NULL), 1, "one at once");
+    cr_assert_eq(info_of(PEER).addrs_limited, 49);
+    pass(51000000); /* five more */
+    struct buf b = {0};
+    buf_compact_size(&b, 50);
+    for (uint8_t i = 1; i <= 50; i++) {
+        put_v4(&b, 11, i, 1, 1, 8333);
+    }
+    say(PEER, "addr", &b);
+    cr_assert_eq(info_of(PEER).addrs_processed, 6);
+    cr_assert_not(rig.closed[PEER], "it is no crime");
+}
+
+Test(addresses, who_may_tell_any_number_is_permitted_to)
+{
+    struct error error = {0};
+    struct buf b = {0};
+    cr_assert(p2p_whitelist(rig.p2p, "addr@8.8.0.0/16", &error));
+    connect_from(PEER, "8.8.8.8:1", 0);
+    buf_compact_size(&b, 50);
+    for (uint8_t i = 1; i <= 50; i++) {
+        put_v4(&b, 9, i, 1, 1, 8333);
+    }
+    say(PEER, "addr", &b);
+    cr_assert_eq(info_of(PEER).addrs_processed, 50);
+    cr_assert_eq(known(NULL), 50);
+}
+
+Test(addresses, version_6_addresses_are_learned_told_and_dialled)
+{
+    static const uint8_t ip[16] = {0x2a, 1, 2, 3, [15] = 9};
+    struct buf b = {0};
+    struct span told;
+    rig.config.discover = P2P_DISCOVER_YES;
+    begin_again();
+    connect_from(PEER, "[2a05::1]:4000", 0);
+    cr_assert_str_eq(info_of(PEER).network, "ipv6");
+    buf_compact_size(&b, 1);
+    buf_u32(&b, (uint32_t)moment_unix_s(rig.now));
+    buf_compact_size(&b, 9);
+    buf_u8(&b, 2);
+    buf_var_span(&b, span_of(ip, 16));
+    buf_u16_be(&b, 18444);
+    say(PEER, "addrv2", &b);
+    cr_assert_eq(known("2a01:203::9"), 1);
+    say_nothing_but(PEER, "getaddr");
+    say_nothing_but(PEER, "getaddr");
+    cr_assert_eq(heard(PEER, "addr", &told), 1, "getaddr is answered once");
+    cr_assert_eq(memcmp(told.data + 1 + 12, ip, 16), 0);
+    pass(1000000);
+    pass(1000000);
+    cr_assert_eq(rig.dials, 1);
+    cr_assert_str_eq(rig.dialled_host, "2a01:203::9");
+    cr_assert_eq(rig.dialled_port, 18444);
+}
+
+Test(addresses, nobody_is_asked_to_come_to_where_no_host_can_be)
+{
+    struct buf b = {0};
+    struct error error = {0};
+    cr_assert(p2p_whitelist(rig.p2p, "addr@0.0.0.0/0", &error));
+    connect_from(PEER, "8.8.8.8:1", 0);
+    buf_compact_size(&b, 5);
+    put_v4(&b, 0, 1, 2, 3, 8333);
+    put_v4(&b, 224, 1, 2, 3, 8333);
+    put_v4(&b, 127, 0, 0, 1, 8333);
+    put_v4(&b, 9, 9, 9, 9, 0);
+    put_v4(&b, 9, 9, 9, 9, 8333);
+    say(PEER, "addr", &b);
+    cr_assert_eq(known(NULL), 1);
+}
+
+Test(addresses, one_teller_cannot_fill_the_book)
+{
+    struct error error = {0};
+    cr_assert(p2p_whitelist(rig.p2p, "addr@0.0.0.0/0", &error));
+    connect_from(PEER, "8.8.8.8:1", 0);
+    for (uint32_t i = 0; i < 20; i++) {
+        struct buf b = {0};
+        buf_compact_size(&b, 1000);
+        for (uint32_t k = 0; k < 1000; k++) {
+            put_v4(&b, 12, (uint8_t)i, (uint8_t)(k / 250), (uint8_t)(k % 250), 8333);
+        }
+        say(PEER, "addr", &b);
+        forget_heard(PEER);
+    }
+    cr_assert_leq(known(NULL), 8 * 16, "its netgroup reaches eight buckets of sixteen");
+    cr_assert_gt(known(NULL), 16);
+    connect_from(PEER + 1, "9.9.9.9:1", 0);
+    struct buf b = {0};
+    buf_compact_size(&b, 1);
+    put_v4(&b, 13, 1, 1, 1, 8333);
+    say(PEER + 1, "addr", &b);
+    cr_assert_eq(known("13.1.1.1"), 1, "there is room for what others tell");
+}
+
+Test(addresses, found_peers_are_each_in_another_netgroup)
+{
+    rig.config.discover = P2P_DISCOVER_YES;
+    begin_again();
+    for (int i = 1; i <= 40; i++) {
+        char ip[32];
+        snprintf(ip, sizeof ip, "7.7.%d.1", i);
+        p2p_add_address(rig.p2p, ip, 8333, false, rig.now);
+    }
+    cr_assert(p2p_add_address(rig.p2p, "5.5.5.5", 8333, false, rig.now));
+    for (int i = 0; i < 6; i++) {
+        size_t before = rig.dials;
+        pass(1000000);
+        if (rig.dials > before) {
+            char address[110];
+            snprintf(address, sizeof address, "%s:%u", rig.dialled_host, rig.dialled_port);
+            p2p_opened(rig.p2p, rig.dialled, address, rig.now);
+        }
+    }
+    cr_assert_eq(rig.dials, 2, "one of 7.7.0.0/16 and one of 5.5.0.0/16");
+}
+
+Test(addresses, an_extra_peer_is_tried_while_no_block_comes)
+{
+    rig.config.discover = P2P_DISCOVER_YES;
+    begin_again();
+    for (int i = 1; i <= 20; i++) {
+        char ip[32];
+        snprintf(ip, sizeof ip, "7.%d.1.1", i);
+        p2p_add_address(rig.p2p, ip, 8333, false, rig.now);
+    }
+    for (int i = 0; i < 15; i++) {
+        size_t before = rig.dials;
+        pass(1000000);
+        if (rig.dials > before) {
+            char address[110];
+            snprintf(address, sizeof address, "%s:%u", rig.dialled_host, rig.dialled_port);
+            p2p_opened(rig.p2p, rig.dialled, address, rig.now);
+            shake_hands(rig.dialled, 0);
+        }
+    }
+    cr_assert_eq(rig.dials, 8);
+    for (int i = 0; i < 31 * 60; i += 20) { /* they live, and have no news */
+        pass(20000000);
+        for (peer_id id = P2P_OUTBOUND; id < P2P_OUTBOUND + 8; id++) {
+            answer_ping(id);
+            forget_heard(id);
+        }
+    }
+    cr_assert_eq(rig.dials, 9, "a ninth");
+    for (peer_id id = P2P_OUTBOUND; id < P2P_OUTBOUND + 8; id++) {
+        cr_assert_not(rig.closed[slot_of(id)]);
+    }
+}
+
+/* ---- Across a restart ------------------------------------------------------------------------------------
+ */
+
+Test(addresses, the_book_survives_a_restart_and_a_damaged_one_is_refused)
+{
+    struct buf file = {0};
+    for (int i = 1; i <= 100; i++) {
+        char ip[32];
+        snprintf(ip, sizeof ip, i % 2 ? "7.%d.1.1" : "2a01:%x::1", i);
+        cr_assert(p2p_add_address(rig.p2p, ip, 8333, i % 3 == 0, rig.now));
+    }
+    p2p_save_addresses(rig.p2p, false, &file);
+    begin_again();
+    cr_assert_eq(known(NULL), 0);
+    for (size_t at = 0; at < file.len; at += 7) {
+        file.data[at] ^= 1;
+        cr_assert_not(p2p_load_addresses(rig.p2p, buf_span(&file), rig.now));
+        file.data[at] ^= 1;
+        cr_assert_not(p2p_load_addresses(rig.p2p, span_of(file.data, at), rig.now));
+    }
+    cr_assert_eq(known(NULL), 0);
+    cr_assert(p2p_load_addresses(rig.p2p, buf_span(&file), rig.now));
+    cr_assert_eq(known(NULL), 100);
+    cr_assert_eq(known("7.51.1.1"), 1);
+    cr_assert_eq(known("2a01:64::1"), 1);
+    buf_free(&file);
+}
+
+Test(addresses, who_was_connected_at_the_end_is_dialled_first)
+{
+    struct buf file = {0};
+    rig.config.discover = P2P_DISCOVER_YES;
+    begin_again();
+    cr_assert(p2p_add_address(rig.p2p, "7.1.1.1", 8333, false, rig.now));
+    pass(1000000);
+    pass(1000000);
+    p2p_opened(rig.p2p, rig.dialled, "7.1.1.1:8333", rig.now);
+    shake_hands(rig.dialled, 0);
+    for (int i = 2; i <= 60; i++) {
+        char ip[32];
+        snprintf(ip, sizeof ip, "7.%d.1.1", i);
+        p2p_add_address(rig.p2p, ip, 8333, true, rig.now);
+    }
+    p2p_save_addresses(rig.p2p, true, &file);
+    begin_again();
+    cr_assert(p2p_load_addresses(rig.p2p, buf_span(&file), rig.now));
+    pass(1000000);
+    cr_assert_str_eq(rig.dialled_host, "7.1.1.1");
+    buf_free(&file);
+}
+
+Test(addresses, bans_survive_a_restart)
+{
+    struct p2p_ban_info bans[4];
+    cr_assert_eq(ban("10.0.0.0/8"), ERROR_NONE);
+    cr_assert_eq(ban("2001:db8::/32"), ERROR_NONE);
+    cr_assert_eq(p2p_bans(rig.p2p, bans, 4, rig.now), 2);
+    begin_again();
+    cr_assert(p2p_restore_ban(rig.p2p, &bans[0]));
+    cr_assert(p2p_restore_ban(rig.p2p, &bans[1]));
+    cr_assert_not(p2p_restore_ban(rig.p2p, &bans[1]), "it is there");
+    p2p_accepted(rig.p2p, PEER, "[2001:db8:1::7]:9", rig.now);
+    cr_assert(rig.closed[PEER]);
+    p2p_accepted(rig.p2p, PEER + 1, "10.9.9.9:9", rig.now);
+    cr_assert(rig.closed[PEER + 1]);
+}
+
+/* ---- Permissions -----------------------------------------------------------------------------------------
+ */
+
+Test(addresses, permissions_are_understood_and_wrong_ones_refused)
+{
+    static const char *const wrong[] = {"noban", "noban@", "fly@10.0.0.1", "noban@10.0.0.1/33", "@x"};
+    struct error error = {0};
+    for (size_t i = 0; i < ARRAY_COUNT(wrong); i++) {
+        cr_assert_not(p2p_whitelist(rig.p2p, wrong[i], &error), "%s", wrong[i]);
+    }
+    cr_assert(p2p_whitelist(rig.p2p, "noban,addr@10.0.0.0/8", &error));
+    cr_assert(p2p_whitelist(rig.p2p, "forcerelay@10.1.0.0/16", &error));
+    cr_assert(p2p_whitelist(rig.p2p, "fd00::/8", &error));
+    cr_assert(p2p_whitelist(rig.p2p, "out,all@10.2.0.1", &error));
+    connect_from(PEER, "10.1.1.1:1", 0);
+    cr_assert_eq(info_of(PEER).permissions, P2P_PERMIT_NOBAN | P2P_PERMIT_DOWNLOAD | P2P_PERMIT_ADDR |
+                                                P2P_PERMIT_FORCERELAY | P2P_PERMIT_RELAY);
+    connect_from(PEER + 1, "[fd00::7]:1", 0);
+    cr_assert_eq(info_of(PEER + 1).permissions,
+                 P2P_PERMIT_NOBAN | P2P_PERMIT_RELAY | P2P_PERMIT_MEMPOOL | P2P_PERMIT_DOWNLOAD);
+    connect_from(PEER + 2, "10.2.0.1:1", 0);
+    cr_assert_eq(info_of(PEER + 2).permissions, P2P_PERMIT_NOBAN | P2P_PERMIT_DOWNLOAD | P2P_PERMIT_ADDR);
+    connect_from(PEER + 3, "11.0.0.1:1", 0);
+    cr_assert_eq(info_of(PEER + 3).permissions, 0);
+}
+
+Test(addresses, who_may_not_be_banned_stays_whatever_it_says)
+{
+    struct error error = {0};
+    cr_assert(p2p_whitelist(rig.p2p, "noban@10.0.0.1", &error));
+    cr_assert_eq(ban("10.0.0.0/8"), ERROR_NONE);
+    connect_from(PEER, "10.0.0.1:1", 0);
+    struct branch *branch = branch_new(1, 4);
+    branch->headers[2] = branch->headers[4];
+    say_headers(PEER, branch, 1, 3);
+    cr_assert_not(rig.closed[PEER]);
+    mem_free(branch);
+}
+
+Test(addresses, with_p2p_allow_nobody_else_gets_in)
+{
+    struct error error = {0};
+    cr_assert_not(p2p_allow(rig.p2p, "home", &error));
+    cr_assert(p2p_allow(rig.p2p, "10.0.0.0/8", &error));
+    cr_assert(p2p_allow(rig.p2p, "fd00::/8", &error));
+    connect_from(PEER, "10.3.0.1:1", 0);
+    connect_from(PEER + 1, "[fd00::1]:1", 0);
+    connect_from(PEER + 2, "127.0.0.1:1", 0);
+    p2p_accepted(rig.p2p, PEER + 3, "11.0.0.1:1", rig.now);
+    cr_assert(rig.closed[PEER + 3]);
+    p2p_accepted(rig.p2p, PEER + 4, "[2001::1]:1", rig.now);
+    cr_assert(rig.closed[PEER + 4]);
+}

@@ -1,0 +1,234 @@
+/* How connections begin, stay and end: what newer and older nodes may say, pings, filters, ourselves. */
+#include "rig.h"
+
+#define SECOND INT64_C(1000000)
+
+TestSuite(manners, .init = begin, .fini = end);
+
+Test(manners, nothing_counts_before_its_time_and_nobody_is_punished_for_it)
+{
+    p2p_accepted(rig.p2p, PEER, "127.0.0.1:1", rig.now);
+    say_nothing_but(PEER, "verack");
+    say_nothing_but(PEER, "fromlater");
+    cr_assert_eq(rig.out[PEER].len, 0);
+    say_version(PEER, 5, 0);
+    cr_assert_eq(heard(PEER, "version", NULL), 1);
+    say_version(PEER, 6, 0);
+    cr_assert_eq(heard(PEER, "version", NULL), 1, "a second version changes nothing");
+    say_nothing_but(PEER, "getaddr");
+    cr_assert_eq(heard(PEER, "addr", NULL), 0);
+    say_nothing_but(PEER, "verack");
+    cr_assert_eq(heard(PEER, "getheaders", NULL), 1);
+    say_nothing_but(PEER, "verack");
+    cr_assert_eq(heard(PEER, "getheaders", NULL), 1);
+    cr_assert_not(rig.closed[PEER]);
+}
+
+Test(manners, what_is_agreed_before_verack_is_not_undone_after_it)
+{
+    grow(3);
+    connect_peer(PEER); /* has said wtxidrelay */
+    say_nothing_but(PEER, "wtxidrelay");
+    say_nothing_but(PEER, "sendaddrv2"); /* too late */
+    struct tx *tx = spend(1, 400000);
+    struct span inv;
+    mempool_submit(rig.pool, tx, 0, rig.now);
+    pump();
+    cr_assert_eq(heard(PEER, "inv", &inv), 1);
+    cr_assert_eq(load_le32(inv.data + 1), INV_WTX);
+    tx_unref(tx);
+    cr_assert(p2p_add_address(rig.p2p, "7.7.7.7", 8333, false, rig.now));
+    say_nothing_but(PEER, "getaddr");
+    cr_assert_eq(heard(PEER, "addr", NULL), 1);
+    cr_assert_eq(heard(PEER, "addrv2", NULL), 0);
+    cr_assert_not(rig.closed[PEER]);
+}
+
+Test(manners, filters_and_pools_that_we_do_not_offer_are_not_answered)
+{
+    static const char *const asked[] = {"getcfilters", "getcfheaders", "getcfcheckpt", "filterload",
+                                        "filterclear", "mempool",      "sendtxrcncl",  "sendpackages"};
+    struct span verack;
+    grow(3);
+    struct tx *tx = spend(1, 400000);
+    mempool_submit(rig.pool, tx, 0, rig.now);
+    pump();
+    tx_unref(tx);
+    p2p_accepted(rig.p2p, PEER, "127.0.0.1:1", rig.now);
+    say_version(PEER, 1, 0);
+    cr_assert_eq(heard(PEER, "version", &verack), 1);
+    cr_assert_eq(load_le64(verack.data + 4) & (4 | 64), 0, "neither bloom nor compact filters");
+    say_nothing_but(PEER, "verack");
+    forget_heard(PEER);
+    for (size_t i = 0; i < ARRAY_COUNT(asked); i++) {
+        say_nothing_but(PEER, asked[i]);
+    }
+    cr_assert_eq(rig.out[PEER].len, 0);
+    cr_assert_not(rig.closed[PEER]);
+}
+
+Test(manners, mempool_is_answered_to_whom_it_is_permitted)
+{
+    struct error error = {0};
+    struct span inv;
+    grow(3);
+    cr_assert(p2p_whitelist(rig.p2p, "mempool@127.0.0.1", &error));
+    struct tx *tx = spend(1, 400000);
+    mempool_submit(rig.pool, tx, 0, rig.now);
+    pump();
+    connect_peer(PEER);
+    say_nothing_but(PEER, "mempool");
+    cr_assert_eq(heard(PEER, "inv", &inv), 1);
+    cr_assert_eq(inv.len, 37);
+    cr_assert_eq(memcmp(inv.data + 5, tx->wtxid.b, 32), 0);
+    tx_unref(tx);
+}
+
+Test(manners, fee_filters_are_told_and_kept_to)
+{
+    struct buf b = {0};
+    struct span told;
+    grow(4);
+    p2p_accepted(rig.p2p, PEER, "127.0.0.1:1", rig.now);
+    say_version(PEER, 1, 0);
+    say_nothing_but(PEER, "verack");
+    cr_assert_eq(heard(PEER, "feefilter", &told), 1);
+    cr_assert_eq(load_le64(told.data), 1000);
+    forget_heard(PEER);
+    struct tx *low = spend(1, 499900), *high = spend(2, 400000); /* of a million: fees of 200 and 200,000 */
+    buf_i64(&b, 50000);
+    say(PEER, "feefilter", &b);
+    cr_assert_eq(info_of(PEER).fee_filter_sat, 50000);
+    mempool_submit(rig.pool, low, 0, rig.now);
+    mempool_submit(rig.pool, high, 0, rig.now);
+    pump();
+    cr_assert_eq(mempool_count(rig.pool), 2);
+    cr_assert_eq(heard(PEER, "inv", NULL), 1);
+    buf_i64(&b, -5);
+    say(PEER, "feefilter", &b);
+    cr_assert_eq(info_of(PEER).fee_filter_sat, 50000, "nonsense is ignored");
+    pass(40 * SECOND);
+    cr_assert_eq(heard(PEER, "feefilter", NULL), 0, "ours has not changed");
+    tx_unref(low);
+    tx_unref(high);
+}
+
+Test(manners, we_do_not_talk_to_ourselves)
+{
+    struct error error = {0};
+    struct span version;
+    cr_assert(p2p_add_node(rig.p2p, "127.0.0.1:18444", rig.now, &error));
+    pass(SECOND);
+    peer_id dialled = rig.dialled;
+    p2p_opened(rig.p2p, dialled, "127.0.0.1:18444", rig.now);
+    cr_assert_eq(heard(dialled, "version", &version), 1);
+    p2p_accepted(rig.p2p, PEER, "127.0.0.1:5", rig.now);
+    say_version(PEER, load_le64(version.data + 4 + 8 + 8 + 26 + 26), 0);
+    cr_assert(rig.closed[PEER]);
+    cr_assert_eq(heard(PEER, "version", NULL), 0);
+}
+
+Test(manners, who_does_not_answer_a_ping_and_is_silent_is_let_go)
+{
+    for (peer_id peer = PEER; peer <= PEER + 1; peer++) {
+        p2p_accepted(rig.p2p, peer, "127.0.0.1:1", rig.now);
+        say_version(peer, peer, 0);
+        say_nothing_but(peer, "verack");
+        cr_assert_eq(heard(peer, "ping", NULL), 1);
+    }
+    pass(59 * SECOND);
+    cr_assert_not(rig.closed[PEER]);
+    say_nothing_but(PEER + 1, "fromlater"); /* it lives: its answer may stand behind much else */
+    pass(5 * SECOND);
+    cr_assert(rig.closed[PEER]);
+    cr_assert_not(rig.closed[PEER + 1]);
+    for (int i = 0; i < 25; i++) {
+        pass(50 * SECOND);
+        if (!rig.closed[PEER + 1]) {
+            say_nothing_but(PEER + 1, "fromlater");
+        }
+    }
+    cr_assert(rig.closed[PEER + 1], "but not for ever");
+}
+
+Test(manners, pings_are_sent_now_and_then_and_measured)
+{
+    struct span ping;
+    struct buf b = {0};
+    p2p_accepted(rig.p2p, PEER, "127.0.0.1:1", rig.now);
+    say_version(PEER, 1, 0);
+    say_nothing_but(PEER, "verack");
+    cr_assert_eq(heard(PEER, "ping", &ping), 1);
+    rig.now.mono_us += 7000;
+    buf_u64(&b, load_le64(ping.data) + 1);
+    say(PEER, "pong", &b);
+    cr_assert_eq(info_of(PEER).ping_us, -1, "another nonce");
+    cr_assert_eq(info_of(PEER).ping_wait_us, 7000);
+    buf_bytes(&b, ping.data, ping.len);
+    say(PEER, "pong", &b);
+    cr_assert_eq(info_of(PEER).ping_us, 7000);
+    forget_heard(PEER);
+    pass(31 * SECOND);
+    cr_assert_eq(heard(PEER, "ping", NULL), 1);
+}
+
+Test(manners, who_never_shakes_hands_is_let_go)
+{
+    p2p_accepted(rig.p2p, PEER, "127.0.0.1:1", rig.now);
+    pass(19 * SECOND);
+    cr_assert_not(rig.closed[PEER]);
+    pass(2 * SECOND);
+    cr_assert(rig.closed[PEER]);
+}
+
+Test(manners, what_we_do_not_have_is_answered_with_notfound)
+{
+    struct buf b = {0};
+    struct span answer;
+    connect_peer(PEER);
+    buf_compact_size(&b, 2);
+    for (uint8_t i = 0; i < 2; i++) {
+        buf_u32(&b, i ? INV_WTX : INV_BLOCK | WITNESS_FLAG);
+        memset(buf_extend(&b, 32), 7 + i, 32);
+    }
+    say(PEER, "getdata", &b);
+    cr_assert_eq(heard(PEER, "notfound", &answer), 2);
+    cr_assert_eq(load_le32(answer.data + 1), INV_WTX);
+    cr_assert_not(rig.closed[PEER]);
+}
+
+Test(manners, the_network_can_be_switched_off_and_on)
+{
+    struct error error = {0};
+    connect_peer(PEER);
+    p2p_set_active(rig.p2p, false, rig.now);
+    cr_assert(rig.closed[PEER]);
+    cr_assert(p2p_add_node(rig.p2p, "127.0.0.1:18444", rig.now, &error));
+    pass(SECOND);
+    cr_assert_eq(rig.dials, 0);
+    p2p_accepted(rig.p2p, PEER + 1, "127.0.0.1:1", rig.now);
+    cr_assert(rig.closed[PEER + 1]);
+    p2p_set_active(rig.p2p, true, rig.now);
+    pass(SECOND);
+    cr_assert_eq(rig.dials, 1);
+    connect_peer(PEER + 2);
+}
+
+Test(manners, bytes_are_counted_by_kind)
+{
+    struct buf b = {0};
+    connect_peer(PEER);
+    struct p2p_peer_info before = info_of(PEER);
+    buf_u64(&b, 1);
+    say(PEER, "ping", &b);
+    say_nothing_but(PEER, "fromlater");
+    struct p2p_peer_info after = info_of(PEER);
+    for (size_t i = 0; i < P2P_MESSAGE_TYPES; i++) {
+        const char *name = p2p_message_name(i);
+        cr_assert_eq(after.received_by_type[i] - before.received_by_type[i], strcmp(name, "ping") == 0 ? 32u
+                                                                             : strcmp(name, "*other*") == 0
+                                                                                 ? 24u
+                                                                                 : 0u);
+        cr_assert_eq(after.sent_by_type[i] - before.sent_by_type[i], strcmp(name, "pong") == 0 ? 32u : 0u);
+    }
+}
