@@ -79,6 +79,8 @@ miner_service() { # miner_service NUMBER
       - QUARRY_NETWORK=\${QUARRY_NETWORK:-quarry}
     cpus: "\${QUARRY_CPUS_PER_MINER:-1.0}"
     cpu_shares: 128
+    sysctls:
+      - net.ipv4.tcp_slow_start_after_idle=0
     ulimits:
       nice: 20
     stop_grace_period: 10s
@@ -117,6 +119,8 @@ webserver_service() { # webserver_service NUMBER
       - QUARRY_REDIS=redis:6379
       - QUARRY_CHAIN=\${QUARRY_CHAIN:-cluster}
       - QUARRY_NETWORK=\${QUARRY_NETWORK:-quarry}
+    sysctls:
+      - net.ipv4.tcp_slow_start_after_idle=0
     ulimits:
       nice: 20
     stop_grace_period: 10s
