@@ -288,10 +288,9 @@ void *hash_main(void *context)
     struct hash_worker *worker = context;
     struct pool *pool = worker->pool;
     struct hashing h = {.worker = worker, .slice_nonces = 512};
-    struct sched_param param = {0};
-    choose_kernels(
-        worker); /* at normal priority: on a busy machine an idle thread would measure for minutes */
-    sched_setscheduler(0, SCHED_IDLE, &param); /* may be refused: then the kernel's fairness must do */
+    bool idle_priority = false;
+    /* At normal priority: on a busy machine an idle thread would measure for minutes. */
+    choose_kernels(worker);
     while (!atomic_load(&pool->stopping)) {
         struct published published;
         unsigned seen = take_published(pool, &published);
@@ -302,6 +301,13 @@ void *hash_main(void *context)
             atomic_store_explicit(&worker->begun_id, published.work.id, memory_order_release);
         }
         bool rests = published.idle || worker->number >= atomic_load(&pool->active);
+        if (!rests && !idle_priority) {
+            /* Only now: nobody comes back from it, and on a busy machine it takes long to end. */
+            const struct sched_param param = {0};
+            sched_setscheduler(0, SCHED_IDLE,
+                               &param); /* may be refused: then the kernel's fairness must do */
+            idle_priority = true;
+        }
         while (!rests && !h.place.done &&
                atomic_load_explicit(&pool->sequence, memory_order_acquire) == seen) {
             hash_slice(&h);
