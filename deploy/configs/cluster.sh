@@ -81,8 +81,6 @@ miner_service() { # miner_service NUMBER
     cpu_shares: 128
     sysctls:
       - net.ipv4.tcp_slow_start_after_idle=0
-    ulimits:
-      nice: 20
     stop_grace_period: 10s
     depends_on:
       miner_$(($1 - 1)):
@@ -121,8 +119,6 @@ webserver_service() { # webserver_service NUMBER
       - QUARRY_NETWORK=\${QUARRY_NETWORK:-quarry}
     sysctls:
       - net.ipv4.tcp_slow_start_after_idle=0
-    ulimits:
-      nice: 20
     stop_grace_period: 10s
     depends_on:
       redis:
