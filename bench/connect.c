@@ -29,12 +29,15 @@
 
 static const char *make_path = "", *file_path = "", *vectors_path = "../shared/vectors",
                   *scratch_path = "/tmp";
-static int64_t inputs_wanted = 200000, dbcache_mib = 450;
+static int64_t inputs_wanted = 200000, block_txs = 1500, fork_every = 0, dbcache_mib = 450;
 
 static const struct bench_option options[] = {
     {"make", "FILE", "write the chain to this file and stop", &make_path, NULL, 0, 0},
     {"file", "FILE", "measure with this file (default: one is made)", &file_path, NULL, 0, 0},
     {"inputs", "N", "signed inputs of a made chain", NULL, &inputs_wanted, 1000, 10000000},
+    {"block-txs", "N", "transactions in a block of a made chain", NULL, &block_txs, 1, 1500},
+    {"fork-every", "N", "with --make: a stale branch of up to six blocks before every N-th signed block",
+     NULL, &fork_every, 0, 1000000},
     {"dbcache", "MIB", "coins cache", NULL, &dbcache_mib, 1, 65536},
     {"scratch", "DIR", "where data directories are made", &scratch_path, NULL, 0, 0},
     {"vectors", "DIR", "where block413567.raw is", &vectors_path, NULL, 0, 0},
@@ -522,19 +525,19 @@ static bool run(struct report *report, struct error *error)
 {
     struct chain_params params;
     char made[300], folder[256] = "";
+    struct connect_shape shape = {(uint64_t)inputs_wanted, (uint32_t)block_txs, (uint32_t)fork_every};
     if (!chain_params_init(&params, CHAIN_REGTEST, NULL, error)) {
         return false;
     }
     bool ok = true;
     if (*make_path) {
-        ok = connect_make(make_path, &params, (uint64_t)inputs_wanted, error);
+        ok = connect_make(make_path, &params, &shape, error);
     } else if (*file_path) {
         ok = measure_all(report, file_path, &params, error);
     } else {
         ok = scratch_folder(folder, error);
         snprintf(made, sizeof made, "%s/blk00000.dat", folder);
-        ok = ok && connect_make(made, &params, (uint64_t)inputs_wanted, error) &&
-             measure_all(report, made, &params, error);
+        ok = ok && connect_make(made, &params, &shape, error) && measure_all(report, made, &params, error);
         remove_tree(folder);
     }
     chain_params_free(&params);

@@ -3,7 +3,8 @@
  * maturity, heights in coinbases and witness commitments as they must be.
  *
  * Coinbases are spread over many coins of three kinds; two rounds of transactions with two inputs and two
- * outputs spend them, the second what the first has made; then come empty blocks. All keys are fixed.
+ * outputs spend them, the second what the first has made; then come empty blocks. All keys are fixed. Stale
+ * branches, where they are asked for, spend the same coins otherwise, and give way to the blocks that follow.
  */
 #include "bench/connect.h"
 
@@ -19,7 +20,7 @@
 
 #define SPREAD        1000u /* outputs of one transaction that spreads a coinbase */
 #define SPREADS_BLOCK 10u
-#define TXS_BLOCK     1500u
+#define BRANCH_DEPTH  6u /* blocks of the longest stale branch */
 #define FEE_SAT       1000
 #define SPACING_S     600u
 #define COMMITMENT    36u /* bytes behind OP_RETURN's push: aa21a9ed and the hash */
@@ -35,6 +36,7 @@ struct owned { /* a coin that can be spent */
 
 struct maker {
     const struct chain_params *params;
+    const struct connect_shape *shape;
     secp256k1_context *context;
     uint8_t secrets[3][32], keys[3][33];
     secp256k1_keypair tweaked;      /* P2TR's */
@@ -278,10 +280,50 @@ static void spend(struct maker *m, const struct owned *coins, uint32_t coin_coun
 /* ---- The chain
  * -------------------------------------------------------------------------------------------------- */
 
-static bool make_chain(struct maker *m, uint64_t inputs)
+/* Blocks on the tip that the chain then goes on without: they spend these coins, and what that makes, into
+ * other outputs than the chain will. Whoever takes the file in its order reorganises twice. */
+static bool stale_branch(struct maker *m, const struct owned *owned, size_t count, uint32_t depth)
 {
-    size_t coins = (size_t)(inputs / 2 + SPREAD - 1) / SPREAD * SPREAD, spreads = coins / SPREAD;
+    const struct hash256 tip = m->tip;
+    const uint32_t height = m->height, time = m->time;
+    struct owned *coins = mem_dup(owned, count * sizeof *owned);
+    bool ok = true;
+    for (uint32_t block = 0; ok && block < depth; block++) {
+        for (size_t i = 0; i + 2 <= count; i += 2) {
+            const struct owned pair[2] = {coins[i], coins[i + 1]};
+            spend(m, pair, 2, coins + i, 2, i + 1);
+        }
+        ok = end_block(m);
+    }
+    mem_free(coins);
+    m->tip = tip;
+    m->height = height;
+    m->time = time;
+    return ok;
+}
+
+/* Every coin is spent, in pairs, into one that takes its place. */
+static bool spend_all(struct maker *m, struct owned *owned, size_t coins, uint32_t *blocks)
+{
+    const uint32_t txs = m->shape->block_txs, every = m->shape->fork_every;
+    bool ok = true;
+    for (size_t i = 0; ok && i < coins; i += 2) {
+        if (every && i / 2 % txs == 0 && ++*blocks % every == 0) {
+            ok = stale_branch(m, owned + i, MIN((size_t)txs * 2, coins - i),
+                              1 + *blocks / every % BRANCH_DEPTH);
+        }
+        const struct owned pair[2] = {owned[i], owned[i + 1]};
+        spend(m, pair, 2, owned + i, 2, i);
+        ok = ok && ((i / 2 + 1) % txs || end_block(m));
+    }
+    return ok && end_block(m);
+}
+
+static bool make_chain(struct maker *m)
+{
+    size_t coins = (size_t)(m->shape->inputs / 2 + SPREAD - 1) / SPREAD * SPREAD, spreads = coins / SPREAD;
     struct owned *owned = mem_alloc(coins * sizeof *owned);
+    uint32_t blocks = 0;
     bool ok = true;
     while (ok && m->height < m->params->maturity + spreads) {
         ok = end_block(m);
@@ -293,15 +335,7 @@ static bool make_chain(struct maker *m, uint64_t inputs)
         spend(m, &coinbase, 1, owned + i * SPREAD, SPREAD, i * SPREAD);
         ok = (i + 1) % SPREADS_BLOCK || end_block(m);
     }
-    ok = ok && end_block(m);
-    for (int round = 0; round < 2 && ok; round++) {
-        for (size_t i = 0; ok && i < coins; i += 2) {
-            const struct owned pair[2] = {owned[i], owned[i + 1]};
-            spend(m, pair, 2, owned + i, 2, i);
-            ok = (i / 2 + 1) % TXS_BLOCK || end_block(m);
-        }
-        ok = ok && end_block(m);
-    }
+    ok = ok && end_block(m) && spend_all(m, owned, coins, &blocks) && spend_all(m, owned, coins, &blocks);
     for (unsigned i = 0; i < CONNECT_EMPTY_BLOCKS && ok; i++) {
         ok = end_block(m);
     }
@@ -309,10 +343,14 @@ static bool make_chain(struct maker *m, uint64_t inputs)
     return ok;
 }
 
-bool connect_make(const char *path, const struct chain_params *params, uint64_t inputs, struct error *error)
+bool connect_make(const char *path, const struct chain_params *params, const struct connect_shape *shape,
+                  struct error *error)
 {
-    struct maker m = {
-        .params = params, .tip = params->genesis_hash, .time = params->genesis.time, .error = error};
+    struct maker m = {.params = params,
+                      .shape = shape,
+                      .tip = params->genesis_hash,
+                      .time = params->genesis.time,
+                      .error = error};
     m.file = fopen(path, "wb");
     if (!m.file) {
         return error_set(error, ERROR_IO, NULL, "cannot write %.200s", path);
@@ -321,7 +359,7 @@ bool connect_make(const char *path, const struct chain_params *params, uint64_t 
     CHECK(m.context);
     make_keys(&m);
     next_ids(&m);
-    bool ok = make_chain(&m, inputs);
+    bool ok = make_chain(&m);
     if (fclose(m.file) != 0 && ok) {
         ok = error_set(error, ERROR_IO, NULL, "cannot write %.200s", path);
     }
