@@ -4,6 +4,11 @@
 #include <stdlib.h>
 
 #define WAITING_WRITES_MAX 2048u
+/* A batch of changes is this share of the coins cache, within bounds: on its way to the disk it stands in
+ * memory several times. */
+#define FLUSH_SHARE     16u
+#define FLUSH_BYTES_MIN (64u << 10)
+#define FLUSH_BYTES_MAX (32u << 20)
 
 /* ---- Opening
  * ------------------------------------------------------------------------------------------------ */
@@ -278,6 +283,7 @@ struct chain *chain_open(const struct chain_config *config, const struct chain_e
     chain->params = config->params;
     chain->events = *events;
     chain->loading = true;
+    chain->flush_bytes = MIN(MAX(config->coins_cache_bytes / FLUSH_SHARE, FLUSH_BYTES_MIN), FLUSH_BYTES_MAX);
     map_init(&chain->index, sizeof(struct hash256), sizeof(struct entry *), config->rng);
     map_init(&chain->recent, sizeof(struct hash256), sizeof(struct recent *), config->rng);
     list_init(&chain->recent_lru);
@@ -328,8 +334,7 @@ void chain_free(struct chain *chain)
     if (chain->commit && !chain->commit_out) {
         job_free(chain->commit);
     }
-    block_unref(chain->now.block);
-    arena_free(&chain->now.arena);
+    connecting_free(&chain->now);
     recent_free_all(chain);
     query_free_all(chain);
     for (size_t at = 0; map_next(&chain->index, &at, NULL, &value);) {
@@ -573,7 +578,7 @@ void chain_metrics(const struct chain *chain, struct chain_metrics *out)
     *out = chain->metrics;
     out->index_bytes = map_bytes(&chain->index) + chain->index.count * sizeof(struct entry);
     out->coins_cache_bytes = coins_bytes(&chain->coins);
-    out->coins_cached = chain->coins.map.count;
+    out->coins_cached = chain->coins.count;
     out->recent_bytes = chain->recent_bytes;
     out->coins_read = chain->coins.read_count;
     out->coins_hit = chain->coins.hit_count;

@@ -190,8 +190,8 @@ struct chain_events { /* what the chain tells and asks; all called on the loop t
     /* A new block has passed every check that needs no coins, and is about to be connected. True: not from
      * inside this call, but by chain_go_on, when what was sent about it has left. NULL: nobody asks. */
     bool (*checked)(void *context, const struct block_entry *entry, const struct block *block);
-    /* This block is valid, its coins are applied, and it will be the tip when the bookkeeping is done: work
-     * on top of it may begin. NULL: nobody asks. */
+    /* This block is valid, and it will be the tip when the bookkeeping is done: work on top of it may begin.
+     * NULL: nobody asks. */
     void (*ahead)(void *context, const struct block_entry *entry);
 };
 

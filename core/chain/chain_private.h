@@ -10,6 +10,7 @@ struct entry {
     struct entry *first_child, *next_sibling;
     bool dirty;         /* to be stored with the next batch */
     bool stored;        /* the store has it, or a batch under way does */
+    bool candidate;     /* stands in chain->candidates */
     bool awaits_result; /* somebody is to be told its fate through events.block_result */
     uint64_t source;
     struct list pending; /* in chain->results while awaits_result */
@@ -22,19 +23,34 @@ static inline struct entry *entry_of(const struct block_entry *e)
 /* ---- Coins cache (coins.c) ------------------------------------------------------------------------------
  */
 
-enum coin_flags { COIN_UNSPENT = 1, COIN_DIRTY = 2, COIN_FRESH = 4, COIN_IN_FLIGHT = 8 };
-struct cached_coin {
-    struct amount value;
-    uint8_t *script; /* owned */
-    uint32_t script_len;
-    uint32_t height;
-    bool coinbase;
-    uint8_t flags; /* without COIN_UNSPENT: a tombstone, known to be spent */
+enum coin_flags {
+    COIN_UNSPENT = 1,
+    COIN_DIRTY = 2,
+    COIN_FRESH = 4,
+    COIN_IN_FLIGHT = 8,
+    COIN_TAKEN = 16,
+    COIN_COINBASE = 32,
 };
+struct cached_coin { /* 88 bytes; pointers to it are good until it is spent or forgotten */
+    struct outpoint outpoint;
+    uint32_t height;
+    struct amount value;
+    uint16_t script_len;
+    uint8_t flags;      /* without COIN_UNSPENT: a tombstone, known to be spent */
+    uint8_t script[37]; /* the bytes, or, where they are more, the address of their copy */
+};
+struct coins_chunk;
 struct coins_cache {
-    struct map map;       /* outpoint -> cached_coin */
-    struct buf dirty;     /* outpoints that became dirty since the last batch */
-    struct buf in_flight; /* outpoints of the batch under way */
+    uint64_t *places; /* tag and number plus one; 0: empty */
+    size_t place_count, count;
+    struct coins_chunk **chunks;
+    size_t chunk_count;
+    uint32_t made;          /* coins that were taken from the chunks */
+    uint32_t *free_numbers; /* and of them, those that are nobody's now */
+    uint32_t free_count, hand;
+    uint64_t sip_key[2];
+    struct buf dirty;     /* struct cached_coin * that became dirty since the last batch */
+    struct buf in_flight; /* of the batch under way */
     size_t script_bytes, bytes_max, dirty_bytes;
     uint64_t epoch; /* counts forgettings: a read from before one may be stale */
     uint64_t read_count, hit_count;
@@ -43,10 +59,14 @@ void coins_init(struct coins_cache *cache, size_t bytes_max, struct rng *rng);
 void coins_free(struct coins_cache *cache);
 size_t coins_bytes(const struct coins_cache *cache);
 /* NULL: not known here; a tombstone is returned as such. */
-struct cached_coin *coins_find(struct coins_cache *cache, const struct outpoint *outpoint);
+struct cached_coin *coins_find(const struct coins_cache *cache, const struct outpoint *outpoint);
+/* The same for many, whose memory is fetched meanwhile. */
+void coins_find_all(const struct coins_cache *cache, struct cached_coin **out,
+                    const struct outpoint *outpoints, size_t count);
 void coins_add(struct coins_cache *cache, const struct outpoint *outpoint, const struct coin *coin,
                bool fresh);
 void coins_spend(struct coins_cache *cache, const struct outpoint *outpoint);
+void coins_spend_found(struct coins_cache *cache, struct cached_coin *cached);
 /* What the store answered; nothing when something is known meanwhile. False: the bytes are no coin. */
 bool coins_learn(struct coins_cache *cache, const struct outpoint *outpoint, struct span stored);
 struct coin coin_view(const struct cached_coin *cached);
@@ -127,8 +147,14 @@ enum step { STEP_IDLE, STEP_READ_BLOCK, STEP_READ_COINS, STEP_CHECK, STEP_READ_U
 struct connecting { /* the one block in flight (connect.c) */
     struct entry *entry;
     struct block *block;
-    struct coin *spent; /* of every input of every transaction but the coinbase, in order */
+    struct outpoint *wanted;         /* of every input of every transaction but the coinbase, in order */
+    struct cached_coin **coins;      /* theirs; NULL where the block itself makes it */
+    size_t input_count, taken_count; /* of coins: how many are TAKEN, from the first on */
+    bool fetched;                    /* the store was asked for coins */
+    struct map own, own_spent; /* txid -> place in the block; outpoints of it that the block itself spends */
+    struct coin *spent;        /* the coins as values; their scripts lie in the cache or in the block */
     size_t spent_count;
+    int64_t median_time;          /* of the parent */
     struct sighash_cache *caches; /* per transaction */
     struct check_item {
         uint32_t tx, input;
@@ -152,7 +178,7 @@ struct chain {
     struct entry *durable; /* on disk */
     bool moved;            /* connected or disconnected since the last tip event */
     uint64_t next_sequence;
-    struct entry **candidates; /* linked, not bad, at least the work of `applied` */
+    struct entry **candidates; /* heap: linked, not bad, at least the work of `applied` when they came */
     size_t candidate_count, candidate_capacity;
     struct coins_cache coins;
     struct script_cache scripts;
@@ -177,6 +203,7 @@ struct chain {
     bool commit_out;
     uint64_t commit_needs_write; /* writes below this number must be done */
     struct entry *commit_tip;
+    size_t flush_bytes;       /* changes that make a batch while many blocks come */
     struct buf dirty_entries; /* struct entry * */
     struct list results;
     struct list scans; /* struct scan_wait (query.c) */
@@ -204,7 +231,7 @@ void index_link(struct chain *chain,
 void index_mark_bad(struct chain *chain, struct entry *entry, uint32_t status); /* with its descendants */
 void index_forget_bad(struct chain *chain, struct entry *entry, uint32_t bits); /* reconsider */
 void index_dirty(struct chain *chain, struct entry *entry);
-struct entry *index_best_candidate(struct chain *chain);
+struct entry *index_best_candidate(const struct chain *chain);
 void index_prune_candidates(struct chain *chain);
 void index_add_candidate(struct chain *chain, struct entry *entry);
 
@@ -213,6 +240,7 @@ void index_add_candidate(struct chain *chain, struct entry *entry);
  * that did not take it up at the known block, and where early coinbases have named heights of the future. Not
  * for the two blocks that repeated one. Where BIP34 holds from the first block on, none ever comes twice. */
 bool bip30_applies(const struct chain_params *params, const struct block_entry *e);
+void connecting_free(struct connecting *now); /* gives back what it took */
 void chain_activate(struct chain *chain);
 void chain_commit_when_ready(struct chain *chain);
 bool chain_dirty(const struct chain *chain);

@@ -12,9 +12,8 @@
  */
 #include "core/chain/chain_private.h"
 
-#define FLUSH_BYTES (8u << 20) /* changes that make a batch while many blocks come */
-#define GATHER_US   5000000    /* and the time after which a rest makes one */
-#define BIP34_LIMIT 1983702u   /* from here on, coinbases older than BIP34 have named heights (main) */
+#define GATHER_US   5000000  /* while many blocks come: the time after which a rest makes a batch */
+#define BIP34_LIMIT 1983702u /* from here on, coinbases older than BIP34 have named heights (main) */
 
 #define ASSUME_BURIED_S                                                                                      \
     (14u * 24 * 3600) /* work on top of a block before its scripts may be assumed valid                      \
@@ -92,11 +91,23 @@ void chain_activate(struct chain *chain)
     chain->activating = false;
 }
 
+void connecting_free(struct connecting *now)
+{
+    for (size_t n = 0; n < now->taken_count; n++) { /* of a block that was refused */
+        if (now->coins[n]) {
+            now->coins[n]->flags &= (uint8_t)~COIN_TAKEN;
+        }
+    }
+    block_unref(now->block);
+    map_free(&now->own);
+    map_free(&now->own_spent);
+    arena_free(&now->arena);
+    *now = (struct connecting){0};
+}
+
 static void end_step(struct chain *chain)
 {
-    block_unref(chain->now.block);
-    arena_free(&chain->now.arena);
-    chain->now = (struct connecting){0};
+    connecting_free(&chain->now);
     chain->step = STEP_IDLE;
 }
 
@@ -145,27 +156,65 @@ bool bip30_applies(const struct chain_params *params, const struct block_entry *
     return (!ruled_out && !repeats_coinbase(e)) || e->height >= BIP34_LIMIT;
 }
 
-/* Every outpoint the block looks at: what it spends, and under BIP30 what it creates. */
-static struct outpoint *outpoints_of(const struct chain *chain, const struct block *block, size_t *count)
+/* Every input but the coinbase's, and the coin that it spends as far as the cache knows it. */
+static void find_coins(struct chain *chain)
 {
-    size_t inputs = 0, outputs = 0;
-    bool bip30 = bip30_applies(chain->params, &chain->now.entry->e);
-    for (uint32_t t = 0; t < block->tx_count; t++) {
-        inputs += t ? block->txs[t].input_count : 0;
-        outputs += bip30 ? block->txs[t].output_count : 0;
-    }
-    struct outpoint *out = mem_alloc((inputs + outputs) * sizeof *out);
-    size_t n = 0;
-    for (uint32_t t = 0; t < block->tx_count; t++) {
-        for (uint32_t i = 0; t && i < block->txs[t].input_count; i++) {
-            out[n++] = block->txs[t].inputs[i].prevout;
-        }
-        for (uint32_t i = 0; bip30 && i < block->txs[t].output_count; i++) {
-            out[n++] = (struct outpoint){block->txs[t].txid, i};
+    struct connecting *now = &chain->now;
+    if (!now->wanted) {
+        now->input_count = block_spent_count(now->block);
+        now->wanted = arena_alloc(&now->arena, now->input_count * sizeof *now->wanted);
+        now->coins = arena_alloc(&now->arena, now->input_count * sizeof(struct cached_coin *));
+        size_t n = 0;
+        for (uint32_t t = 1; t < now->block->tx_count; t++) {
+            for (uint32_t i = 0; i < now->block->txs[t].input_count; i++) {
+                now->wanted[n++] = now->block->txs[t].inputs[i].prevout;
+            }
         }
     }
-    *count = n;
-    return out;
+    coins_find_all(&chain->coins, now->coins, now->wanted, now->input_count);
+}
+
+static bool is_coin(const struct cached_coin *cached)
+{
+    return cached && cached->flags & COIN_UNSPENT;
+}
+
+static bool knows_all_coins(const struct connecting *now)
+{
+    for (size_t i = 0; i < now->input_count; i++) {
+        if (!is_coin(now->coins[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Every outpoint the block looks at but does not make itself, and under BIP30 what it makes; all of them, as
+ * the cache may forget what it knows while the store is asked for the others. */
+static struct outpoint *outpoints_of(struct chain *chain, size_t *count)
+{
+    struct connecting *now = &chain->now;
+    const struct block *block = now->block;
+    const uint32_t bip30_txs = bip30_applies(chain->params, &now->entry->e) ? block->tx_count : 0;
+    struct buf all = {0};
+    map_init(&now->own, sizeof(struct hash256), sizeof(uint32_t), chain->config.rng);
+    map_init(&now->own_spent, sizeof(struct outpoint), 0, chain->config.rng);
+    for (uint32_t t = 0; t < block->tx_count; t++) {
+        *(uint32_t *)map_put(&now->own, &block->txs[t].txid, NULL) = t;
+    }
+    for (size_t i = 0; i < now->input_count; i++) {
+        if (!map_get(&now->own, &now->wanted[i].txid)) {
+            buf_bytes(&all, &now->wanted[i], sizeof now->wanted[i]);
+        }
+    }
+    for (uint32_t t = 0; t < bip30_txs; t++) {
+        for (uint32_t i = 0; i < block->txs[t].output_count; i++) {
+            const struct outpoint outpoint = {block->txs[t].txid, i};
+            buf_bytes(&all, &outpoint, sizeof outpoint);
+        }
+    }
+    *count = all.len / sizeof(struct outpoint);
+    return (struct outpoint *)(void *)all.data;
 }
 
 static int64_t median_before(void *context, uint32_t height)
@@ -174,37 +223,36 @@ static int64_t median_before(void *context, uint32_t height)
     return block_median_time(block_ancestor(parent, height ? height - 1 : 0));
 }
 
-struct created { /* an output of an earlier transaction of the same block */
-    uint32_t tx;
-};
-
-/* The coin of one input: from the block itself or from the set; each at most once. */
-static bool find_coin(struct chain *chain, struct coin *out, struct map *in_block, struct map *spent,
-                      const struct outpoint *outpoint)
+/* The coin of input n of all, which transaction t spends: from the set, or from an earlier transaction of the
+ * block; each at most once. */
+static bool take_coin(struct chain *chain, struct coin *out, size_t n, uint32_t t)
 {
-    bool is_new;
-    map_put(spent, outpoint, &is_new);
-    const struct created *created = map_get(in_block, &outpoint->txid);
-    if (!is_new) {
-        return false;
-    }
-    if (created) {
-        const struct tx *tx = &chain->now.block->txs[created->tx];
-        if (outpoint->index >= tx->output_count || script_unspendable(tx->outputs[outpoint->index].script)) {
+    struct connecting *now = &chain->now;
+    struct cached_coin *cached = now->coins[n];
+    if (is_coin(cached)) {
+        if (cached->flags & COIN_TAKEN) {
             return false;
         }
-        *out = (struct coin){tx->outputs[outpoint->index].value, tx->outputs[outpoint->index].script,
-                             chain->now.entry->e.height, created->tx == 0};
+        cached->flags |= COIN_TAKEN;
+        now->taken_count = n + 1;
+        *out = coin_view(cached);
         return true;
     }
-    const struct cached_coin *cached = coins_find(&chain->coins, outpoint);
-    if (!cached || !(cached->flags & COIN_UNSPENT)) {
+    now->coins[n] = NULL; /* a tombstone may go before the block is applied */
+    const struct outpoint *outpoint = &now->wanted[n];
+    const uint32_t *made_by = map_get(&now->own, &outpoint->txid);
+    bool is_new;
+    if (!made_by || *made_by >= t) {
         return false;
     }
-    *out = coin_view(cached);
-    uint8_t *script = arena_alloc(&chain->now.arena, out->script.len); /* the cache may move meanwhile */
-    memcpy(script, out->script.data, out->script.len);
-    out->script.data = script;
+    map_put(&now->own_spent, outpoint, &is_new);
+    const struct tx *tx = &now->block->txs[*made_by];
+    if (!is_new || outpoint->index >= tx->output_count ||
+        script_unspendable(tx->outputs[outpoint->index].script)) {
+        return false;
+    }
+    *out = (struct coin){tx->outputs[outpoint->index].value, tx->outputs[outpoint->index].script,
+                         now->entry->e.height, *made_by == 0};
     return true;
 }
 
@@ -224,7 +272,7 @@ static bool check_tx(struct chain *chain, uint32_t t, struct coin *spent, uint64
                              "fees above 21 million in all");
         }
         if (e->height >= chain->params->csv_height &&
-            !tx_sequence_locks(tx, spent, e->height, block_median_time(e->prev), median_before, e->prev)) {
+            !tx_sequence_locks(tx, spent, e->height, now->median_time, median_before, e->prev)) {
             return error_set(error, ERROR_INVALID, "bad-txns-nonfinal",
                              "contains a non-BIP68-final transaction");
         }
@@ -252,58 +300,72 @@ static bool check_bip30(struct chain *chain, struct error *error)
     return true;
 }
 
+/* What transaction t spends into now->spent, and its inputs into now->items when their scripts must run. */
+static bool take_coins(struct chain *chain, uint32_t t, struct error *error)
+{
+    struct connecting *now = &chain->now;
+    const struct tx *tx = &now->block->txs[t];
+    struct coin *coins = now->spent + now->spent_count;
+    for (uint32_t i = 0; i < tx->input_count; i++) {
+        if (!take_coin(chain, &coins[i], now->spent_count + i, t)) {
+            return error_set(error, ERROR_INVALID, "bad-txns-inputs-missingorspent",
+                             "inputs missing or spent");
+        }
+    }
+    now->spent_count += tx->input_count;
+    return true;
+}
+
+static void list_scripts(struct chain *chain, uint32_t t, const struct coin *coins)
+{
+    struct connecting *now = &chain->now;
+    const struct tx *tx = &now->block->txs[t];
+    if (now->assumed || script_cache_has(&chain->scripts, &tx->wtxid, now->flags)) {
+        return;
+    }
+    for (uint32_t i = 0; i < tx->input_count; i++) {
+        now->items[now->item_count++] = (struct check_item){t, i, coins};
+    }
+    if (tx->has_witness) {
+        sighash_prepare(&now->caches[t], tx, coins);
+    }
+    now->caches[t].signatures = chain->signatures;
+}
+
+static bool check_reward(struct chain *chain, struct error *error)
+{
+    const struct connecting *now = &chain->now;
+    const struct tx *coinbase = &now->block->txs[0];
+    int64_t paid = 0, limit = block_subsidy(now->entry->e.height, chain->params).sat + now->fees.sat;
+    for (uint32_t i = 0; i < coinbase->output_count; i++) {
+        paid += coinbase->outputs[i].value.sat; /* in range: tx_check has seen the sum */
+    }
+    return paid <= limit ||
+           error_set(error, ERROR_INVALID, "bad-cb-amount",
+                     "coinbase pays too much (actual=%lld vs limit=%lld)", (long long)paid, (long long)limit);
+}
+
 /* All rules but the scripts; fills now->spent and now->items. */
 static bool check_rules(struct chain *chain, struct error *error)
 {
     struct connecting *now = &chain->now;
     const struct block *block = now->block;
-    const struct block_entry *e = &now->entry->e;
-    struct map in_block, spent;
-    map_init(&in_block, sizeof(struct hash256), sizeof(struct created), chain->config.rng);
-    map_init(&spent, sizeof(struct outpoint), 0, chain->config.rng);
     uint64_t sigop_cost = 0;
-    bool ok = check_bip30(chain, error);
-    for (uint32_t t = 0; ok && t < block->tx_count; t++) {
-        const struct tx *tx = &block->txs[t];
+    bool ok = check_bip30(chain, error) && check_tx(chain, 0, NULL, &sigop_cost, error);
+    for (uint32_t t = 1; ok && t < block->tx_count; t++) {
         struct coin *coins = now->spent + now->spent_count;
-        bool run = t && !now->assumed && !script_cache_has(&chain->scripts, &tx->wtxid, now->flags);
-        for (uint32_t i = 0; t && ok && i < tx->input_count; i++) {
-            if (!find_coin(chain, &coins[i], &in_block, &spent, &tx->inputs[i].prevout)) {
-                ok = error_set(error, ERROR_INVALID, "bad-txns-inputs-missingorspent",
-                               "inputs missing or spent");
-                break;
-            }
-            if (run) {
-                now->items[now->item_count++] = (struct check_item){t, i, coins};
-            }
+        ok = take_coins(chain, t, error) && check_tx(chain, t, coins, &sigop_cost, error);
+        if (ok) {
+            list_scripts(chain, t, coins);
         }
-        now->spent_count += t ? tx->input_count : 0;
-        ok = ok && check_tx(chain, t, coins, &sigop_cost, error);
-        ((struct created *)map_put(&in_block, &tx->txid, NULL))->tx = t;
-        if (ok && run && tx->has_witness) {
-            sighash_prepare(&now->caches[t], tx, coins);
-        }
-        now->caches[t].signatures = chain->signatures;
     }
-    map_free(&in_block);
-    map_free(&spent);
     if (!ok) {
         return false;
     }
     chain->metrics.scripts_run += now->item_count;
     *(now->assumed ? &chain->metrics.scripts_assumed : &chain->metrics.scripts_known) +=
         now->spent_count - now->item_count;
-    int64_t paid = 0;
-    for (uint32_t i = 0; i < block->txs[0].output_count; i++) {
-        paid += block->txs[0].outputs[i].value.sat; /* in range: tx_check has seen the sum */
-    }
-    int64_t limit = block_subsidy(e->height, chain->params).sat + now->fees.sat;
-    if (paid > limit) {
-        return error_set(error, ERROR_INVALID, "bad-cb-amount",
-                         "coinbase pays too much (actual=%lld vs limit=%lld)", (long long)paid,
-                         (long long)limit);
-    }
-    return true;
+    return check_reward(chain, error);
 }
 
 /* On a check worker. */
@@ -319,12 +381,17 @@ static void apply(struct chain *chain)
 {
     struct connecting *now = &chain->now;
     const struct block *block = now->block;
-    uint32_t height = now->entry->e.height;
-    bool fresh = !bip30_applies(chain->params, &now->entry->e) && !repeats_coinbase(&now->entry->e);
+    const uint32_t height = now->entry->e.height;
+    const bool fresh = !bip30_applies(chain->params, &now->entry->e) && !repeats_coinbase(&now->entry->e);
+    size_t n = 0;
     for (uint32_t t = 0; t < block->tx_count; t++) {
         const struct tx *tx = &block->txs[t];
-        for (uint32_t i = 0; t && i < tx->input_count; i++) {
-            coins_spend(&chain->coins, &tx->inputs[i].prevout);
+        for (uint32_t i = 0; t && i < tx->input_count; i++, n++) {
+            if (now->coins[n]) {
+                coins_spend_found(&chain->coins, now->coins[n]);
+            } else {
+                coins_spend(&chain->coins, &now->wanted[n]);
+            }
         }
         for (uint32_t i = 0; i < tx->output_count; i++) {
             if (!script_unspendable(tx->outputs[i].script)) {
@@ -334,6 +401,7 @@ static void apply(struct chain *chain)
             }
         }
     }
+    now->taken_count = 0;
 }
 
 static void write_undo(struct chain *chain)
@@ -387,13 +455,13 @@ static void finish_connect(struct chain *chain)
     struct connecting *now = &chain->now;
     struct entry *entry = now->entry;
     struct block *block = block_ref(now->block);
-    apply(chain);
     if (chain->events.ahead && u256_compare(entry->e.work, chain->tip->e.work) > 0) {
         chain->events.ahead(chain->events.context, &entry->e);
     }
     write_undo(chain);
     index_txs(chain, &entry->e, block, true);
     addr_index_block(chain, &entry->e, block, now->spent, true);
+    apply(chain); /* last: what is spent lies in the cache */
     entry->e.status |= BLOCK_VALID;
     index_dirty(chain, entry);
     chain->applied = entry;
@@ -460,12 +528,17 @@ static void coins_are_here(void *context, bool fetched)
         return;
     }
     struct error error = {0};
-    size_t inputs = block_spent_count(now->block);
+    if (now->fetched) {
+        find_coins(chain);
+    }
     now->flags = block_script_flags(now->entry->e.height, &now->entry->e.hash, chain->params);
+    now->median_time = block_median_time(now->entry->e.prev);
     now->assumed = is_assumed(chain, &now->entry->e);
-    now->spent = arena_alloc(&now->arena, inputs * sizeof *now->spent);
-    now->items = arena_alloc(&now->arena, inputs * sizeof *now->items);
-    now->caches = arena_alloc(&now->arena, now->block->tx_count * sizeof *now->caches);
+    now->spent = arena_alloc(&now->arena, now->input_count * sizeof *now->spent);
+    if (!now->assumed) {
+        now->items = arena_alloc(&now->arena, now->input_count * sizeof *now->items);
+        now->caches = arena_alloc(&now->arena, now->block->tx_count * sizeof *now->caches);
+    }
     if (!check_rules(chain, &error)) {
         refuse_block(chain, &error);
         return;
@@ -497,8 +570,15 @@ static void block_is_here(void *context, struct block *block)
     }
     chain->now.block = block;
     chain->step = STEP_READ_COINS;
+    find_coins(chain);
+    if (knows_all_coins(&chain->now) && !bip30_applies(chain->params, &chain->now.entry->e)) {
+        chain->coins.hit_count += chain->now.input_count;
+        coins_are_here(chain, true);
+        return;
+    }
     size_t count;
-    struct outpoint *outpoints = outpoints_of(chain, block, &count);
+    struct outpoint *outpoints = outpoints_of(chain, &count);
+    chain->now.fetched = true;
     fetch_coins(chain, outpoints, count, coins_are_here, chain);
     mem_free(outpoints);
 }
@@ -698,7 +778,7 @@ void chain_commit_when_ready(struct chain *chain)
     if (!chain->commit) {
         bool resting = chain->step == STEP_IDLE && (chain->applied == chain->tip) &&
                        (chain->stopping || index_best_candidate(chain) == chain->applied);
-        bool full = chain->coins.dirty_bytes + chain->tx_rows.bytes.len >= FLUSH_BYTES;
+        bool full = chain->coins.dirty_bytes + chain->tx_rows.bytes.len >= chain->flush_bytes;
         bool due = full || chain->stopping || (resting && !gathers(chain));
         if (!chain_dirty(chain) || !due || (chain->stopping && chain->step != STEP_IDLE)) {
             return;

@@ -219,46 +219,67 @@ static bool better(const struct entry *a, const struct entry *b)
     return order > 0 || (order == 0 && a->e.sequence < b->e.sequence);
 }
 
+/* The candidates are a heap, the best first: an index that is connected anew has one for every block. */
+static void sift_down(struct chain *chain, size_t at)
+{
+    struct entry **heap = chain->candidates, *entry = heap[at];
+    for (size_t child; (child = 2 * at + 1) < chain->candidate_count; at = child) {
+        if (child + 1 < chain->candidate_count && better(heap[child + 1], heap[child])) {
+            child++;
+        }
+        if (!better(heap[child], entry)) {
+            break;
+        }
+        heap[at] = heap[child];
+    }
+    heap[at] = entry;
+}
+
 void index_add_candidate(struct chain *chain, struct entry *entry)
 {
-    if (entry->e.status & BLOCK_BAD || !entry->e.chain_tx || better(chain->applied, entry)) {
+    if (entry->candidate || entry->e.status & BLOCK_BAD || !entry->e.chain_tx ||
+        better(chain->applied, entry)) {
         return;
-    }
-    for (size_t i = 0; i < chain->candidate_count; i++) {
-        if (chain->candidates[i] == entry) {
-            return;
-        }
     }
     if (chain->candidate_count == chain->candidate_capacity) {
         chain->candidate_capacity = MAX(chain->candidate_capacity * 2, 16u);
         chain->candidates =
-            mem_realloc(chain->candidates, chain->candidate_capacity * sizeof *chain->candidates);
+            mem_realloc(chain->candidates, chain->candidate_capacity * sizeof(struct entry *));
     }
-    chain->candidates[chain->candidate_count++] = entry;
+    struct entry **heap = chain->candidates;
+    size_t at = chain->candidate_count++;
+    for (; at && better(entry, heap[(at - 1) / 2]); at = (at - 1) / 2) {
+        heap[at] = heap[(at - 1) / 2];
+    }
+    heap[at] = entry;
+    entry->candidate = true;
 }
 
-struct entry *index_best_candidate(struct chain *chain)
+struct entry *index_best_candidate(const struct chain *chain)
 {
-    struct entry *best = NULL;
-    for (size_t i = 0; i < chain->candidate_count; i++) {
-        if (!best || better(chain->candidates[i], best)) {
-            best = chain->candidates[i];
-        }
-    }
-    return best;
+    return chain->candidate_count ? chain->candidates[0] : NULL;
 }
 
-/* Drops what is bad by now or worse than the tip. Only at rest: in a reorganisation the old tip must stay. */
-void index_prune_candidates(struct chain *chain)
+static void drop_candidates(struct chain *chain, bool worse_too)
 {
     size_t kept = 0;
     for (size_t i = 0; i < chain->candidate_count; i++) {
         struct entry *entry = chain->candidates[i];
-        if (!(entry->e.status & BLOCK_BAD) && !better(chain->applied, entry)) {
+        entry->candidate = !(entry->e.status & BLOCK_BAD) && !(worse_too && better(chain->applied, entry));
+        if (entry->candidate) {
             chain->candidates[kept++] = entry;
         }
     }
     chain->candidate_count = kept;
+    for (size_t i = kept / 2; i-- > 0;) {
+        sift_down(chain, i);
+    }
+}
+
+/* Drops what is worse than the tip. Only at rest: in a reorganisation the old tip must stay. */
+void index_prune_candidates(struct chain *chain)
+{
+    drop_candidates(chain, true);
 }
 
 /* Walks entry and all its descendants, parents first, without recursion. */
@@ -306,13 +327,7 @@ void index_mark_bad(struct chain *chain, struct entry *entry, uint32_t status)
             index_dirty(chain, at);
         }
     }
-    size_t kept = 0;
-    for (size_t i = 0; i < chain->candidate_count; i++) {
-        if (!(chain->candidates[i]->e.status & BLOCK_BAD)) {
-            chain->candidates[kept++] = chain->candidates[i];
-        }
-    }
-    chain->candidate_count = kept;
+    drop_candidates(chain, false);
     find_best_header(chain);
 }
 

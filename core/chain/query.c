@@ -53,12 +53,15 @@ static void fetch_again(struct fetch *fetch)
 {
     struct chain *chain = fetch->chain;
     struct outpoint *missing = mem_alloc(fetch->count * sizeof *missing);
+    struct cached_coin **known = mem_alloc(fetch->count * sizeof(struct cached_coin *));
     size_t count = 0;
+    coins_find_all(&chain->coins, known, fetch->wanted, fetch->count);
     for (size_t i = 0; i < fetch->count; i++) {
-        if (!coins_find(&chain->coins, &fetch->wanted[i])) {
+        if (!known[i]) {
             missing[count++] = fetch->wanted[i];
         }
     }
+    mem_free(known);
     chain->coins.hit_count += fetch->count - count;
     chain->coins.read_count += count;
     if (!count) {
@@ -115,9 +118,10 @@ static void view_ready(void *context, bool ok)
         if (cached && cached->flags & COIN_UNSPENT) {
             view->present[i] = true;
             view->coins[i] = coin_view(cached);
-            uint8_t *script = arena_alloc(&view->arena, cached->script_len);
-            memcpy(script, cached->script, cached->script_len);
-            view->coins[i].script.data = script;
+            struct span *script = &view->coins[i].script;
+            uint8_t *copy = arena_alloc(&view->arena, script->len);
+            memcpy(copy, script->data, script->len);
+            script->data = copy;
         }
     }
     view->done(view->context, view);
