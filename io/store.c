@@ -292,6 +292,11 @@ static void set_options(struct store *store)
     store->writing = rocksdb_writeoptions_create();
     store->writing_synced = rocksdb_writeoptions_create();
     rocksdb_writeoptions_set_sync(store->writing_synced, 1);
+    /* A batch is sorted: each insertion begins where the last one ended. RocksDB does so only where writers
+     * may insert side by side; there is one here, and nobody takes a snapshot beside it. */
+    rocksdb_options_set_unordered_write(o, 1);
+    rocksdb_writeoptions_set_memtable_insert_hint_per_batch(store->writing, 1);
+    rocksdb_writeoptions_set_memtable_insert_hint_per_batch(store->writing_synced, 1);
 }
 
 static bool open_db(struct store *store, struct error *error)
@@ -451,12 +456,29 @@ struct store *store_open(const char *folder, const struct chain_params *params, 
     return store;
 }
 
+/* What was committed stands in the log: put into tables, it need not be gone through by the next opening. */
+static void flush_tables(struct store *store)
+{
+    rocksdb_flushoptions_t *flushing = rocksdb_flushoptions_create();
+    char *problem = NULL;
+    rocksdb_flushoptions_set_wait(flushing, 1);
+    for (size_t i = 0; i < CF_COUNT && !problem; i++) {
+        rocksdb_flush_cf(store->db, flushing, store->family[i], &problem);
+    }
+    rocksdb_flushoptions_destroy(flushing);
+    if (problem) { /* nothing is lost */
+        log_warn(LOG_STORE, "the store's tables are not written: %s", problem);
+        rocksdb_free(problem);
+    }
+}
+
 void store_close(struct store *store)
 {
     if (!store) {
         return;
     }
     if (store->db) {
+        flush_tables(store);
         for (size_t i = 0; i < CF_COUNT; i++) {
             if (store->family[i]) {
                 rocksdb_column_family_handle_destroy(store->family[i]);
@@ -536,47 +558,68 @@ static bool run_file(struct store *store, struct job *job)
     return true;
 }
 
-struct change { /* one entry of a batch */
-    enum column_family cf;
-    enum kv_operation operation;
-    uint64_t head; /* the key's first bytes as a number: most comparisons need no more */
-    struct span key, value;
+struct change {    /* one entry of a batch: sixteen bytes, as they are moved about */
+    uint64_t head; /* column family and the key's first bytes: most comparisons need no more */
+    uint64_t at;   /* where it begins in the batch */
 };
 
-/* By place in the store; changes of one key stay in their order, which is that of their bytes. */
-static int by_key(const void *left, const void *right)
+static struct span key_at(const struct kv_batch *batch, uint64_t at)
+{
+    const uint8_t *entry = batch->bytes.data + at;
+    return span_of(entry + KV_KEY_AT, entry[KV_KEY_AT - 1]);
+}
+
+/* By place in the store; changes of one key stay in their order. */
+static int by_key(const void *left, const void *right, void *context)
 {
     const struct change *a = left, *b = right;
-    if (a->cf != b->cf) {
-        return a->cf < b->cf ? -1 : 1;
-    }
     if (a->head != b->head) {
         return a->head < b->head ? -1 : 1;
     }
-    int order = memcmp(a->key.data, b->key.data, MIN(a->key.len, b->key.len));
-    if (order == 0 && a->key.len != b->key.len) {
-        return a->key.len < b->key.len ? -1 : 1;
+    struct span x = key_at(context, a->at), y = key_at(context, b->at);
+    int order = memcmp(x.data, y.data, MIN(x.len, y.len));
+    if (order == 0 && x.len != y.len) {
+        return x.len < y.len ? -1 : 1;
     }
-    return order ? order : a->key.data < b->key.data ? -1 : 1;
+    return order ? order : a->at < b->at ? -1 : 1;
 }
 
-/* The changes of a batch by key: neighbours meet in RocksDB's skip lists, whose memory is then still in the
- * CPU's caches. It takes a fifth off this thread's time. */
-static struct change *sorted_changes(const struct kv_batch *batch)
+/* The changes of a batch by key, so that each insertion into RocksDB's skip lists begins where the last one
+ * ended. */
+static struct change *sorted_changes(struct kv_batch *batch)
 {
-    struct change *changes = mem_alloc(MAX(batch->count, 1u) * sizeof *changes), *at = changes;
+    struct change *changes = mem_alloc(MAX(batch->count, 1u) * sizeof *changes);
     struct cursor c = cursor_of(batch->bytes.data, batch->bytes.len);
-    while (kv_next(&c, &at->cf, &at->operation, &at->key, &at->value)) {
-        uint8_t head[8] = {0};
-        memcpy(head, at->key.data, MIN(at->key.len, sizeof head));
-        at->head = __builtin_bswap64(load_le64(head));
-        if (++at == changes + batch->count) {
-            break;
-        }
+    enum column_family cf;
+    enum kv_operation operation;
+    struct span key, value;
+    size_t n = 0;
+    for (uint64_t at = 0; kv_next(&c, &cf, &operation, &key, &value);
+         at = (uint64_t)(c.at - batch->bytes.data)) {
+        uint8_t first[8] = {(uint8_t)cf};
+        memcpy(first + 1, key.data, MIN(key.len, sizeof first - 1));
+        CHECK(n < batch->count);
+        changes[n++] = (struct change){__builtin_bswap64(load_le64(first)), at};
     }
-    CHECK(at == changes + batch->count && !cursor_left(&c));
-    qsort(changes, batch->count, sizeof *changes, by_key);
+    CHECK(n == batch->count);
+    qsort_r(changes, n, sizeof *changes, by_key, batch);
     return changes;
+}
+
+static void put_change(struct store *store, rocksdb_writebatch_t *out, const struct kv_batch *batch,
+                       uint64_t at)
+{
+    struct cursor c = cursor_of(batch->bytes.data + at, batch->bytes.len - at);
+    enum column_family cf;
+    enum kv_operation operation;
+    struct span key, value;
+    kv_next(&c, &cf, &operation, &key, &value);
+    if (operation == KV_PUT) {
+        rocksdb_writebatch_put_cf(out, store->family[cf], (const char *)key.data, key.len,
+                                  (const char *)value.data, value.len);
+    } else {
+        rocksdb_writebatch_delete_cf(out, store->family[cf], (const char *)key.data, key.len);
+    }
 }
 
 static bool run_commit(struct store *store, struct job *job)
@@ -587,14 +630,7 @@ static bool run_commit(struct store *store, struct job *job)
     rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
     struct change *changes = sorted_changes(&job->commit.batch);
     for (size_t i = 0; i < job->commit.batch.count; i++) {
-        const struct change *at = &changes[i];
-        if (at->operation == KV_PUT) {
-            rocksdb_writebatch_put_cf(batch, store->family[at->cf], (const char *)at->key.data, at->key.len,
-                                      (const char *)at->value.data, at->value.len);
-        } else {
-            rocksdb_writebatch_delete_cf(batch, store->family[at->cf], (const char *)at->key.data,
-                                         at->key.len);
-        }
+        put_change(store, batch, &job->commit.batch, changes[i].at);
     }
     mem_free(changes);
     char *problem = NULL;

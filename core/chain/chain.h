@@ -31,8 +31,9 @@ enum file_kind { FILE_BLOCKS, FILE_UNDO }; /* blocks/blk00000.dat, blocks/rev000
 #define COIN_KEY_BYTES 36
 void coin_key(uint8_t out[COIN_KEY_BYTES], const struct outpoint *outpoint);
 
-/* An atomic list of changes: per entry [u8 cf][u8 op][compact-size key][key] and for puts [compact-size
- * value][value]. */
+/* An atomic list of changes: per entry [u8 cf][u8 op][u8 length of the key][key] and for puts [compact-size
+ * value][value]. Keys have at most 255 bytes. */
+#define KV_KEY_AT 3 /* in an entry */
 enum kv_operation { KV_PUT = 1, KV_DELETE = 2 };
 struct kv_batch {
     struct buf bytes;

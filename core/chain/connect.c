@@ -51,6 +51,12 @@ static void settle(struct chain *chain)
     chain_commit_when_ready(chain);
 }
 
+/* What the next batch will hold. */
+static size_t changes_bytes(const struct chain *chain)
+{
+    return chain->coins.dirty_bytes + chain->tx_rows.bytes.len;
+}
+
 static void next_step(struct chain *chain)
 {
     if (!chain->started || chain->dead || chain->step != STEP_IDLE) {
@@ -64,6 +70,9 @@ static void next_step(struct chain *chain)
     if (!best || best == chain->applied) {
         settle(chain);
         return;
+    }
+    if (chain->commit && changes_bytes(chain) >= chain->flush_bytes) {
+        return; /* the disk is slower than we are: on with the end of the batch */
     }
     const struct block_entry *fork = block_fork(&chain->applied->e, &best->e);
     if (fork != &chain->applied->e) {
@@ -736,6 +745,7 @@ static void committed(void *context, struct job *job)
     }
     query_after_commit(chain);
     chain_commit_when_ready(chain);
+    chain_activate(chain);
 }
 
 static struct job *build_commit(struct chain *chain, bool sync)
@@ -778,7 +788,7 @@ void chain_commit_when_ready(struct chain *chain)
     if (!chain->commit) {
         bool resting = chain->step == STEP_IDLE && (chain->applied == chain->tip) &&
                        (chain->stopping || index_best_candidate(chain) == chain->applied);
-        bool full = chain->coins.dirty_bytes + chain->tx_rows.bytes.len >= chain->flush_bytes;
+        bool full = changes_bytes(chain) >= chain->flush_bytes;
         bool due = full || chain->stopping || (resting && !gathers(chain));
         if (!chain_dirty(chain) || !due || (chain->stopping && chain->step != STEP_IDLE)) {
             return;

@@ -5,9 +5,10 @@ const char *const column_family_names[CF_COUNT] = {"coins", "index", "addr", "tx
 
 static void kv_change(struct kv_batch *batch, enum column_family cf, enum kv_operation op, struct span key)
 {
-    buf_u8(&batch->bytes, (uint8_t)cf);
-    buf_u8(&batch->bytes, (uint8_t)op);
-    buf_var_span(&batch->bytes, key);
+    CHECK(key.len <= UINT8_MAX);
+    const uint8_t head[KV_KEY_AT] = {(uint8_t)cf, (uint8_t)op, (uint8_t)key.len};
+    buf_bytes(&batch->bytes, head, sizeof head);
+    buf_bytes(&batch->bytes, key.data, key.len);
     batch->count++;
 }
 
@@ -30,7 +31,7 @@ bool kv_next(struct cursor *c, enum column_family *cf, enum kv_operation *op, st
     }
     *cf = (enum column_family)cursor_u8(c);
     *op = (enum kv_operation)cursor_u8(c);
-    *key = cursor_var_span(c);
+    *key = cursor_span(c, cursor_u8(c));
     *value = *op == KV_PUT ? cursor_var_span(c) : span_of(NULL, 0);
     CHECK(!c->failed); /* we wrote it ourselves */
     return true;
