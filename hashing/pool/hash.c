@@ -8,7 +8,9 @@
  * Pacing: under a quota Q with n workers each may use (Q - reserve) / n of a CPU, where the reserve is what
  * the process's other threads used lately plus a margin. A worker that is more than PACE_AHEAD_NS ahead of
  * its share sleeps until it is not (new work wakes it); time that it could not use is kept for PACE_CREDIT_NS
- * only, so that a late start does not become a burst that the quota punishes.
+ * only, so that a late start does not become a burst that the quota punishes. In a period of 100 ms n workers
+ * may so be n * 2 ms from the line, and the kernel leaves up to 1 ms of quota stranded on each CPU: the margin
+ * covers what of that comes together.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -24,8 +26,8 @@
 #define SLICE_NS          INT64_C(150000) /* between two looks at the sequence */
 #define SLICE_NONCES_MIN  UINT64_C(64)
 #define PACE_AHEAD_NS     INT64_C(1000000)
-#define PACE_CREDIT_NS    INT64_C(2000000)
-#define PACE_MARGIN       0.015
+#define PACE_CREDIT_NS    INT64_C(1000000)
+#define PACE_MARGIN       0.02
 #define PACE_LEAST        0.1 /* of the quota, however busy the others are */
 #define RESERVE_WINDOW_NS INT64_C(100000000)
 #define MEASURE_ROUNDS    8
