@@ -330,6 +330,25 @@ enum utxo_hash {
 void chain_utxo_stats(struct chain *chain, enum utxo_hash kind,
                       void (*done)(void *context, const struct utxo_stats *stats), void *context);
 
+/* Every unspent coin that pays one of some scripts, found by reading them all: no index is needed. */
+struct coin_scan;
+struct coin_scan_result {
+    const struct block_entry *tip; /* that the coins belong to */
+    bool failed, aborted;
+    bool too_many; /* coins: more than may be shown */
+    uint64_t txouts;
+    struct span rows; /* for coin_scan_next */
+};
+/* Copies the scripts, flushes, then reads. The result is borrowed during the call of done, which comes once
+ * and never from inside this call. What is returned may be asked and aborted until then. */
+struct coin_scan *chain_scan_scripts(struct chain *chain, const struct span *scripts, size_t count,
+                                     void (*done)(void *context, const struct coin_scan_result *result),
+                                     void *context);
+unsigned coin_scan_percent(const struct coin_scan *scan);
+void coin_scan_abort(struct coin_scan *scan);
+/* The next coin found; script: the index of its script. False at the end. */
+bool coin_scan_next(struct cursor *rows, struct outpoint *outpoint, struct coin *coin, size_t *script);
+
 /* ---- The address index (with the tx index; complete only when it was on from genesis) */
 
 enum address_rows { ADDRESS_COINS = 1, ADDRESS_HISTORY = 2 };

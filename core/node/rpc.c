@@ -46,6 +46,9 @@ const struct rpc_method rpc_methods[] = {
     {"Blockchain", "invalidateblock", "blockhash:text", rpc_invalidateblock,
      "Treats a block and all that build on it as invalid."},
     {"Blockchain", "reconsiderblock", "blockhash:text", rpc_reconsiderblock, "Takes invalidateblock back."},
+    {"Blockchain", "scantxoutset", "action:text scanobjects:any?", rpc_scantxoutset,
+     "Reads all unspent coins for those of descriptors (start), tells how far that is (status), or ends it "
+     "(abort)."},
     {"Blockchain", "verifytxoutproof", "proof:text", rpc_verifytxoutproof,
      "The ids that a proof proves; none where it does not hold."},
     {"Blockchain", "waitforblock", "blockhash:text timeout:number?", rpc_waitforblock,
@@ -290,6 +293,7 @@ void rpc_free(struct node *node)
         call->batch->gone = true;
         rpc_fail(call, RPC_MISC_ERROR, "the node is gone");
     }
+    rpc_scan_free(node->rpc);
     mem_free(node->rpc);
 }
 

@@ -54,7 +54,9 @@ extern const struct rpc_method rpc_methods[];
 struct rpc_state {
     struct list calls; /* under way */
     uint64_t next_source;
+    struct scan *scan; /* scantxoutset that is under way, or NULL (rpc_scan.c) */
 };
+void rpc_scan_free(struct rpc_state *rpc);
 
 void rpc_ok(struct rpc_call *call); /* call->out is the result; empty means null */
 void rpc_fail(struct rpc_call *call, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -116,6 +118,7 @@ RPC_HANDLER(getchaintips);
 RPC_HANDLER(getdifficulty);
 RPC_HANDLER(gettxout);
 RPC_HANDLER(gettxoutsetinfo);
+RPC_HANDLER(scantxoutset);
 RPC_HANDLER(invalidateblock);
 RPC_HANDLER(reconsiderblock);
 RPC_HANDLER(getmempoolinfo);

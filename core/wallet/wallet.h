@@ -1,7 +1,7 @@
 /*
- * core/wallet, first version: addresses and single keys (P2WPKH), as text and bytes; signing of what one key
- * owns. Randomness for keys is handed in (32 bytes from the operating system). Files are io's. Any thread; no
- * state but a libsecp256k1 context of its own, randomised by wallet_init.
+ * core/wallet, first version: addresses, descriptors and single keys (P2WPKH), as text and bytes; signing of
+ * what one key owns. Randomness for keys is handed in (32 bytes from the operating system). Files are io's.
+ * Any thread; no state but a libsecp256k1 context of its own, randomised by wallet_init.
  */
 #ifndef QUARRY_CORE_WALLET_H
 #define QUARRY_CORE_WALLET_H
@@ -23,6 +23,15 @@ bool base58_decode(struct buf *out, const char *text, size_t max_bytes) MUST_USE
 void base58_encode(struct buf *out_text, const void *data, size_t len);
 bool base58check_decode(struct buf *out, const char *text, size_t max_bytes) MUST_USE;
 void base58check_encode(struct buf *out_text, const void *data, size_t len);
+
+/* BIP380: the checksum of a descriptor's text; false: a character that no descriptor has. */
+bool descriptor_checksum(char out[9], const char *text, size_t len) MUST_USE;
+/* Gives every script of a descriptor (addr, raw, pk, pkh, wpkh, sh(wpkh) and combo of one public key in hex;
+ * with or without its checksum), each with the descriptor of that script alone. ERROR_PARSE in Core's words.
+ */
+bool descriptor_expand(const char *text, const struct chain_params *params,
+                       void (*each)(void *context, struct span script, const char *descriptor), void *context,
+                       struct error *error) MUST_USE;
 
 void wallet_init(const uint8_t seed32[32]); /* call once before signing */
 

@@ -1,0 +1,89 @@
+"""RPC methods that read much at once: statistics of blocks, coins by descriptor."""
+
+from quarry import Node, RpcError
+from test_api import ADDRESS
+from test_load import mixed
+
+KEY = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
+KEY_ADDRESSES = {"wpkh": "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080", "pkh": "mrCDrCybB6J1vRfbwM5hemdJz73FwDBC8r"}
+
+
+def refused(node, code, method, *params):
+    try:
+        node.rpc(method, *params)
+    except RpcError as error:
+        assert error.code == code, (method, params, error)
+        return error.message
+    raise AssertionError(f"{method} {params} was accepted")
+
+
+def test_getblockstats_is_what_the_block_says():
+    """Every figure of every block of a chain of Core's against getblock with fees and spent outputs."""
+    node = Node(f"--loadblock={mixed('dat')}", "--mine=no", "--exit-when=loaded", chain="regtest", listen=False)
+    assert node.wait_exit() == 0, node.log()
+    node = Node("--mine=no", chain="regtest", datadir=node.datadir, listen=False)
+    for height in range(0, node.rpc("getblockcount") + 1):
+        stats = node.rpc("getblockstats", height)
+        block = node.rpc("getblock", node.rpc("getblockhash", height), 3)
+        paying = block["tx"][1:]
+        fees = sorted(round(tx["fee"] * 10**8) for tx in paying)
+        sizes = sorted(tx["size"] for tx in paying)
+        weight = sum(tx["weight"] for tx in paying)
+        witness = [tx for tx in paying if tx["txid"] != tx["hash"]]
+        outputs = [output for tx in block["tx"] for output in tx["vout"]]
+        def middle(values):
+            return 0 if not values else values[len(values) // 2] if len(values) % 2 else (values[len(values) // 2 - 1] + values[len(values) // 2]) // 2
+        expected = {
+            "blockhash": block["hash"], "height": height, "time": block["time"], "mediantime": block["mediantime"], "txs": len(block["tx"]),
+            "ins": sum(len(tx["vin"]) for tx in paying), "outs": len(outputs), "totalfee": sum(fees), "total_size": sum(sizes), "total_weight": weight,
+            "total_out": sum(round(output["value"] * 10**8) for tx in paying for output in tx["vout"]),
+            "minfee": fees[0] if fees else 0, "maxfee": fees[-1] if fees else 0, "medianfee": middle(fees), "avgfee": sum(fees) // len(fees) if fees else 0,
+            "mintxsize": sizes[0] if sizes else 0, "maxtxsize": sizes[-1] if sizes else 0, "mediantxsize": middle(sizes), "avgtxsize": sum(sizes) // len(sizes) if sizes else 0,
+            "avgfeerate": sum(fees) * 4 // weight if weight else 0, "swtxs": len(witness), "swtotal_size": sum(tx["size"] for tx in witness),
+            "swtotal_weight": sum(tx["weight"] for tx in witness), "utxo_increase": len(outputs) - sum(len(tx["vin"]) for tx in paying)}
+        for name, value in expected.items():
+            assert stats[name] == value, (height, name, stats[name], value)
+        rates = stats["feerate_percentiles"]
+        assert len(stats) == 31 and rates == sorted(rates) and stats["minfeerate"] <= rates[0] <= rates[-1] <= stats["maxfeerate"], stats
+    last = node.rpc("getblockcount")
+    assert node.rpc("getblockstats", node.rpc("getbestblockhash"), ["txs", "height"]) == {"height": last, "txs": stats["txs"]}
+    before, after = node.rpc("gettxoutsetinfo"), node.rpc("getblockstats", last)
+    node.rpc("invalidateblock", node.rpc("getbestblockhash"))
+    earlier = node.rpc("gettxoutsetinfo")
+    assert before["txouts"] - earlier["txouts"] == after["utxo_increase_actual"], (before, earlier, after)
+    for code, params in ((-8, [-1]), (-8, [last + 1]), (-8, ["x"]), (-5, ["00" * 32]), (-8, [1, ["nope"]]), (-8, [1, [5]]), (-3, [1, 5]), (-3, [True])):
+        refused(node, code, "getblockstats", *params)
+    node.stop()
+
+
+def test_scantxoutset():
+    node = Node("--mine=no")
+    node.rpc("generatetoaddress", 3, ADDRESS)
+    node.rpc("generatetodescriptor", 2, f"wpkh({KEY})")
+    node.rpc("generatetodescriptor", 1, f"pkh({KEY})")
+    node.rpc("generatetodescriptor", 1, f"combo({KEY})")
+    node.rpc("generatetodescriptor", 1, "raw(51)")
+    def scan(*objects):
+        return node.rpc("scantxoutset", "start", list(objects))
+    found = scan(f"addr({KEY_ADDRESSES['wpkh']})")
+    assert found["success"] and found["height"] == 8 and found["bestblock"] == node.rpc("getbestblockhash") and found["txouts"] == 8
+    assert sorted(coin["height"] for coin in found["unspents"]) == [4, 5, 7]
+    assert found["total_amount"] == 150 and all(coin["coinbase"] and coin["amount"] == 50 for coin in found["unspents"])
+    assert all(coin["desc"].startswith(f"addr({KEY_ADDRESSES['wpkh']})#") for coin in found["unspents"])
+    coin = found["unspents"][0]
+    assert coin["blockhash"] == node.rpc("getblockhash", coin["height"]) and coin["confirmations"] == 9 - coin["height"]
+    assert node.rpc("gettxout", coin["txid"], coin["vout"])["scriptPubKey"]["hex"] == coin["scriptPubKey"]
+    assert len(scan(f"combo({KEY})")["unspents"]) == 4
+    assert [coin["height"] for coin in scan(f"pkh({KEY})")["unspents"]] == [6]
+    assert [coin["desc"].split("#")[0] for coin in scan("raw(51)")["unspents"]] == ["raw(51)"]
+    assert scan({"desc": f"addr({ADDRESS})"}, "raw(51)")["total_amount"] == 200
+    assert len(scan(f"addr({ADDRESS})", f"combo({KEY})", "raw(51)")["unspents"]) == 8
+    assert scan()["unspents"] == []
+    assert scan("raw(deadbeef)#89f8spxm")["success"]  # BIP380's own example
+    assert "checksum" in refused(node, -5, "scantxoutset", "start", ["raw(deadbeef)#89f8spxn"])
+    for code, params in ((-8, ["nonsense"]), (-1, ["start"]), (-3, ["start", "x"]), (-8, ["start", [5]]), (-8, ["start", [{}]]), (-5, ["start", [KEY_ADDRESSES["pkh"]]]), (-5, ["start", ["addr(x)"]]),
+                         (-5, ["start", ["raw(xyz)"]]), (-5, ["start", [f"wpkh({KEY}"]]), (-5, ["start", ["wpkh(02)"]]), (-5, ["start", ["sh()"]]),
+                         (-5, ["start", ["wpkh(04" + "11" * 64 + ")"]]), (-5, ["start", [")"]]), (-5, ["start", [""]])):
+        refused(node, code, "scantxoutset", *params)
+    assert node.rpc("scantxoutset", "status") is None and node.rpc("scantxoutset", "abort") is False
+    node.stop()
