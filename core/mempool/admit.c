@@ -156,15 +156,16 @@ static bool check_with_coins(struct admission *a, struct error *error)
     }
     int64_t floor = pool->config.min_fee_per_kvb_sat * (int64_t)tx_vsize(tx) / 1000,
             wanted = pool_min_fee(pool) * (int64_t)tx_vsize(tx) / 1000;
-    if (!a->quiet && a->fee.sat < floor) {
-        return error_set(error, ERROR_POLICY, "min relay fee not met", "%lld < %lld", (long long)a->fee.sat,
+    int64_t fee_sat = a->fee.sat + pool_priority(pool, &tx->txid);
+    if (!a->quiet && fee_sat < floor) {
+        return error_set(error, ERROR_POLICY, "min relay fee not met", "%lld < %lld", (long long)fee_sat,
                          (long long)floor);
     }
-    if (!a->quiet && a->fee.sat < wanted) {
-        return error_set(error, ERROR_POLICY, "mempool min fee not met", "%lld < %lld", (long long)a->fee.sat,
+    if (!a->quiet && fee_sat < wanted) {
+        return error_set(error, ERROR_POLICY, "mempool min fee not met", "%lld < %lld", (long long)fee_sat,
                          (long long)wanted);
     }
-    return replace_check(pool, tx, a->fee, error) && check_limits(a, error);
+    return replace_check(pool, tx, fee_sat, error) && check_limits(a, error);
 }
 
 /* On a check worker. */

@@ -21,6 +21,7 @@ struct mempool *mempool_new(const struct mempool_config *config, struct chain *c
     map_init(&pool->by_txid, sizeof(struct hash256), sizeof(struct mempool_entry *), config->rng);
     map_init(&pool->by_wtxid, sizeof(struct hash256), sizeof(struct mempool_entry *), config->rng);
     map_init(&pool->spenders, sizeof(struct outpoint), sizeof(struct mempool_entry *), config->rng);
+    map_init(&pool->priorities, sizeof(struct hash256), sizeof(int64_t), config->rng);
     list_init(&pool->queue);
     list_init(&pool->returned);
     return pool;
@@ -47,6 +48,7 @@ void mempool_free(struct mempool *pool)
     map_free(&pool->by_txid);
     map_free(&pool->by_wtxid);
     map_free(&pool->spenders);
+    map_free(&pool->priorities);
     mem_free(pool);
 }
 
@@ -76,6 +78,7 @@ void mempool_block_connected(struct mempool *pool, const struct block_entry *ent
         if (included) {
             pool_remove(pool, included, "block");
         }
+        map_remove(&pool->priorities, &tx->txid);
         for (uint32_t i = 0; i < tx->input_count; i++) {
             const struct mempool_entry *conflict = mempool_spender(pool, &tx->inputs[i].prevout);
             if (conflict) {

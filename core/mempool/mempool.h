@@ -13,10 +13,12 @@
 struct mempool_entry { /* read-only outside */
     struct tx *tx;     /* the pool's reference */
     struct amount fee;
+    int64_t modified_fee_sat; /* with what mempool_prioritise added: what choices go by */
     uint32_t vsize, weight, sigop_cost;
     int64_t added_unix_s;
     uint32_t added_height;
-    /* Packages, kept up to date: this entry with all its unconfirmed ancestors / descendants in the pool. */
+    /* Packages, kept up to date: this entry with all its unconfirmed ancestors / descendants in the pool;
+     * fees are modified ones. */
     uint32_t ancestor_count, descendant_count;
     uint64_t ancestor_vsize, descendant_vsize;
     int64_t ancestor_fee_sat, descendant_fee_sat;
@@ -62,6 +64,13 @@ void mempool_submit(struct mempool *pool, struct tx *tx, uint64_t source, struct
 /* Judges tx as mempool_submit would at this moment, scripts and all, and leaves the pool as it is. The tested
  * event follows, possibly from inside this call. */
 void mempool_test(struct mempool *pool, struct tx *tx, uint64_t source, struct moment now);
+/* From now on a transaction, in the pool or yet to come, counts as if it paid so much more (or less): for
+ * admission, replacement, eviction and blocks. Adds up; ends when a block holds it. False: too many are
+ * remembered. */
+bool mempool_prioritise(struct mempool *pool, const struct hash256 *txid, int64_t delta_sat) MUST_USE;
+/* What is remembered; start with *position = 0; false at the end. */
+bool mempool_next_priority(const struct mempool *pool, size_t *position, const struct hash256 **txid,
+                           int64_t *delta_sat);
 /* To be called from the chain's events, in order. Disconnected transactions come back after mempool_settled.
  */
 void mempool_block_connected(struct mempool *pool, const struct block_entry *entry,

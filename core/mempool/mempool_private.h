@@ -28,6 +28,7 @@ struct mempool {
     struct mempool_events events;
     struct map by_txid, by_wtxid; /* -> struct mempool_entry * */
     struct map spenders;          /* outpoint -> struct mempool_entry * */
+    struct map priorities;        /* txid -> int64_t, satoshis that its fee counts for more */
     size_t bytes_used;
     uint64_t vsize_total, sequence, walk;
     int64_t fee_total_sat;
@@ -44,6 +45,7 @@ struct mempool {
 
 /* pool.c */
 struct mempool_entry *pool_find(const struct mempool *pool, const struct hash256 *txid);
+int64_t pool_priority(const struct mempool *pool, const struct hash256 *txid); /* 0: none */
 void pool_add(struct mempool *pool, struct tx *tx, struct amount fee, uint32_t sigop_cost);
 void pool_remove(struct mempool *pool, struct mempool_entry *entry,
                  const char *reason); /* alone: descendants stay */
@@ -65,7 +67,7 @@ void admit_free_all(struct mempool *pool);
 /* replace.c: how many transactions of the pool spend what tx spends; whether it may replace them; and that.
  */
 size_t replace_count(struct mempool *pool, const struct tx *tx);
-bool replace_check(struct mempool *pool, const struct tx *tx, struct amount fee, struct error *error);
+bool replace_check(struct mempool *pool, const struct tx *tx, int64_t modified_fee_sat, struct error *error);
 void replace_conflicts(struct mempool *pool, const struct tx *tx);
 
 /* policy.c: what Core calls standard; only where config.require_standard */

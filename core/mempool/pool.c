@@ -4,6 +4,7 @@
 #include <math.h>
 
 #define ROLLING_HALF_LIFE_S 43200.0
+#define PRIORITIES_MAX      100000u
 
 struct mempool_entry *pool_find(const struct mempool *pool, const struct hash256 *txid)
 {
@@ -105,7 +106,7 @@ static void adjust_descendant_sums(struct mempool_entry *ancestor, const struct 
 {
     ancestor->descendant_count += (uint32_t)sign;
     ancestor->descendant_vsize += (uint64_t)(sign * (int64_t)entry->vsize);
-    ancestor->descendant_fee_sat += sign * entry->fee.sat;
+    ancestor->descendant_fee_sat += sign * entry->modified_fee_sat;
 }
 
 static void adjust_ancestor_sums(struct mempool_entry *descendant, const struct mempool_entry *entry,
@@ -113,7 +114,7 @@ static void adjust_ancestor_sums(struct mempool_entry *descendant, const struct 
 {
     descendant->ancestor_count += (uint32_t)sign;
     descendant->ancestor_vsize += (uint64_t)(sign * (int64_t)entry->vsize);
-    descendant->ancestor_fee_sat += sign * entry->fee.sat;
+    descendant->ancestor_fee_sat += sign * entry->modified_fee_sat;
 }
 
 void pool_add(struct mempool *pool, struct tx *tx, struct amount fee, uint32_t sigop_cost)
@@ -121,6 +122,7 @@ void pool_add(struct mempool *pool, struct tx *tx, struct amount fee, uint32_t s
     struct mempool_entry *entry = mem_alloc(sizeof *entry);
     entry->tx = tx_ref(tx);
     entry->fee = fee;
+    entry->modified_fee_sat = fee.sat + pool_priority(pool, &tx->txid);
     entry->weight = tx_weight(tx);
     entry->vsize = tx_vsize(tx);
     entry->sigop_cost = sigop_cost;
@@ -187,6 +189,58 @@ void pool_remove_with_descendants(struct mempool *pool, struct mempool_entry *en
     pool_remove(pool, entry, reason);
 }
 
+int64_t pool_priority(const struct mempool *pool, const struct hash256 *txid)
+{
+    const int64_t *delta = map_get(&pool->priorities, txid);
+    return delta ? *delta : 0;
+}
+
+bool mempool_prioritise(struct mempool *pool, const struct hash256 *txid, int64_t delta_sat)
+{
+    int64_t sum;
+    if (__builtin_add_overflow(pool_priority(pool, txid), delta_sat, &sum) || sum > MAX_MONEY ||
+        sum < -MAX_MONEY) {
+        return false;
+    }
+    if (!map_get(&pool->priorities, txid) && pool->priorities.count >= PRIORITIES_MAX) {
+        return false;
+    }
+    if (sum) {
+        *(int64_t *)map_put(&pool->priorities, txid, NULL) = sum;
+    } else {
+        map_remove(&pool->priorities, txid);
+    }
+    struct mempool_entry *entry = pool_find(pool, txid);
+    for (int up = 0; entry && up < 2; up++) {
+        size_t count;
+        struct mempool_entry **others = pool_walk(pool, entry, up, &count);
+        for (size_t i = 0; i < count; i++) {
+            *(up ? &others[i]->descendant_fee_sat : &others[i]->ancestor_fee_sat) += delta_sat;
+        }
+        mem_free(others);
+    }
+    if (entry) {
+        entry->modified_fee_sat += delta_sat;
+        entry->ancestor_fee_sat += delta_sat;
+        entry->descendant_fee_sat += delta_sat;
+        pool->sequence++;
+    }
+    return true;
+}
+
+bool mempool_next_priority(const struct mempool *pool, size_t *position, const struct hash256 **txid,
+                           int64_t *delta_sat)
+{
+    const void *key;
+    void *value;
+    if (!map_next(&pool->priorities, position, &key, &value)) {
+        return false;
+    }
+    *txid = key;
+    *delta_sat = *(int64_t *)value;
+    return true;
+}
+
 int64_t pool_min_fee(const struct mempool *pool)
 {
     double elapsed = (double)(moment_unix_s(pool->now) - pool->rolling_since_s);
@@ -204,7 +258,7 @@ void pool_trim(struct mempool *pool)
         for (size_t at = 0; map_next(&pool->by_txid, &at, NULL, &value);) {
             struct mempool_entry *entry = *(struct mempool_entry **)value;
             double rate = MAX((double)entry->descendant_fee_sat / (double)entry->descendant_vsize,
-                              (double)entry->fee.sat / entry->vsize);
+                              (double)entry->modified_fee_sat / entry->vsize);
             if (!worst || rate < worst_rate) {
                 worst = entry;
                 worst_rate = rate;

@@ -47,13 +47,13 @@ struct replacement {
 static bool pays_more_than(const struct replacement *r, const struct mempool_entry *conflict,
                            struct error *error)
 {
-    if ((__int128)r->fee_sat * conflict->vsize > (__int128)conflict->fee.sat * tx_vsize(r->tx)) {
+    if ((__int128)r->fee_sat * conflict->vsize > (__int128)conflict->modified_fee_sat * tx_vsize(r->tx)) {
         return true;
     }
     return error_set(
         error, ERROR_POLICY, "insufficient fee",
         "rejecting replacement %s; new feerate %" PRId64 " sat/kvB <= old feerate %" PRId64 " sat/kvB",
-        r->txid, r->fee_sat * 1000 / tx_vsize(r->tx), conflict->fee.sat * 1000 / conflict->vsize);
+        r->txid, r->fee_sat * 1000 / tx_vsize(r->tx), conflict->modified_fee_sat * 1000 / conflict->vsize);
 }
 
 static void add_replaced(struct replacement *r, const struct mempool_entry *entry)
@@ -62,7 +62,7 @@ static void add_replaced(struct replacement *r, const struct mempool_entry *entr
     map_put(&r->replaced_ids, &entry->tx->txid, &is_new);
     if (is_new) {
         r->replaced++;
-        r->replaced_fee_sat += entry->fee.sat;
+        r->replaced_fee_sat += entry->modified_fee_sat;
     }
 }
 
@@ -122,11 +122,11 @@ static bool pays_for_relay(const struct mempool *pool, const struct replacement 
                      r->txid, more, wanted);
 }
 
-bool replace_check(struct mempool *pool, const struct tx *tx, struct amount fee, struct error *error)
+bool replace_check(struct mempool *pool, const struct tx *tx, int64_t modified_fee_sat, struct error *error)
 {
     size_t count;
     struct mempool_entry **conflicts = conflicts_of(pool, tx, &count);
-    struct replacement r = {.tx = tx, .fee_sat = fee.sat};
+    struct replacement r = {.tx = tx, .fee_sat = modified_fee_sat};
     bool ok = true;
     if (count) {
         hash256_text(r.txid, &tx->txid);

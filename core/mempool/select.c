@@ -107,7 +107,7 @@ static void take(struct selection *s, struct mempool_entry *entry)
     for (size_t i = 0; i < count; i++) {
         struct package *d = package_of(s, descendants[i]);
         d->vsize -= entry->vsize;
-        d->fee_sat -= entry->fee.sat;
+        d->fee_sat -= entry->modified_fee_sat;
         if (d->heap_at != SIZE_MAX) {
             heap_fix(s, d->heap_at);
         }

@@ -307,7 +307,7 @@ static void put_mempool_entry(struct buf *out, const char *key, const struct nod
     put_hash(out, "wtxid", &e->tx->wtxid);
     put_open(out, "fees", '{');
     put_amount(out, "base", e->fee.sat);
-    put_amount(out, "modified", e->fee.sat);
+    put_amount(out, "modified", e->modified_fee_sat);
     put_amount(out, "ancestor", e->ancestor_fee_sat);
     put_amount(out, "descendant", e->descendant_fee_sat);
     put_close(out, '{');
@@ -416,5 +416,51 @@ RPC_HANDLER(getrawmempool)
         put_int(out, "mempool_sequence", (int64_t)info.sequence);
         put_close(out, '{');
     }
+    rpc_ok(call);
+}
+
+/* ---- Priorities -------------------------------------------------------------------------------------------
+ */
+
+RPC_HANDLER(prioritisetransaction)
+{
+    struct hash256 txid;
+    const json_t *dummy = arg_any(call, 1);
+    int64_t delta_sat = 0;
+    if (!arg_hash(call, 0, "txid", &txid)) {
+        return;
+    }
+    if (dummy && !(json_is_number(dummy) && json_number_value(dummy) == 0)) {
+        rpc_fail(call, RPC_INVALID_PARAMETER,
+                 "Priority is no longer supported, dummy argument to prioritisetransaction must be 0.");
+    } else if (arg_number(call, 2, &delta_sat, -MAX_MONEY, MAX_MONEY)) {
+        if (mempool_prioritise(call->node->mempool, &txid, delta_sat)) {
+            put_yes(&call->out, NULL, true);
+            rpc_ok(call);
+        } else {
+            rpc_fail(call, RPC_MISC_ERROR, "Too many priorities, or their sum is too large");
+        }
+    }
+}
+
+RPC_HANDLER(getprioritisedtransactions)
+{
+    const struct mempool *pool = call->node->mempool;
+    const struct hash256 *txid;
+    struct buf *out = &call->out;
+    int64_t delta_sat;
+    put_open(out, NULL, '{');
+    for (size_t at = 0; mempool_next_priority(pool, &at, &txid, &delta_sat);) {
+        const struct mempool_entry *entry = mempool_find(pool, txid);
+        char text[HASH256_TEXT];
+        put_open(out, hash256_text(text, txid), '{');
+        put_int(out, "fee_delta", delta_sat);
+        put_yes(out, "in_mempool", entry != NULL);
+        if (entry) {
+            put_int(out, "modified_fee", entry->modified_fee_sat);
+        }
+        put_close(out, '{');
+    }
+    put_close(out, '{');
     rpc_ok(call);
 }

@@ -127,6 +127,8 @@ RPC_HANDLER(getmempoolentry);
 RPC_HANDLER(getmempoolancestors);
 RPC_HANDLER(getmempooldescendants);
 RPC_HANDLER(testmempoolaccept);
+RPC_HANDLER(prioritisetransaction);
+RPC_HANDLER(getprioritisedtransactions);
 RPC_HANDLER(getrawtransaction);
 RPC_HANDLER(sendrawtransaction);
 RPC_HANDLER(decoderawtransaction);

@@ -4,8 +4,11 @@ from quarry import Node, RpcError
 from test_api import ADDRESS
 from test_load import mixed
 
+WIF = "cMahea7zqjxrtgAbB7LSGbcQUr1uX1ojuat9jZodMN87JcbXMTcA"  # of the secret 1
 KEY = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
 KEY_ADDRESSES = {"wpkh": "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080", "pkh": "mrCDrCybB6J1vRfbwM5hemdJz73FwDBC8r"}
+
+OWN = KEY_ADDRESSES["wpkh"]
 
 
 def refused(node, code, method, *params):
@@ -87,3 +90,62 @@ def test_scantxoutset():
         refused(node, code, "scantxoutset", *params)
     assert node.rpc("scantxoutset", "status") is None and node.rpc("scantxoutset", "abort") is False
     node.stop()
+
+
+def test_prioritisetransaction():
+    """A delta moves a transaction up and down in templates, lets one in that pays too little, and ends with its block."""
+    node = Node("--mine=no")
+    coins = []
+    for _ in range(4):
+        block = node.rpc("generatetoaddress", 1, OWN)[0]
+        coins.append(node.rpc("getblock", block)["tx"][0])
+    node.rpc("generatetoaddress", 100, ADDRESS)
+    def pay(coin, fee_sat):
+        raw = node.rpc("createrawtransaction", [{"txid": coin, "vout": 0}], {OWN: f"{(50 * 10**8 - fee_sat) / 10**8:.8f}"})
+        return node.rpc("signrawtransactionwithkey", raw, [WIF])["hex"]
+    def order():
+        return [tx["txid"] for tx in node.rpc("getblocktemplate", {"rules": ["segwit"]})["transactions"]]
+    rich, poor = (node.rpc("sendrawtransaction", pay(coin, fee)) for coin, fee in zip(coins, (5000, 1000)))
+    assert order() == [rich, poor]
+    sequence = node.rpc("getrawmempool", False, True)["mempool_sequence"]
+    assert node.rpc("prioritisetransaction", poor, None, 10000) is True
+    assert order() == [poor, rich] and node.rpc("getrawmempool", False, True)["mempool_sequence"] > sequence
+    fees = node.rpc("getmempoolentry", poor)["fees"]
+    assert (fees["base"], fees["modified"], fees["ancestor"], fees["descendant"]) == (0.00001, 0.00011, 0.00011, 0.00011), fees
+    assert node.rpc("getprioritisedtransactions") == {poor: {"fee_delta": 10000, "in_mempool": True, "modified_fee": 11000}}
+    assert node.rpc("prioritisetransaction", poor, 0, -10000) is True  # they add up; nothing is left of it
+    assert order() == [rich, poor] and node.rpc("getprioritisedtransactions") == {}
+    # A child's delta counts for its parent's package, and a parent's for its child's.
+    child = node.rpc("sendrawtransaction", pay_again(node, poor, 50 * 10**8 - 1000, 1000))
+    node.rpc("prioritisetransaction", child, 0.0, 100000)
+    assert order() == [poor, child, rich] and node.rpc("getmempoolentry", poor)["fees"]["descendant"] == 0.00102
+    node.rpc("prioritisetransaction", poor, 0, 7000)
+    assert node.rpc("getmempoolentry", child)["fees"]["ancestor"] == 0.00109
+    # One that pays nothing, told beforehand.
+    free = pay(coins[2], 0)
+    txid = node.rpc("decoderawtransaction", free)["txid"]
+    assert "min relay fee not met" in refused(node, -26, "sendrawtransaction", free)
+    node.rpc("prioritisetransaction", txid, 0, 2000)
+    assert node.rpc("getprioritisedtransactions")[txid] == {"fee_delta": 2000, "in_mempool": False}
+    assert node.rpc("sendrawtransaction", free) == txid
+    # Replacement goes by it too: twice the fee is not enough against a priority.
+    node.rpc("prioritisetransaction", rich, 0, 50000)
+    assert "insufficient fee" in refused(node, -26, "sendrawtransaction", pay(coins[0], 10000))
+    template = node.rpc("getblocktemplate", {"rules": ["segwit"]})
+    assert template["coinbasevalue"] == 50 * 10**8 + 5000 + 1000 + 1000, "the block claims what is paid"
+    node.rpc("generatetoaddress", 1, ADDRESS)
+    assert node.rpc("getrawmempool") == [] and node.rpc("getprioritisedtransactions") == {}
+    for code, params in ((-8, ["x", 0, 1]), (-8, ["00" * 32, 1, 1]), (-8, ["00" * 32, "0", 1]), (-3, ["00" * 32, 0, "1"]), (-1, ["00" * 32, 0]),
+                         (-8, ["00" * 32, 0, 2**62])):
+        refused(node, code, "prioritisetransaction", *params)
+    node.rpc("prioritisetransaction", "00" * 32, 0, 21 * 10**14)
+    refused(node, -1, "prioritisetransaction", "00" * 32, 0, 1)
+    node.stop()
+
+
+def pay_again(node, txid, value_sat, fee_sat):
+    """The output of a transaction that is in no block yet, once more to its own key."""
+    script = node.rpc("validateaddress", OWN)["scriptPubKey"]
+    raw = node.rpc("createrawtransaction", [{"txid": txid, "vout": 0}], {OWN: f"{(value_sat - fee_sat) / 10**8:.8f}"})
+    spent = [{"txid": txid, "vout": 0, "scriptPubKey": script, "amount": f"{value_sat / 10**8:.8f}"}]
+    return node.rpc("signrawtransactionwithkey", raw, [WIF], spent)["hex"]
