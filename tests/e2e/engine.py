@@ -41,10 +41,11 @@ def check_host():
     missing = sorted({package for name, package in PROGRAMS if not program(name)})
     if missing:
         raise Unavailable(f"not installed: {' '.join(missing)} (apt-get install {' '.join(missing)})")
-    probe = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--net", "--mount-proc", "sh", "-c", "ip link set lo up && iptables -t nat -L -n"],
+    probe = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--net", "--mount-proc", "sh", "-c",
+                            "ip link set lo up && ip link add b0 type bridge && ip link add v0 type veth peer name v1 && iptables -t nat -L -n"],
                            capture_output=True, text=True, timeout=60, check=False)
     if probe.returncode != 0:
-        raise Unavailable(f"no namespaces or no iptables here: {last_line(probe.stderr)}")
+        raise Unavailable(f"no namespaces, bridges or iptables here: {last_line(probe.stderr)}")
     if not glob.glob("/sys/fs/cgroup/*"):
         raise Unavailable("no control groups here")
 
@@ -87,7 +88,7 @@ class Workshop:
     """The scratch folder of one run, with a copy of the sources in a path with spaces, and the lock on the cache."""
 
     def __init__(self):
-        self.folder = tempfile.mkdtemp(prefix="quarry-compose.")
+        self.folder = tempfile.mkdtemp(prefix="quarry-compose.", dir="/tmp")  # a short path: sockets lie in it
         self.group = f"quarry-compose-{os.getpid()}"
         os.makedirs(os.path.join(CACHE, "docker"), mode=0o700, exist_ok=True)
         self.lock = open(os.path.join(CACHE, "docker.lock"), "w", encoding="ascii")  # held as long as we live
