@@ -112,9 +112,11 @@ struct peer {
     /* synchronisation */
     const struct block_entry *best_known; /* with most work that it has shown */
     const struct block_entry *best_sent;  /* that we have announced to it */
-    const struct block_entry *have_up_to; /* on the way to best_known: everything below is here */
-    int64_t headers_asked_us;             /* 0: no answer awaited */
-    int64_t ask_headers_us;               /* when it is to be asked; 0: not */
+    const struct block_entry
+        *asked_up_to;         /* on the way to best_known: everything below is here or asked for */
+    uint64_t asked_epoch;     /* that it is of */
+    int64_t headers_asked_us; /* 0: no answer awaited */
+    int64_t ask_headers_us;   /* when it is to be asked; 0: not */
     bool headers_answered;
     bool asked_from_tip;      /* not from the best header on, which it had nothing to add to */
     struct hash256 announced; /* a block of its that we do not know and have not been led to yet */
@@ -212,8 +214,10 @@ struct p2p {
     struct moment now;
     int64_t progress_us; /* the last block that was asked for has come, or the first header beyond our tip */
     int64_t tip_since_us;
-    bool announcement_due; /* the tip was kept to ourselves while we were catching up */
-    bool requesting, request_again;
+    bool announcement_due;                 /* the tip was kept to ourselves while we were catching up */
+    const struct block_entry *asked_up_to; /* as each peer has it, on the way to the best header */
+    uint64_t asked_epoch;
+    uint64_t block_bytes; /* of a block on average, lately */
 };
 
 /* What a transaction of its own takes. Who else holds a reference is not asked: it may let go. */
@@ -265,6 +269,7 @@ void handle_block(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_block_inv(struct p2p *p2p, struct peer *peer, const struct hash256 *hash);
 void sync_learn(struct peer *peer, const struct block_entry *entry); /* it has shown this header */
 void sync_request_blocks(struct p2p *p2p);
+void sync_ask_anew(struct p2p *p2p); /* requests were let go of: what was asked for is looked over again */
 void sync_forget_peer(struct p2p *p2p, struct peer *peer);
 void sync_not_found(struct p2p *p2p, struct peer *peer, const struct hash256 *hash);
 void sync_tick(struct p2p *p2p);

@@ -10,7 +10,9 @@
 #include "core/p2p/p2p_private.h"
 
 #define WINDOW_BLOCKS        1024u
-#define IN_FLIGHT_MAX        16u
+#define IN_FLIGHT_LEAST      16u /* blocks */
+#define IN_FLIGHT_MOST       128u
+#define IN_FLIGHT_BYTES      (4u << 20)
 #define BLOCK_TIMEOUT_US     (5 * US_PER_S)
 #define BLOCK_TIMEOUT_MAX_US (60 * US_PER_S)
 #define REST_US              (10 * US_PER_S)
@@ -167,37 +169,54 @@ static void ask_block(struct p2p *p2p, struct peer *peer, const struct block_ent
     buf_bytes(items, entry->hash.b, 32);
 }
 
-/* Whether this peer's chain is worth following, and from which of its blocks on something is missing. */
-static const struct block_entry *first_wanted(struct p2p *p2p, struct peer *peer)
+/* Blocks that one peer may owe us: enough to hide the way there and back, and no more than some megabytes. */
+static uint32_t in_flight_max(const struct p2p *p2p)
 {
-    const struct block_entry *best = peer->best_known, *tip = chain_tip(p2p->chain);
-    if (!best || best->status & BLOCK_BAD || u256_compare(best->work, tip->work) <= 0) {
-        return NULL;
+    uint64_t fit = IN_FLIGHT_BYTES / (p2p->block_bytes + 1);
+    return (uint32_t)MIN(MAX(fit, (uint64_t)IN_FLIGHT_LEAST), (uint64_t)IN_FLIGHT_MOST);
+}
+
+/* From here on something may have to be asked for on the way to best. Everything up to the asked pointers has
+ * been: whatever is let go of again clears them all (sync_ask_anew). */
+static const struct block_entry *asked_up_to(struct p2p *p2p, struct peer *peer,
+                                             const struct block_entry *best)
+{
+    const struct block_entry *from = block_fork(chain_tip(p2p->chain), best);
+    if (peer->asked_epoch != p2p->asked_epoch) {
+        peer->asked_epoch = p2p->asked_epoch;
+        peer->asked_up_to = NULL;
     }
-    if (!peer->have_up_to || block_ancestor(best, peer->have_up_to->height) != peer->have_up_to) {
-        peer->have_up_to = block_fork(tip, best);
-    }
-    while (peer->have_up_to != best) {
-        const struct block_entry *next = block_ancestor(best, peer->have_up_to->height + 1);
-        if (!(next->status & BLOCK_HAVE_DATA)) {
-            return next;
+    const struct block_entry *const pointers[] = {p2p->asked_up_to, peer->asked_up_to};
+    for (size_t i = 0; i < ARRAY_COUNT(pointers); i++) {
+        const struct block_entry *at = pointers[i];
+        if (at && at->height > from->height && at->height <= best->height &&
+            block_ancestor(best, at->height) == at) {
+            from = at;
         }
-        peer->have_up_to = next;
     }
-    return NULL;
+    return from;
+}
+
+void sync_ask_anew(struct p2p *p2p)
+{
+    p2p->asked_epoch++;
+    p2p->asked_up_to = NULL;
 }
 
 static void request_from(struct p2p *p2p, struct peer *peer)
 {
-    const struct block_entry *wanted = first_wanted(p2p, peer), *tip = chain_tip(p2p->chain);
+    const struct block_entry *best = peer->best_known, *tip = chain_tip(p2p->chain);
+    const struct block_entry *best_header = chain_best_header(p2p->chain);
     struct buf items = {0}, b = {0};
     size_t count = 0;
-    if (!wanted) {
+    uint32_t most = in_flight_max(p2p);
+    if (!best || best->status & BLOCK_BAD || u256_compare(best->work, tip->work) <= 0) {
         return;
     }
-    uint32_t limit = MIN(MAX(tip->height, wanted->height) + WINDOW_BLOCKS, peer->best_known->height);
-    for (uint32_t height = wanted->height; height <= limit && peer->in_flight < IN_FLIGHT_MAX; height++) {
-        const struct block_entry *entry = block_ancestor(peer->best_known, height);
+    const struct block_entry *asked = asked_up_to(p2p, peer, best);
+    uint32_t limit = MIN(tip->height + WINDOW_BLOCKS, best->height);
+    for (uint32_t height = asked->height + 1; height <= limit && peer->in_flight < most; height++) {
+        const struct block_entry *entry = block_ancestor(best, height);
         if (entry->status & BLOCK_BAD) {
             break;
         }
@@ -205,6 +224,11 @@ static void request_from(struct p2p *p2p, struct peer *peer)
             ask_block(p2p, peer, entry, &items);
             count++;
         }
+        asked = entry;
+    }
+    peer->asked_up_to = asked;
+    if (asked->height <= best_header->height && block_ancestor(best_header, asked->height) == asked) {
+        p2p->asked_up_to = asked;
     }
     if (count) {
         buf_compact_size(&b, count);
@@ -217,24 +241,25 @@ static void request_from(struct p2p *p2p, struct peer *peer)
 void sync_request_blocks(struct p2p *p2p)
 {
     bool anybody = false;
+    uint32_t few =
+        in_flight_max(p2p) / 2; /* many at a time: one question for each block costs more than it */
     if (chain_loading(p2p->chain)) {
         return;
     }
     LIST_EACH(at, &p2p->peers)
     {
         struct peer *peer = CONTAINER_OF(at, struct peer, link);
-        if (peer_ready(peer) && peer->in_flight < IN_FLIGHT_MAX &&
-            peer->resting_until_us <= p2p->now.mono_us) {
+        if (peer->in_flight <= few && peer_ready(peer) && peer->resting_until_us <= p2p->now.mono_us) {
             request_from(p2p, peer);
-            anybody |= peer->in_flight > 0;
         }
+        anybody |= peer->in_flight > 0;
     }
     if (!anybody &&
         !p2p->block_requests.count) { /* only resting peers are left: better a slow one than none */
         LIST_EACH(at, &p2p->peers)
         {
             struct peer *peer = CONTAINER_OF(at, struct peer, link);
-            if (peer_ready(peer) && peer->in_flight < IN_FLIGHT_MAX) {
+            if (peer_ready(peer)) {
                 request_from(p2p, peer);
             }
         }
@@ -261,6 +286,7 @@ void sync_not_found(struct p2p *p2p, struct peer *peer, const struct hash256 *ha
             peer->best_known = entry->prev;
         }
         peer->ask_headers_us = p2p->now.mono_us + NOT_FOUND_US;
+        sync_ask_anew(p2p);
         sync_request_blocks(p2p);
     }
 }
@@ -277,6 +303,9 @@ void sync_forget_peer(struct p2p *p2p, struct peer *peer)
     }
     for (size_t at = 0; at < mine.len; at += 32) {
         map_remove(&p2p->block_requests, mine.data + at);
+    }
+    if (mine.len) {
+        sync_ask_anew(p2p);
     }
     buf_free(&mine);
     peer->in_flight = 0;
@@ -310,9 +339,11 @@ bool sync_take_block(struct p2p *p2p, peer_id id, struct block *block, bool aske
     if (!chain_accept_block(p2p->chain, block, p2p->now, asked, id, &error)) {
         if (compact && error.kind == ERROR_MUTATED) {
             map_remove(&p2p->compacted, &block->hash);
+            sync_ask_anew(p2p);
             return false;
         }
         p2p_block_result(p2p, &block->hash, id, &error, p2p->now);
+        sync_ask_anew(p2p); /* it may have to be asked for again */
     } else if ((peer = peer_find(p2p, id)) && (entry = chain_find(p2p->chain, &block->hash))) {
         sync_learn(peer, entry);
     }
@@ -337,6 +368,7 @@ void handle_block(struct p2p *p2p, struct peer *peer, struct cursor *c)
     latency_first_byte(p2p, peer, &block->hash);
     latency_received(p2p, peer, block, false);
     bool asked = end_request(p2p, peer, &block->hash);
+    p2p->block_bytes = (p2p->block_bytes * 7 + payload.len) / 8;
     peer->last_block_us = p2p->now.mono_us;
     peer_knows(p2p, peer, &block->hash);
     const struct block_entry *entry = chain_find(p2p->chain, &block->hash);
@@ -391,6 +423,7 @@ void sync_tick(struct p2p *p2p)
 {
     int64_t now = p2p->now.mono_us;
     bool freed = false;
+    sync_ask_anew(p2p); /* now and then all is looked over, whatever was missed */
     serve_waiting(p2p);
     LIST_EACH(at, &p2p->peers)
     {
