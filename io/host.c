@@ -35,6 +35,7 @@ struct host_job { /* a job on a thread or on the ring */
     struct host *host;
     struct job *job;
     void *snapshot;
+    struct open_file *file; /* NULL: fd is this job's alone */
     int fd;
 };
 
@@ -116,13 +117,53 @@ static void to_thread(struct host *host, struct task_thread *thread, struct job 
     task_submit(thread, &work->task);
 }
 
+/* The file of a job, open already as a rule: one block after the other goes to the same two. */
+static bool file_open(struct host *host, struct host_job *work)
+{
+    const struct job *job = work->job;
+    bool write = job->kind == JOB_WRITE;
+    struct open_file *unused = NULL;
+    for (size_t i = 0; i < ARRAY_COUNT(host->files); i++) {
+        struct open_file *file = &host->files[i];
+        if (file->fd >= 0 && file->kind == job->io.file && file->number == job->io.number &&
+            file->write == write) {
+            file->users++;
+            file->last_use = ++host->file_uses;
+            work->file = file;
+            work->fd = file->fd;
+            return true;
+        }
+        if (!file->users && (!unused || file->last_use < unused->last_use)) {
+            unused = file;
+        }
+    }
+    work->fd = store_file(host->store, job->io.file, job->io.number, write, NULL);
+    if (work->fd >= 0 && unused) {
+        if (unused->fd >= 0) {
+            close(unused->fd);
+        }
+        *unused = (struct open_file){job->io.file, job->io.number, write, work->fd, 1, ++host->file_uses};
+        work->file = unused;
+    }
+    return work->fd >= 0;
+}
+
+static void file_close(struct host_job *work)
+{
+    if (work->file) {
+        work->file->users--;
+    } else {
+        close(work->fd);
+    }
+}
+
 static void file_is_done(void *context, int problem)
 {
     struct host_job *work = context;
     struct host *host = work->host;
     struct job *job = work->job;
     host->files_out--;
-    close(work->fd);
+    file_close(work);
     if (problem) {
         job->failed = true;
         error_set(&job->error, ERROR_IO, NULL, "%s a block file: %s",
@@ -138,14 +179,14 @@ static void file_is_done(void *context, int problem)
 static void to_file(struct host *host, struct job *job)
 {
     bool write = job->kind == JOB_WRITE;
-    int fd = store_file(host->store, job->io.file, job->io.number, write, NULL);
-    if (fd >= 0) {
-        struct host_job *work = mem_alloc(sizeof *work);
-        *work = (struct host_job){.host = host, .job = job, .fd = fd};
+    struct host_job *work = mem_alloc(sizeof *work);
+    *work = (struct host_job){.host = host, .job = job};
+    if (file_open(host, work)) {
         if (!write) {
             job->io.data = mem_alloc(job->io.len);
         }
-        if (loop_file(host->loop, write, fd, job->io.data, job->io.len, job->io.offset, file_is_done, work)) {
+        if (loop_file(host->loop, write, work->fd, job->io.data, job->io.len, job->io.offset, file_is_done,
+                      work)) {
             host->files_out++;
             return;
         }
@@ -153,9 +194,9 @@ static void to_file(struct host *host, struct job *job)
             mem_free(job->io.data);
             job->io.data = NULL;
         }
-        mem_free(work);
-        close(fd);
+        file_close(work);
     }
+    mem_free(work);
     to_thread(host, host->reads, job);
 }
 
@@ -663,6 +704,9 @@ static bool start(struct host *host, struct error *error)
     random_bytes(seed, sizeof seed);
     rng_seed(&rng, seed);
     list_init(&host->jobs);
+    for (size_t i = 0; i < ARRAY_COUNT(host->files); i++) {
+        host->files[i].fd = -1;
+    }
     map_init(&host->peers, sizeof(peer_id), sizeof(struct connection *), &rng);
     host->node_timer = (struct loop_timer){.fire = node_timer_fired, .context = host};
     host->stats_timer = (struct loop_timer){.fire = stats_are_due, .context = host};
@@ -708,6 +752,11 @@ static void finish(struct host *host)
     peers_free(host);
     if (host->node) {
         node_free(host->node);
+    }
+    for (size_t i = 0; i < ARRAY_COUNT(host->files); i++) {
+        if (host->files[i].fd >= 0) {
+            close(host->files[i].fd);
+        }
     }
     store_close(host->store);
     chain_params_free(&host->params);

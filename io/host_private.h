@@ -21,6 +21,15 @@ struct host {
     struct node *node;
     struct list jobs; /* that the node waits for */
     size_t files_out; /* of them, on the ring */
+    struct open_file {
+        enum file_kind kind;
+        uint32_t number;
+        bool write;
+        int fd; /* -1: no file */
+        size_t users;
+        uint64_t last_use;
+    } files[8]; /* block and undo files that are open on the ring */
+    uint64_t file_uses;
     struct map peers; /* peer_id -> struct connection * */
     peer_id last_inbound;
     size_t connections_max; /* with peers, those included that are on their way out */

@@ -148,7 +148,7 @@ bool presync_takes(struct p2p *p2p, struct peer *peer, struct cursor c, size_t c
 {
     struct survey s = survey(p2p, c, count);
     if (s.wrong) { /* before any of them is kept */
-        peer_close(p2p, peer, LOG_WARN, "%s", s.wrong);
+        peer_misbehaves(p2p, peer, "%s", s.wrong);
         return true;
     }
     struct presync *presync = peer->presync;
