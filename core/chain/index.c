@@ -282,26 +282,31 @@ void index_prune_candidates(struct chain *chain)
     drop_candidates(chain, true);
 }
 
-/* Walks entry and all its descendants, parents first, without recursion. */
-static struct entry *next_descendant(struct entry *root, struct entry *at)
+/* Walks entry and all its descendants, parents first, without recursion: the next one, or the next that does
+ * not descend from this one. */
+static struct entry *next_beside(struct entry *root, struct entry *at)
 {
-    if (at->first_child) {
-        return at->first_child;
-    }
     while (at != root && !at->next_sibling) {
         at = entry_of(at->e.prev);
     }
     return at == root ? NULL : at->next_sibling;
 }
 
+static struct entry *next_descendant(struct entry *root, struct entry *at)
+{
+    return at->first_child ? at->first_child : next_beside(root, at);
+}
+
 void index_link(struct chain *chain, struct entry *entry)
 {
-    for (struct entry *at = entry; at; at = next_descendant(entry, at)) {
+    for (struct entry *at = entry; at;) {
         struct block_entry *e = &at->e;
-        if (e->status & BLOCK_HAVE_DATA && e->prev && e->prev->chain_tx && !e->chain_tx) {
+        bool linked = e->status & BLOCK_HAVE_DATA && e->prev && e->prev->chain_tx && !e->chain_tx;
+        if (linked) {
             e->chain_tx = e->prev->chain_tx + e->tx_count;
             index_add_candidate(chain, at);
-        }
+        } /* else nothing above it changes: headers by the ten thousand, in a download */
+        at = linked ? next_descendant(entry, at) : next_beside(entry, at);
     }
 }
 
