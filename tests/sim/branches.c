@@ -242,9 +242,11 @@ static bool comes_to_its_end(struct sim_node *n, const struct hash256 roots[2])
     struct world *world = n->world;
     n->doom = DOOM_NONE;
     n->config.load_block_count = 0;
+    world_run(world, US); /* a doom that it has met already comes */
     if (!n->node && !node_up(n)) {
         return false;
     }
+    run_to_rest(n); /* nothing is reconsidered while it loads */
     for (unsigned i = 0; i < 2; i++) {
         if (chain_find(node_chain(n->node), &roots[i]) && !order_block(n, "reconsiderblock", &roots[i])) {
             return false;
