@@ -20,6 +20,7 @@
 #define FRESH_S          600
 #define DOWN_US          (4 * US_PER_S)
 #define TRY_AGAIN_US     (20 * US_PER_S)
+#define TURN_US          (60 * US_PER_S)
 #define SUBSTITUTES_MAX  2u
 #define DISCOVERED_MAX   8u /* outbound peers that --discover=yes wants in all */
 #define OUTBOUND_LEAST   2u /* with fewer, also whoever is connected to us is dialled */
@@ -378,10 +379,31 @@ static void keep_found_peers(struct p2p *p2p, const struct outbound *count)
     }
 }
 
+/* Of the substitutes that are connected; NULL: none is. */
+static struct peer *substitute_since(const struct p2p *p2p, bool longest)
+{
+    struct peer *found = NULL;
+    LIST_EACH(at, &p2p->peers)
+    {
+        struct peer *peer = CONTAINER_OF(at, struct peer, link);
+        if (peer->node && peer->node->substitute && peer_ready(peer) && !peer->closing &&
+            (!found || (peer->opened_us < found->opened_us) == longest)) {
+            found = peer;
+        }
+    }
+    return found;
+}
+
+/* Nodes that stood in for nobody but each other would be an island: every minute another one has a turn. */
 static void stand_in(struct p2p *p2p, const struct outbound *count)
 {
-    if (count->substitutes < MIN(count->down, (size_t)SUBSTITUTES_MAX)) {
+    size_t wanted = MIN(count->down, (size_t)SUBSTITUTES_MAX);
+    struct peer *youngest = substitute_since(p2p, false), *oldest = substitute_since(p2p, true);
+    bool turn = wanted && youngest && p2p->now.mono_us - youngest->opened_us > TURN_US;
+    if (count->substitutes < wanted + turn) {
         dial_one(p2p, false);
+    } else if (wanted && count->ready > wanted && oldest && !oldest->in_flight) {
+        peer_close(p2p, oldest, LOG_INFO, "another one stands in now");
     }
     LIST_EACH_SAFE(at, following, &p2p->nodes)
     {

@@ -273,6 +273,9 @@ static void run_strangers(struct world *world)
         n->hash_rate = n->config.mine ? (double)pick_between(world, 1, 4) : 0;
         node_up(n);
     }
+    for (uint64_t left = pick(world, SIM_LIARS_MAX + 1); left; left--) {
+        world_add_liar(world);
+    }
     for (unsigned i = 0; i < 30 && !*world->failure; i++) {
         pay_now_and_then(world, 10);
         world_run(world, US);
@@ -284,7 +287,7 @@ static void run_strangers(struct world *world)
     }
     node_crash(&world->nodes[0], true);
     world_run(world, 30 * US);
-    if (discover == P2P_DISCOVER_YES && !check_living_agree(world)) {
+    if (!check_living_agree(world)) {
         return;
     }
     if (check_agree(world) &&
