@@ -65,6 +65,10 @@ struct contender {
 /* Lets each contender find how many operations fill a window, then takes turns until all have had `windows`
  * of them. Free both samples of each. */
 void measure(struct contender *contenders, size_t count, int64_t window_ns, unsigned windows);
+/* The same, but ends after the round in which wall_ns() has passed until_ns: windows are CPU time, of which a
+ * busy machine gives little. */
+void measure_until(struct contender *contenders, size_t count, int64_t window_ns, unsigned windows,
+                   int64_t until_ns);
 
 /* ---- The report (report.c) ------------------------------------------------------------------------------
  */

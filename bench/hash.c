@@ -22,7 +22,12 @@ static const struct bench_option options[] = {
      .number = &cpu,
      .least = -1,
      .most = 1023},
-    {.name = "seconds", .value = "N", .help = "in all", .number = &seconds, .least = 1, .most = 3600},
+    {.name = "seconds",
+     .value = "N",
+     .help = "in all; at most twice as long",
+     .number = &seconds,
+     .least = 1,
+     .most = 3600},
     {0},
 };
 
@@ -38,6 +43,7 @@ struct bench_thread {
     pthread_barrier_t *start;
     int cpu;
     unsigned windows;
+    int64_t until_ns;
     size_t count;
     struct subject subjects[CONTENDERS_MAX];
     struct contender contenders[CONTENDERS_MAX];
@@ -99,7 +105,7 @@ static void *thread_main(void *context)
         pin_to_cpu(t->cpu);
     }
     pthread_barrier_wait(t->start);
-    measure(t->contenders, t->count, WINDOW_NS, t->windows);
+    measure_until(t->contenders, t->count, WINDOW_NS, t->windows, t->until_ns);
     return NULL;
 }
 
@@ -141,8 +147,8 @@ static void report_threads(struct report *report, const struct bench_thread *thr
     }
 }
 
-static bool run_threads(struct report *report, unsigned count, unsigned windows, const cpu_set_t *mask,
-                        struct error *error)
+static bool run_threads(struct report *report, unsigned count, unsigned windows, int64_t until_ns,
+                        const cpu_set_t *mask, struct error *error)
 {
     struct bench_thread *threads = mem_alloc(count * sizeof *threads);
     pthread_barrier_t start;
@@ -152,6 +158,7 @@ static bool run_threads(struct report *report, unsigned count, unsigned windows,
         threads[t].start = &start;
         threads[t].cpu = cpu >= 0 ? (int)cpu : nth_cpu(mask, t);
         threads[t].windows = windows;
+        threads[t].until_ns = until_ns;
         add_subjects(&threads[t], report_seed(report) + t);
     }
     bool ok = threads[0].count > 0 ||
@@ -198,10 +205,13 @@ static bool run(struct report *report, struct error *error)
     }
     double window = 1.15e-9 * WINDOW_NS * (double)contenders * steps; /* with the clock's calibration */
     unsigned windows = (unsigned)MAX((double)seconds / window, 1.0);
+    int64_t until_ns = wall_ns(),
+            step_ns = 2 * seconds * 1000000000 / steps; /* on a busy machine twice as long */
     pin_to_cpu(cpu >= 0 ? (int)cpu : nth_cpu(&mask, 0));
     hash_bounds(report);
     for (unsigned n = 1;; n = MIN(n * 2, most)) {
-        if (!run_threads(report, n, windows, &mask, error)) {
+        until_ns += step_ns;
+        if (!run_threads(report, n, windows, until_ns, &mask, error)) {
             return false;
         }
         if (n == most) {

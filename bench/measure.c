@@ -111,13 +111,14 @@ static uint64_t times_for(const struct contender *c, int64_t window_ns)
     return MAX((uint64_t)((double)times * (double)window_ns / (double)took), UINT64_C(1));
 }
 
-void measure(struct contender *contenders, size_t count, int64_t window_ns, unsigned windows)
+void measure_until(struct contender *contenders, size_t count, int64_t window_ns, unsigned windows,
+                   int64_t until_ns)
 {
     uint64_t *times = mem_alloc(count * sizeof *times);
     for (size_t i = 0; i < count; i++) {
         times[i] = times_for(&contenders[i], window_ns);
     }
-    for (unsigned w = 0; w < windows; w++) {
+    for (unsigned w = 0; w < windows && (w == 0 || wall_ns() < until_ns); w++) {
         for (size_t i = 0; i < count; i++) {
             struct contender *c = &contenders[i];
             double before = clock_ghz();
@@ -127,4 +128,9 @@ void measure(struct contender *contenders, size_t count, int64_t window_ns, unsi
         }
     }
     mem_free(times);
+}
+
+void measure(struct contender *contenders, size_t count, int64_t window_ns, unsigned windows)
+{
+    measure_until(contenders, count, window_ns, windows, INT64_MAX);
 }
