@@ -290,6 +290,7 @@ struct chain *chain_open(const struct chain_config *config, const struct chain_e
     list_init(&chain->writes);
     list_init(&chain->results);
     list_init(&chain->scans);
+    list_init(&chain->proposals);
     coins_init(&chain->coins, config->coins_cache_bytes, config->rng);
     script_cache_init(&chain->scripts, config->script_cache_bytes, config->rng);
     chain->signatures = signature_cache_new(config->script_cache_bytes, config->rng);
@@ -337,6 +338,7 @@ void chain_free(struct chain *chain)
     connecting_free(&chain->now);
     recent_free_all(chain);
     query_free_all(chain);
+    proposals_free(chain);
     for (size_t at = 0; map_next(&chain->index, &at, NULL, &value);) {
         mem_free(*(struct entry **)value);
     }

@@ -269,6 +269,12 @@ bool chain_accept_header(struct chain *chain, const struct block_header *header,
  * many blocks wait in memory. */
 bool chain_accept_block(struct chain *chain, struct block *block, struct moment now, bool force,
                         uint64_t source, struct error *error) MUST_USE;
+/* Judges a block on the settled tip by every rule but its proof of work (and signet's signature), and keeps
+ * nothing of it (BIP23's proposals). Takes its own reference. done comes once, perhaps from inside this call;
+ * error NULL: valid; word "inconclusive-not-best-prevblk": its parent is not the tip. Never while the node
+ * stops. */
+void chain_test_block(struct chain *chain, struct block *block, struct moment now,
+                      void (*done)(void *context, const struct error *error), void *context);
 /* invalidateblock / reconsiderblock: mark, then activate what is now best. */
 bool chain_invalidate(struct chain *chain, const struct hash256 *hash, struct error *error) MUST_USE;
 bool chain_reconsider(struct chain *chain, const struct hash256 *hash, struct error *error) MUST_USE;

@@ -162,7 +162,8 @@ struct connecting { /* the one block in flight (connect.c) */
     } * items;
     size_t item_count;
     uint32_t flags;
-    bool assumed; /* scripts are taken as valid: assumevalid */
+    bool assumed;              /* scripts are taken as valid: assumevalid */
+    struct proposal *proposal; /* only to be judged; NULL: to be connected */
     struct amount fees;
     struct arena arena;
 };
@@ -206,7 +207,8 @@ struct chain {
     size_t flush_bytes;       /* changes that make a batch while many blocks come */
     struct buf dirty_entries; /* struct entry * */
     struct list results;
-    struct list scans; /* struct scan_wait (query.c) */
+    struct list scans;     /* struct scan_wait (query.c) */
+    struct list proposals; /* struct proposal (connect.c) */
     size_t jobs_out;
     bool started, stopping, dead, loading;
     bool expects_more; /* an import is under way: batches gather */
@@ -226,6 +228,9 @@ struct entry *index_add(struct chain *chain, const struct block_header *header, 
 bool index_check_header(const struct chain *chain, const struct block_header *header,
                         const struct hash256 *hash, const struct entry *prev,
                         int64_t now_s /* INT64_MAX: no future limit */, struct error *error);
+/* The same without the proof of work: what only the place in the chain decides. */
+bool index_check_place(const struct chain *chain, const struct block_header *header, const struct entry *prev,
+                       int64_t now_s, struct error *error) MUST_USE;
 void index_link(struct chain *chain,
                 struct entry *entry); /* its block is here: it and its descendants may become candidates */
 void index_mark_bad(struct chain *chain, struct entry *entry, uint32_t status); /* with its descendants */
@@ -240,6 +245,7 @@ void index_add_candidate(struct chain *chain, struct entry *entry);
  * that did not take it up at the known block, and where early coinbases have named heights of the future. Not
  * for the two blocks that repeated one. Where BIP34 holds from the first block on, none ever comes twice. */
 bool bip30_applies(const struct chain_params *params, const struct block_entry *e);
+void proposals_free(struct chain *chain);     /* nobody is told */
 void connecting_free(struct connecting *now); /* gives back what it took */
 void chain_activate(struct chain *chain);
 void chain_commit_when_ready(struct chain *chain);

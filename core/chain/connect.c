@@ -21,6 +21,8 @@
 
 static void step_connect(struct chain *chain);
 static void step_disconnect(struct chain *chain);
+static void step_propose(struct chain *chain);
+static void end_proposal(struct chain *chain, const struct error *error);
 
 static void tell_tip(struct chain *chain)
 {
@@ -69,6 +71,7 @@ static void next_step(struct chain *chain)
     struct entry *best = index_best_candidate(chain);
     if (!best || best == chain->applied) {
         settle(chain);
+        step_propose(chain);
         return;
     }
     if (chain->commit && changes_bytes(chain) >= chain->flush_bytes) {
@@ -127,6 +130,10 @@ static void refuse_block(struct chain *chain, const struct error *error)
 {
     struct entry *entry = chain->now.entry;
     char text[HASH256_TEXT];
+    if (chain->now.proposal) {
+        end_proposal(chain, error);
+        return;
+    }
     hash256_text(text, &entry->e.hash);
     log_warn(LOG_CHAIN, "block %s at height %u is not valid: %s (%s)", text, entry->e.height, error->word,
              error->text);
@@ -462,6 +469,10 @@ static void index_txs(struct chain *chain, const struct block_entry *e, const st
 static void finish_connect(struct chain *chain)
 {
     struct connecting *now = &chain->now;
+    if (now->proposal) {
+        end_proposal(chain, NULL);
+        return;
+    }
     struct entry *entry = now->entry;
     struct block *block = block_ref(now->block);
     if (chain->events.ahead && u256_compare(entry->e.work, chain->tip->e.work) > 0) {
@@ -596,6 +607,88 @@ static void step_connect(struct chain *chain)
 {
     chain->step = STEP_READ_BLOCK;
     chain_read_block(chain, &chain->now.entry->e, block_is_here, chain);
+}
+
+/* ---- Proposals: the same steps, and nothing is applied
+ * ------------------------------------------------------------------------------------------- */
+
+struct proposal {
+    struct list link;
+    struct entry entry; /* in no index */
+    struct block *block;
+    int64_t now_s;
+    void (*done)(void *context, const struct error *error);
+    void *context;
+};
+
+static void proposal_free(struct proposal *proposal)
+{
+    block_unref(proposal->block);
+    mem_free(proposal);
+}
+
+static void end_proposal(struct chain *chain, const struct error *error)
+{
+    struct proposal *proposal = chain->now.proposal;
+    end_step(chain);
+    proposal->done(proposal->context, error);
+    proposal_free(proposal);
+    chain_activate(chain);
+}
+
+/* What needs no coins. */
+static bool check_proposal(const struct chain *chain, struct proposal *proposal, struct error *error)
+{
+    const struct block *block = proposal->block;
+    struct block_entry *e = &proposal->entry.e;
+    if (!hash256_equal(&block->header.prev_hash, &chain->applied->e.hash)) {
+        return error_set(error, ERROR_MISSING, "inconclusive-not-best-prevblk", "its parent is not the tip");
+    }
+    *e = (struct block_entry){.hash = block->hash,
+                              .header = block->header,
+                              .prev = &chain->applied->e,
+                              .height = chain->applied->e.height + 1};
+    return index_check_place(chain, &block->header, chain->applied, proposal->now_s, error) &&
+           block_check_contents(block, error) &&
+           block_check_context(block, e->height, block_median_time(e->prev), chain->params, error);
+}
+
+static void step_propose(struct chain *chain)
+{
+    if (list_empty(&chain->proposals)) {
+        return;
+    }
+    struct proposal *proposal = CONTAINER_OF(chain->proposals.next, struct proposal, link);
+    struct error error = {0};
+    list_remove(&proposal->link);
+    chain->now.proposal = proposal;
+    chain->now.entry = &proposal->entry;
+    if (check_proposal(chain, proposal, &error)) {
+        block_is_here(chain, block_ref(proposal->block));
+    } else {
+        end_proposal(chain, &error);
+    }
+}
+
+void chain_test_block(struct chain *chain, struct block *block, struct moment now,
+                      void (*done)(void *context, const struct error *error), void *context)
+{
+    struct proposal *proposal = mem_alloc(sizeof *proposal);
+    *proposal = (struct proposal){
+        .block = block_ref(block), .now_s = moment_unix_s(now), .done = done, .context = context};
+    list_append(&chain->proposals, &proposal->link);
+    chain_activate(chain);
+}
+
+void proposals_free(struct chain *chain)
+{
+    if (chain->now.proposal) {
+        proposal_free(chain->now.proposal);
+    }
+    LIST_EACH_SAFE(at, following, &chain->proposals)
+    {
+        proposal_free(CONTAINER_OF(at, struct proposal, link));
+    }
 }
 
 /* ---- Disconnecting

@@ -137,12 +137,16 @@ bool index_check_header(const struct chain *chain, const struct block_header *he
                         const struct hash256 *hash, const struct entry *prev, int64_t now_s,
                         struct error *error)
 {
+    return header_check(header, hash, chain->params, error) &&
+           index_check_place(chain, header, prev, now_s, error);
+}
+
+bool index_check_place(const struct chain *chain, const struct block_header *header, const struct entry *prev,
+                       int64_t now_s, struct error *error)
+{
     const struct chain_params *params = chain->params;
     uint32_t height = prev->e.height + 1;
     int64_t time = header->time;
-    if (!header_check(header, hash, params, error)) {
-        return false;
-    }
     if (header->bits != chain_next_bits(chain, &prev->e, time)) {
         return error_set(error, ERROR_INVALID, "bad-diffbits",
                          "incorrect proof of work: nBits %08x, not %08x", header->bits,

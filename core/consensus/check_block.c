@@ -46,6 +46,11 @@ bool block_check(const struct block *block, const struct chain_params *params, s
     if (signed_chain && !signet_check(block, buf_span(&params->signet_challenge))) {
         return refuse(error, ERROR_INVALID, "bad-signet-blksig", "signet block signature validation failure");
     }
+    return block_check_contents(block, error);
+}
+
+bool block_check_contents(const struct block *block, struct error *error)
+{
     struct hash256 root = {{0}};
     bool mutated = block->tx_count && merkle_root_of_txids(&root, block->txs, block->tx_count, false);
     if (!hash256_equal(&root, &block->header.merkle_root)) {

@@ -376,9 +376,12 @@ uint32_t tx_sigop_cost(const struct tx *tx, const struct coin *spent, uint32_t f
 /* Header on its own: proof of work. ("high-hash") */
 bool header_check(const struct block_header *header, const struct hash256 *hash,
                   const struct chain_params *params, struct error *error) MUST_USE;
-/* Context-free: merkle root and its mutation, sizes, coinbase first and only first, tx_check of each, legacy
- * sigops. ERROR_MUTATED for what may be a spoiled copy ("bad-txnmrklroot", "bad-txns-duplicate"). */
+/* Context-free: proof of work, signet's solution, merkle root and its mutation, sizes, coinbase first and
+ * only first, tx_check of each, legacy sigops. ERROR_MUTATED for what may be a spoiled copy
+ * ("bad-txnmrklroot", "bad-txns-duplicate"). */
 bool block_check(const struct block *block, const struct chain_params *params, struct error *error) MUST_USE;
+/* The same without work and solution, which a proposal lacks. */
+bool block_check_contents(const struct block *block, struct error *error) MUST_USE;
 /* With its height and the parent's median time past: finality, BIP34 height in the coinbase, witness
  * commitment (BIP141), weight. */
 bool block_check_context(const struct block *block, uint32_t height, int64_t prev_median_time,

@@ -82,7 +82,8 @@ const struct rpc_method rpc_methods[] = {
      rpc_generatetodescriptor, "Mines blocks to a descriptor, addr(ADDRESS) or raw(HEX)."},
     {"Mining", "getblocktemplate", "template_request:any?", rpc_getblocktemplate,
      "What to mine (BIP22, BIP145): {\"rules\":[\"segwit\"]}; with the longpollid of a template, the next "
-     "one."},
+     "one; {\"mode\":\"proposal\",\"data\":HEX}: null where a block would be valid but for its work, or why "
+     "not (BIP23)."},
     {"Mining", "getmininginfo", "", rpc_getmininginfo, "The state of mining."},
     {"Mining", "getnetworkhashps", "nblocks:number? height:number?", rpc_getnetworkhashps,
      "Hashes per second of the network, estimated."},

@@ -249,6 +249,14 @@ void rpc_generated(struct node *node, void *context, const struct buf *hashes, c
     }
 }
 
+void rpc_put_known(struct rpc_call *call, const struct block_entry *known)
+{
+    put_text(&call->out, NULL,
+             known->status & BLOCK_BAD     ? "duplicate-invalid"
+             : known->status & BLOCK_VALID ? "duplicate"
+                                           : "duplicate-inconclusive");
+}
+
 RPC_HANDLER(submitblock)
 {
     struct node *node = call->node;
@@ -271,10 +279,7 @@ RPC_HANDLER(submitblock)
     call->hash = block->hash;
     call->source = ++node->rpc->next_source;
     if (known && known->status & BLOCK_HAVE_DATA) {
-        put_text(&call->out, NULL,
-                 known->status & BLOCK_VALID ? "duplicate"
-                 : known->status & BLOCK_BAD ? "duplicate-invalid"
-                                             : "duplicate-inconclusive");
+        rpc_put_known(call, known);
         rpc_ok(call);
     } else if (!chain_accept_block(node->chain, block, node->now, true, call->source, &error)) {
         put_text(&call->out, NULL, error.word);

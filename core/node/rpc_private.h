@@ -97,6 +97,9 @@ struct tx *tx_from_hex(const char *hex); /* one reference; NULL: not a transacti
 /* The first argument as a transaction; NULL after the call was failed with these words. */
 struct tx *arg_tx(struct rpc_call *call, const char *failure);
 
+/* rpc_mining.c: BIP22's word for a block that is known already */
+void rpc_put_known(struct rpc_call *call, const struct block_entry *known);
+
 /* rpc_wait.c: a long poll waits at most after_us for a change of the mempool, for ever for a new tip. */
 void rpc_wait_for_template(struct rpc_call *call, int64_t after_us);
 /* rpc_template.c: whether a long poll is to be answered now; and the answer. */

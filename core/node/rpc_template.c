@@ -1,5 +1,5 @@
-/* RPC methods for miners outside: getblocktemplate (BIP22, BIP23's long polling, BIP145) and submitheader.
- * Not here: the miner's own templates (miner.c), submitblock (rpc_mining.c). */
+/* RPC methods for miners outside: getblocktemplate (BIP22, BIP23's long polling and proposals, BIP145) and
+ * submitheader. Not here: the miner's own templates (miner.c), submitblock (rpc_mining.c). */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,7 +90,8 @@ static void put_limits(struct buf *out, const struct node *node, const struct bl
 
 void rpc_show_template(struct rpc_call *call)
 {
-    static const char *const none[] = {NULL}, *const rules[] = {"csv", "!segwit", "taproot", NULL},
+    static const char *const capabilities[] = {"proposal", NULL},
+                             *const rules[] = {"csv", "!segwit", "taproot", NULL},
                              *const signet_rules[] = {"csv", "!segwit", "!signet", "taproot", NULL};
     static const uint8_t commitment[6] = {0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed};
     struct node *node = call->node;
@@ -100,7 +101,7 @@ void rpc_show_template(struct rpc_call *call)
     buf_bytes(&script, commitment, sizeof commitment);
     buf_bytes(&script, t->commitment.b, 32);
     put_open(out, NULL, '{');
-    put_words(out, "capabilities", none);
+    put_words(out, "capabilities", capabilities);
     put_int(out, "version", t->header.version);
     put_words(out, "rules", challenge->len ? signet_rules : rules);
     put_open(out, "vbavailable", '{');
@@ -182,6 +183,44 @@ static bool read_longpollid(struct rpc_call *call, const char *text)
     return true;
 }
 
+/* ---- A proposal (BIP23) -----------------------------------------------------------------------------------
+ */
+
+static void proposal_is_judged(void *context, const struct error *error)
+{
+    struct rpc_call *call = context;
+    if (error) {
+        put_text(&call->out, NULL, *error->word ? error->word : "rejected");
+    }
+    rpc_ok(call);
+}
+
+static void judge_proposal(struct rpc_call *call, const json_t *data)
+{
+    struct node *node = call->node;
+    struct buf raw = {0};
+    if (!json_is_string(data)) {
+        rpc_fail(call, RPC_TYPE_ERROR, "Missing data String key for proposal");
+        return;
+    }
+    if (hex_decode_buf(&raw, json_string_value(data), BLOCK_SERIALIZED_MAX)) {
+        call->block = block_parse(raw.data, raw.len, NULL); /* takes the bytes over */
+    } else {
+        buf_free(&raw);
+    }
+    if (!call->block) {
+        rpc_fail(call, RPC_DESERIALIZATION_ERROR, "Block decode failed");
+        return;
+    }
+    const struct block_entry *known = chain_find(node->chain, &call->block->hash);
+    if (known) {
+        rpc_put_known(call, known);
+        rpc_ok(call);
+    } else {
+        chain_test_block(node->chain, call->block, node->now, proposal_is_judged, call);
+    }
+}
+
 RPC_HANDLER(getblocktemplate)
 {
     const json_t *request = arg_any(call, 0);
@@ -192,6 +231,10 @@ RPC_HANDLER(getblocktemplate)
     const json_t *mode = json_object_get(request, "mode"), *poll = json_object_get(request, "longpollid");
     bool mode_known = !mode || json_is_null(mode) ||
                       (json_is_string(mode) && strcmp(json_string_value(mode), "template") == 0);
+    if (json_is_string(mode) && strcmp(json_string_value(mode), "proposal") == 0) {
+        judge_proposal(call, json_object_get(request, "data"));
+        return;
+    }
     if (!mode_known) {
         rpc_fail(call, RPC_INVALID_PARAMETER, "Invalid mode");
         return;

@@ -1,5 +1,6 @@
 """RPC methods that read much at once: statistics of blocks, coins by descriptor."""
 
+from blocks import Block, merkle, sha256d
 from quarry import Node, RpcError
 from test_api import ADDRESS
 from test_load import mixed
@@ -149,3 +150,81 @@ def pay_again(node, txid, value_sat, fee_sat):
     raw = node.rpc("createrawtransaction", [{"txid": txid, "vout": 0}], {OWN: f"{(value_sat - fee_sat) / 10**8:.8f}"})
     spent = [{"txid": txid, "vout": 0, "scriptPubKey": script, "amount": f"{value_sat / 10**8:.8f}"}]
     return node.rpc("signrawtransactionwithkey", raw, [WIF], spent)["hex"]
+
+
+def test_block_proposals():
+    """BIP23: a block that is valid but for its work, and every way in which it is not; nothing is kept of any."""
+    node = Node("--mine=no")
+    coin = node.rpc("getblock", node.rpc("generatetoaddress", 1, OWN)[0])["tx"][0]
+    node.rpc("generatetoaddress", 100, ADDRESS)
+    raw = node.rpc("createrawtransaction", [{"txid": coin, "vout": 0}], {OWN: "49.9999"})
+    node.rpc("sendrawtransaction", node.rpc("signrawtransactionwithkey", raw, [WIF])["hex"])
+    taken = node.rpc("generatetoaddress", 1, ADDRESS)[0]
+    valid = node.rpc("getblock", taken, 0)
+    def propose(block):
+        data = block if isinstance(block, str) else block.raw().hex()
+        return node.rpc("getblocktemplate", {"mode": "proposal", "data": data})
+    assert propose(valid) == "duplicate"
+    assert propose(node.rpc("getblock", node.rpc("getblockhash", 0), 0)) == "duplicate"
+    node.rpc("invalidateblock", taken)
+    assert propose(valid) == "duplicate-invalid"
+    assert "proposal" in node.rpc("getblocktemplate", {"rules": ["segwit"]})["capabilities"]
+    def changed(change, rebuild=True):
+        block = Block(bytes.fromhex(valid))
+        block.header[68:72] = (int.from_bytes(block.header[68:72], "little") + 1).to_bytes(4, "little")  # not the one that is known
+        change(block)
+        if rebuild:
+            block.rebuild()
+        block.header[76:80] = b"\xff\xff\xff\xff"  # no work
+        return block
+    def coinbase_value(block):
+        block.txs[0].outputs[0][0] += 1
+    def signature(block):
+        item = block.txs[1].witness[0][0]
+        block.txs[1].witness[0][0] = item[:20] + bytes([item[20] ^ 1]) + item[21:]
+    def inputs(block):
+        block.txs[1].inputs[0][0] = bytes(36)
+    def spent_twice(block):
+        block.txs.append(block.txs[1])
+    def too_early(block):
+        block.header[68:72] = bytes(4)
+    def too_late(block):
+        block.header[68:72] = b"\xff\xff\xff\xf0"
+    def bits(block):
+        block.header[72:76] = bytes.fromhex("1f7fff20")[::-1]
+    def version(block):
+        block.header[0:4] = bytes([1, 0, 0, 0])
+    def parent(block):
+        block.header[4:36] = bytes(32)
+    def root(block):
+        block.header[36:68] = bytes(32)
+    def height(block):
+        block.txs[0].inputs[0][1] = b"\x01\x05\x00\x00"
+    def commitment(block):
+        block.txs[0].outputs[-1][1] = block.txs[0].outputs[-1][1][:6] + bytes(32)
+    def nothing(block):
+        pass
+    for change, word, rebuild in ((nothing, None, True), (coinbase_value, "bad-cb-amount", True), (inputs, "bad-txns-inputs-missingorspent", True),
+                                  (too_early, "time-too-old", True), (too_late, "time-too-new", True), (bits, "bad-diffbits", False),
+                                  (version, "bad-version(0x00000001)", True), (parent, "inconclusive-not-best-prevblk", True), (root, "bad-txnmrklroot", False),
+                                  (height, "bad-cb-height", True), (nothing, None, True)):
+        got = propose(changed(change, rebuild))
+        assert got == word, (change.__name__, got)
+    word = propose(changed(signature))
+    assert word and word.startswith("mandatory-script-verify-flag-failed"), word
+    assert propose(changed(spent_twice)) in ("bad-txns-inputs-missingorspent", "bad-txns-duplicate")
+    block = changed(nothing)
+    commitment(block)
+    block.header[36:68] = merkle([sha256d(tx.raw(False)) for tx in block.txs])
+    assert propose(block) == "bad-witness-merkle-match"
+    assert node.rpc("getblockcount") == 101 and len(node.rpc("getchaintips")) == 2
+    for code, request in ((-3, {"mode": "proposal"}), (-3, {"mode": "proposal", "data": 5}), (-22, {"mode": "proposal", "data": "00"}),
+                          (-22, {"mode": "proposal", "data": "xyz"}), (-22, {"mode": "proposal", "data": valid + "00"}), (-8, {"mode": "other"})):
+        refused(node, code, "getblocktemplate", request)
+    node.rpc("generatetoaddress", 1, ADDRESS)  # the coins that proposals looked at are as they were
+    assert node.rpc("getblockcount") == 102 and node.rpc("gettxout", coin, 0) is None
+    before = node.rpc("gettxoutsetinfo", "muhash")
+    node.stop()
+    node.start()
+    assert node.rpc("gettxoutsetinfo", "muhash") == before
+    node.stop()
