@@ -24,6 +24,7 @@
 #define MEMPOOL_MIB         300
 #define STATS_US            INT64_C(1000000)
 #define GOODBYE_US          INT64_C(300000) /* for answers that are still on their way at the end */
+#define NAMES_PATIENCE_US   INT64_C(200000)
 #define KEYS_MAX            16u
 #define KEEP_BYTES          (16 << 20) /* of freed memory */
 #define SAVED_BYTES_MAX     (4 * MIB)
@@ -742,8 +743,11 @@ static void finish(struct host *host)
     task_thread_stop(host->reads);
     task_thread_stop(host->commits);
     task_thread_stop(host->slow);
-    task_thread_stop(host->names);
-    tasks_free(host->tasks);
+    if (task_thread_stop_within(host->names, NAMES_PATIENCE_US)) {
+        tasks_free(host->tasks);
+    } else { /* a name service that does not answer: it may take many seconds */
+        tasks_tell(host->tasks);
+    }
     while (!list_empty(&host->jobs)) {
         job_is_done(host, CONTAINER_OF(host->jobs.next, struct job, link));
     }

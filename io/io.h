@@ -169,6 +169,9 @@ void tasks_tell(struct tasks *tasks); /* calls done of all that are finished */
 void tasks_free(struct tasks *tasks); /* after its threads; finished tasks that nobody took are told */
 struct task_thread *task_thread_start(struct tasks *tasks, const char *name);
 void task_thread_stop(struct task_thread *thread); /* finishes what is queued */
+/* False: it is still busy, and is left behind to end with the process; `tasks`, and what it works on, must
+ * stay. */
+bool task_thread_stop_within(struct task_thread *thread, int64_t patience_us) MUST_USE;
 void task_submit(struct task_thread *thread, struct task *task);
 
 /* ---- The store (store.c): RocksDB and the block files of one data directory -----------------------------

@@ -122,19 +122,46 @@ struct task_thread *task_thread_start(struct tasks *tasks, const char *name)
     return thread;
 }
 
-void task_thread_stop(struct task_thread *thread)
+static void ask_to_stop(struct task_thread *thread)
 {
-    if (!thread) {
-        return;
-    }
     pthread_mutex_lock(&thread->lock);
     thread->stopping = true;
     pthread_cond_signal(&thread->some);
     pthread_mutex_unlock(&thread->lock);
-    pthread_join(thread->thread, NULL);
+}
+
+static void thread_free(struct task_thread *thread)
+{
     pthread_cond_destroy(&thread->some);
     pthread_mutex_destroy(&thread->lock);
     mem_free(thread);
+}
+
+void task_thread_stop(struct task_thread *thread)
+{
+    if (thread) {
+        ask_to_stop(thread);
+        pthread_join(thread->thread, NULL);
+        thread_free(thread);
+    }
+}
+
+bool task_thread_stop_within(struct task_thread *thread, int64_t patience_us)
+{
+    if (!thread) {
+        return true;
+    }
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    int64_t ns = until.tv_nsec + patience_us * 1000;
+    until = (struct timespec){until.tv_sec + ns / 1000000000, ns % 1000000000};
+    ask_to_stop(thread);
+    if (pthread_clockjoin_np(thread->thread, NULL, CLOCK_MONOTONIC, &until) != 0) {
+        pthread_detach(thread->thread);
+        return false;
+    }
+    thread_free(thread);
+    return true;
 }
 
 void task_submit(struct task_thread *thread, struct task *task)

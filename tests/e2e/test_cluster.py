@@ -1,9 +1,12 @@
 """Several nodes on one fast cluster network: they agree, go on agreeing, and relay."""
 
 import os
+import random
+import socket
 import tempfile
 
-from quarry import Node, wait_until
+import quarry
+from quarry import Node, Skip, wait_until
 
 NETWORK = """
 name = e2e-fast
@@ -55,6 +58,23 @@ def test_waiting_for_is_said():
     with Network() as network:
         follower = Node(network, "--mine=no", "--connect=127.0.0.1:1", chain="cluster")
         wait_until(lambda: any("waiting for 127.0.0.1:1" in line for line in follower.lines), what="the promised line")
+        follower.stop()
+
+
+def test_a_silent_name_service_delays_no_end():
+    if os.geteuid() != 0:
+        raise Skip("needs root, for a mount namespace with a resolv.conf of its own")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent, tempfile.TemporaryDirectory() as folder:
+        silent.bind((f"127.53.{random.randrange(256)}.{random.randrange(1, 255)}", 53))
+        resolver, wrapper = os.path.join(folder, "resolv.conf"), os.path.join(folder, "quarryd")
+        with open(resolver, "w", encoding="ascii") as file:
+            file.write(f"nameserver {silent.getsockname()[0]}\noptions timeout:30 attempts:5\n")
+        with open(wrapper, "w", encoding="ascii") as file:
+            file.write(f'#!/bin/sh\nexec unshare --mount sh -c \'mount --bind {resolver} /etc/resolv.conf && exec "$0" "$@"\' "{quarry.BIN}/quarryd" "$@"\n')
+        os.chmod(wrapper, 0o755)
+        follower = Node("--mine=no", "--connect=nobody.example:1", binary=folder)
+        silent.settimeout(60)
+        assert silent.recv(512), "the name is asked for"
         follower.stop()
 
 
