@@ -16,9 +16,16 @@ static void on_header(void *context, const struct block_entry *entry)
     (void)entry;
 }
 
+static bool on_checked(void *context, const struct block_entry *entry, const struct block *block)
+{
+    (void)context;
+    return p2p_block_checked(rig.p2p, entry, block);
+}
+
 static void on_connected(void *context, const struct block_entry *entry, const struct block *block)
 {
     (void)context;
+    p2p_block_connected(rig.p2p, entry);
     mempool_block_connected(rig.pool, entry, block);
 }
 
@@ -162,6 +169,7 @@ static bool read_nothing(void *context, enum file_kind file, uint32_t number, ui
 
 void pump(void)
 {
+    chain_go_on(rig.chain, rig.now); /* what was to be sent about a block has left */
     while (!list_empty(&rig.jobs)) {
         struct job *job = CONTAINER_OF(rig.jobs.next, struct job, link);
         list_remove(&job->link);
@@ -173,6 +181,7 @@ void pump(void)
             job->check.failed_index = SIZE_MAX;
         }
         job_finish(job);
+        chain_go_on(rig.chain, rig.now);
     }
 }
 
@@ -208,7 +217,8 @@ void begin(void)
                                         .tip = on_tip,
                                         .durable = on_durable,
                                         .block_result = on_block_result,
-                                        .fatal = on_fatal};
+                                        .fatal = on_fatal,
+                                        .checked = on_checked};
     const struct store_reader reader = {NULL, get_nothing, each_nothing, no_file, read_nothing};
     rig.chain = chain_open(&config, &events, &reader, &error);
     cr_assert(rig.chain, "%s", error.text);
