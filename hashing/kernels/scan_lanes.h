@@ -35,6 +35,7 @@ INLINE void round_e(struct registers *x, int t, VEC base)
     VEC t1 = ADD(ADD(base, CHOOSE(e, f, g)), vec_big1(e));
     REG(x, 3, t) = ADD(REG(x, 3, t), t1);
 }
+
 KERNEL __attribute__((noinline)) static void make_first_schedule(struct first_schedule *out,
                                                                  const struct scan_tail *tail, uint32_t first)
 {
@@ -149,25 +150,30 @@ KERNEL __attribute__((noinline)) static void second_rounds(VEC out[STREAMS], VEC
         EACH_STREAM round_kw(&x[s], t, SET1(scan_second_kw[t - 8]));
     }
 #define NEXT(t, value)                                                                                       \
-    EACH_STREAM                                                                                              \
-    {                                                                                                        \
-        w[t][s] = (value);                                                                                   \
-        round_kw(&x[s], t, ADD(w[t][s], K(t)));                                                              \
-    }
-    NEXT(16, ADD(w[0][s], vec_small0(w[1][s])))
-    NEXT(17, ADD(ADD(w[1][s], SET1(SCAN_SMALL1_256)), vec_small0(w[2][s])))
-    UNROLLED for (int t = 18; t < 22; t++){
-        NEXT(t, ADD(ADD(w[t - 16][s], vec_small0(w[t - 15][s])),
-                    vec_small1(w[t - 2][s])))} NEXT(22, ADD(ADD(ADD(w[6][s], SET1(256)), vec_small0(w[7][s])),
-                                                            vec_small1(w[20][s])))
-        NEXT(23, ADD(ADD(ADD(w[7][s], SET1(SCAN_SMALL0_TOP)), w[16][s]), vec_small1(w[21][s]))) NEXT(
-            24, ADD(ADD(w[17][s], SET1(0x80000000u)), vec_small1(w[22][s])))
-            UNROLLED for (int t = 25; t < 30; t++){NEXT(t, ADD(w[t - 7][s], vec_small1(w[t - 2][s])))} NEXT(
-                30, ADD(ADD(w[23][s], SET1(SCAN_SMALL0_256)), vec_small1(w[28][s])))
-                NEXT(31, ADD(ADD(ADD(w[24][s], SET1(256)), vec_small0(w[16][s])), vec_small1(w[29][s])))
-#undef NEXT
-                    for (int from = 32; from < 56; from += 8)
+    do {                                                                                                     \
+        EACH_STREAM                                                                                          \
+        {                                                                                                    \
+            w[t][s] = (value);                                                                               \
+            round_kw(&x[s], t, ADD(w[t][s], K(t)));                                                          \
+        }                                                                                                    \
+    } while (0)
+    NEXT(16, ADD(w[0][s], vec_small0(w[1][s])));
+    NEXT(17, ADD(ADD(w[1][s], SET1(SCAN_SMALL1_256)), vec_small0(w[2][s])));
+    UNROLLED for (int t = 18; t < 22; t++)
     {
+        NEXT(t, ADD(ADD(w[t - 16][s], vec_small0(w[t - 15][s])), vec_small1(w[t - 2][s])));
+    }
+    NEXT(22, ADD(ADD(ADD(w[6][s], SET1(256)), vec_small0(w[7][s])), vec_small1(w[20][s])));
+    NEXT(23, ADD(ADD(ADD(w[7][s], SET1(SCAN_SMALL0_TOP)), w[16][s]), vec_small1(w[21][s])));
+    NEXT(24, ADD(ADD(w[17][s], SET1(0x80000000u)), vec_small1(w[22][s])));
+    UNROLLED for (int t = 25; t < 30; t++)
+    {
+        NEXT(t, ADD(w[t - 7][s], vec_small1(w[t - 2][s])));
+    }
+    NEXT(30, ADD(ADD(w[23][s], SET1(SCAN_SMALL0_256)), vec_small1(w[28][s])));
+    NEXT(31, ADD(ADD(ADD(w[24][s], SET1(256)), vec_small0(w[16][s])), vec_small1(w[29][s])));
+#undef NEXT
+    for (int from = 32; from < 56; from += 8) {
         UNROLLED for (int t = 0; t < 8; t++)
         {
             EACH_STREAM
