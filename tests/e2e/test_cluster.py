@@ -54,6 +54,22 @@ def test_three_agree_and_go_on():
             node.stop()
 
 
+def test_a_narrower_mask_is_followed():
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        raise Skip("one CPU only")
+    with Network() as network:
+        node = Node(network, "--mine=yes", "--connect=local", chain="cluster")
+        wait_until(lambda: node.rpc("getmininginfo")["threads"] == len(cpus), what="a worker for every CPU")
+        for task in os.listdir(f"/proc/{node.process.pid}/task"):
+            os.sched_setaffinity(int(task), cpus[:1])
+        wait_until(lambda: node.rpc("getmininginfo")["threads"] == 1, what="one worker")
+        counted = node.rpc("getmininginfo")["workers"][1]["hashes"]
+        wait_until(lambda: node.rpc("getmininginfo")["workers"][0]["hashes"] > counted, what="the other one hashing on")
+        assert any("the limits have changed: 1 hash workers" in line for line in node.lines), node.log()
+        node.stop()
+
+
 def test_waiting_for_is_said():
     with Network() as network:
         follower = Node(network, "--mine=no", "--connect=127.0.0.1:1", chain="cluster")

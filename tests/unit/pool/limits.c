@@ -3,12 +3,14 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "hashing/kernels/kernels.h"
@@ -223,6 +225,43 @@ Test(limits, the_pool_follows_while_it_hashes)
             } while (now.hashes == before.hashes);
         }
     }
+    pool_stop(pool);
+}
+
+static int64_t clock_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* However busy or idle the machine is: a worker never gets more than its share, but for the little that it
+ * may be ahead. */
+Test(limits, a_share_is_not_exceeded)
+{
+    enum { PERCENT = 20, WINDOW_NS = 400000000, AHEAD_NS = 10000000 };
+    struct pool_config config = {
+        .hash_threads = 1, .check_threads = 1, .hash_share = PERCENT, .kernel = sha256_kernel_in_use()};
+    struct pool_work work = {.id = 1, .version_mask = UINT32_C(0x1fffe000)};
+    struct pool_worker_stats before, after;
+    struct error error;
+    cpu_limits_read(&config.limits, NULL, NULL);
+    struct pool *pool = pool_start(&config, &error);
+    cr_assert(pool);
+    pool_work(pool, &work);
+    do {
+        sched_yield();
+    } while (pool_hash_count(pool) == 0);
+    int64_t begun = clock_ns(), took;
+    cr_assert(pool_worker_stats(pool, 0, &before));
+    do {
+        poll(NULL, 0, 10);
+        took = clock_ns() - begun;
+    } while (took < WINDOW_NS);
+    cr_assert(pool_worker_stats(pool, 0, &after));
+    took = clock_ns() - begun;
+    cr_expect_leq(after.cpu_ns - before.cpu_ns, took * PERCENT / 100 + AHEAD_NS);
+    cr_expect_gt(after.hashes, 0);
     pool_stop(pool);
 }
 
