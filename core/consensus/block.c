@@ -4,7 +4,8 @@
 #include "hashing/kernels/kernels.h"
 
 #define FETCH_AHEAD  4u
-#define TX_BYTES_MIN 60u /* one input, one output, nothing in them */
+#define TX_BYTES_MIN 10u /* no inputs, no outputs: readable, though never valid */
+#define TXS_MAX      (BLOCK_WEIGHT_MAX / (WITNESS_SCALE * TX_BYTES_MIN))
 
 void header_read(struct block_header *header, struct cursor *c)
 {
@@ -48,6 +49,8 @@ static struct block *parse(uint8_t *raw, size_t len, struct tx *const *known, st
     }
     header_read(&block->header, &c);
     block->tx_count = (uint32_t)cursor_count(&c, TX_BYTES_MIN);
+    c.failed |= block->tx_count > TXS_MAX;
+    block->tx_count = c.failed ? 0 : block->tx_count;
     block->txs = arena_alloc(&block->arena, block->tx_count * sizeof *block->txs);
     size_t stripped = HEADER_BYTES + compact_size_len(block->tx_count);
     for (uint32_t i = 0; i < block->tx_count && !c.failed; i++) {
