@@ -4,7 +4,6 @@
  * right block on the tip, whole, as a header or compact; the passing of time. Whatever they say, the node
  * goes on and holds no more memory for peers than it has announced.
  */
-#include "hashing/kernels/kernels.h"
 #include "tests/fuzz/host.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
@@ -19,60 +18,6 @@ static const char *const commands[] = {
     "cmpctblock", "getblocktxn", "blocktxn",   "tx",         "inv",       "getdata",     "notfound",
     "getheaders", "getblocks",   "mempool",    "filterload",
 };
-
-static void say_bytes(struct host *host, size_t peer, struct span bytes)
-{
-    if (host->peers[peer]) {
-        host_event(host,
-                   (struct event){
-                       .kind = EVENT_BYTES, .peer = host->peers[peer], .data = bytes.data, .len = bytes.len});
-    }
-}
-
-static void say(struct host *host, size_t peer, const char *command, struct span payload)
-{
-    struct buf framed = {0};
-    uint8_t sum[32];
-    sha256d(sum, payload.data, payload.len);
-    buf_bytes(&framed, fuzz_params.magic, 4);
-    memcpy(buf_extend(&framed, 12), command, strlen(command));
-    buf_u32(&framed, (uint32_t)payload.len);
-    buf_bytes(&framed, sum, 4);
-    buf_bytes(&framed, payload.data, payload.len);
-    say_bytes(host, peer, buf_span(&framed));
-    buf_free(&framed);
-}
-
-static void greet(struct host *host, size_t peer)
-{
-    struct buf version = {0};
-    buf_u32(&version, P2P_VERSION);
-    buf_u64(&version, P2P_SERVICES);
-    buf_i64(&version, moment_unix_s(host->now));
-    buf_extend(&version, 26 + 26);
-    buf_u64(&version, 1 + peer); /* nonce */
-    buf_var_span(&version, span_of("/fuzz/", 6));
-    buf_i32(&version, 0);
-    buf_u8(&version, 1);
-    say(host, peer, "version", buf_span(&version));
-    say(host, peer, "wtxidrelay", span_of(NULL, 0));
-    say(host, peer, "verack", span_of(NULL, 0));
-    buf_free(&version);
-}
-
-/* A peer that was shown the door comes back. */
-static void be_connected(struct host *host, size_t peer, bool politely)
-{
-    if (!host->peers[peer]) {
-        host->peers[peer] = ++host->last_peer;
-        host_event(host, (struct event){.kind = EVENT_ACCEPTED,
-                                        .peer = host->peers[peer],
-                                        .text = peer ? "10.0.0.2:2" : "10.0.0.1:1"});
-        if (politely) {
-            greet(host, peer);
-        }
-    }
-}
 
 static void say_block(struct host *host, size_t peer, uint8_t form, struct span tx)
 {

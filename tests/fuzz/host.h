@@ -6,6 +6,7 @@
 #define QUARRY_TESTS_FUZZ_HOST_H
 
 #include "core/node/node.h"
+#include "hashing/kernels/kernels.h"
 
 #define PEERS 2u
 
@@ -19,9 +20,12 @@ struct host {
     peer_id last_peer;
     bool exited;
     int exit_code;
+    void (*replied)(uint64_t rpc, struct span json); /* NULL: answers are dropped */
 };
 
 static struct chain_params fuzz_params; /* of regtest; coins of a coinbase mature after two blocks */
+
+static const uint8_t fuzz_anyone[] = {0x51}; /* OP_1: an output that anyone may spend */
 
 static void host_params(void)
 {
@@ -131,6 +135,8 @@ static void host_drain(struct host *host)
                 host->peers[i] = host->peers[i] == action.peer ? 0 : host->peers[i];
             }
             tell(host, (struct event){.kind = EVENT_CLOSED, .peer = action.peer, .text = "closed"});
+        } else if (action.kind == ACTION_RPC_REPLY && host->replied) {
+            host->replied(action.rpc, buf_span(&action.bytes));
         } else if (action.kind == ACTION_EXIT) {
             host->exited = true;
             host->exit_code = action.exit_code;
@@ -147,7 +153,6 @@ static void host_event(struct host *host, struct event event)
 
 static void host_open(struct host *host, const char *const *load_blocks)
 {
-    static const uint8_t anyone = 0x51;
     host_params();
     const struct store_reader reader = {NULL, no_row, no_rows, no_file, no_bytes};
     const struct node_config config = {.params = &fuzz_params,
@@ -159,7 +164,7 @@ static void host_open(struct host *host, const char *const *load_blocks)
                                        .mempool_bytes = 5u << 20,
                                        .script_cache_bytes = 1u << 16,
                                        .inbound_max = 8,
-                                       .payout_script = span_of(&anyone, 1),
+                                       .payout_script = span_of(fuzz_anyone, 1),
                                        .payout_address = "",
                                        .load_blocks = load_blocks,
                                        .load_block_count = load_blocks ? 1 : 0,
@@ -180,44 +185,109 @@ static void host_close(struct host *host)
 
 /* ---- Blocks -------------------------------------------------------------------------------------------- */
 
-/* Appends a block on a parent: a coinbase whose outputs anyone may spend, then a transaction as it comes, or
- * none. Right when the transaction is. */
-static void put_block(struct buf *out, const struct hash256 *parent, uint32_t height, uint32_t time,
-                      struct span tx_bytes)
+/* Appends a block on a parent: a coinbase that pays to a script, then the transactions. Right when they are.
+ */
+static void put_block_of(struct buf *out, const struct hash256 *parent, uint32_t height, uint32_t time,
+                         struct span payout, const struct tx *const *spends, uint32_t count)
 {
-    static const uint8_t anyone = 0x51;
     struct buf script = {0}, body = {0};
     script_push_height(&script, height);
     script_push(&script, &height, sizeof height);
     struct tx_input in = {
         .prevout.index = UINT32_MAX, .script = buf_span(&script), .sequence = SEQUENCE_FINAL};
-    struct tx_output output = {block_subsidy(height, &fuzz_params), span_of(&anyone, 1)};
+    struct tx_output output = {block_subsidy(height, &fuzz_params), payout};
     struct tx coinbase = {
         .version = 2, .input_count = 1, .inputs = &in, .output_count = 1, .outputs = &output};
-    struct tx *spend = tx_bytes.len ? tx_parse(tx_bytes, NULL) : NULL;
     struct block_header header = {
         .version = 0x20000000, .prev_hash = *parent, .time = time, .bits = fuzz_params.genesis.bits};
     tx_write(&body, &coinbase, false);
     struct tx *first = tx_parse(buf_span(&body), NULL);
     CHECK(first);
-    struct tx txs[2] = {*first};
-    if (spend) {
-        txs[1] = *spend;
-        buf_bytes(&body, spend->raw.data, spend->raw.len);
+    struct tx *txs = mem_alloc((count + 1) * sizeof *txs);
+    txs[0] = *first;
+    for (uint32_t i = 0; i < count; i++) {
+        txs[1 + i] = *spends[i];
+        buf_bytes(&body, spends[i]->raw.data, spends[i]->raw.len);
     }
-    merkle_root_of_txids(&header.merkle_root, txs, spend ? 2 : 1, false);
+    merkle_root_of_txids(&header.merkle_root, txs, count + 1, false);
     struct hash256 hash;
     for (header_hash(&hash, &header); !pow_check(&hash, header.bits, &fuzz_params);) {
         header.nonce++;
         header_hash(&hash, &header);
     }
     header_encode(buf_extend(out, HEADER_BYTES), &header);
-    buf_compact_size(out, spend ? 2 : 1);
+    buf_compact_size(out, count + 1);
     buf_bytes(out, body.data, body.len);
     tx_unref(first);
-    tx_unref(spend);
+    mem_free(txs);
     buf_free(&script);
     buf_free(&body);
+}
+
+/* The same with one transaction as it comes, or none when the bytes are not one. */
+static inline void put_block(struct buf *out, const struct hash256 *parent, uint32_t height, uint32_t time,
+                             struct span tx_bytes)
+{
+    struct tx *spend = tx_bytes.len ? tx_parse(tx_bytes, NULL) : NULL;
+    const struct tx *const list[1] = {spend};
+    put_block_of(out, parent, height, time, span_of(fuzz_anyone, 1), list, spend ? 1 : 0);
+    tx_unref(spend);
+}
+
+/* ---- Peers --------------------------------------------------------------------------------------------- */
+
+static inline void say_bytes(struct host *host, size_t peer, struct span bytes)
+{
+    if (host->peers[peer]) {
+        host_event(host,
+                   (struct event){
+                       .kind = EVENT_BYTES, .peer = host->peers[peer], .data = bytes.data, .len = bytes.len});
+    }
+}
+
+static inline void say(struct host *host, size_t peer, const char *command, struct span payload)
+{
+    struct buf framed = {0};
+    uint8_t sum[32];
+    sha256d(sum, payload.data, payload.len);
+    buf_bytes(&framed, fuzz_params.magic, 4);
+    memcpy(buf_extend(&framed, 12), command, strlen(command));
+    buf_u32(&framed, (uint32_t)payload.len);
+    buf_bytes(&framed, sum, 4);
+    buf_bytes(&framed, payload.data, payload.len);
+    say_bytes(host, peer, buf_span(&framed));
+    buf_free(&framed);
+}
+
+static inline void greet(struct host *host, size_t peer)
+{
+    struct buf version = {0};
+    buf_u32(&version, P2P_VERSION);
+    buf_u64(&version, P2P_SERVICES);
+    buf_i64(&version, moment_unix_s(host->now));
+    buf_extend(&version, 26 + 26);
+    buf_u64(&version, 1 + peer); /* nonce */
+    buf_var_span(&version, span_of("/fuzz/", 6));
+    buf_i32(&version, 0);
+    buf_u8(&version, 1);
+    say(host, peer, "version", buf_span(&version));
+    say(host, peer, "wtxidrelay", span_of(NULL, 0));
+    say(host, peer, "verack", span_of(NULL, 0));
+    buf_free(&version);
+}
+
+/* A peer that was shown the door comes back. */
+static inline void be_connected(struct host *host, size_t peer, bool politely)
+{
+    if (!host->peers[peer]) {
+        host->peers[peer] = ++host->last_peer;
+        host_event(host, (struct event){.kind = EVENT_ACCEPTED,
+                                        .peer = host->peers[peer],
+                                        .text = peer ? "10.0.0.2:2" : "10.0.0.1:1"});
+        if (politely) {
+            greet(host, peer);
+        }
+    }
 }
 
 #endif
