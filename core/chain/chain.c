@@ -13,82 +13,82 @@
 /* ---- Opening
  * ------------------------------------------------------------------------------------------------ */
 
+struct loaded { /* a header that is read back, before its place is known */
+    struct entry *entry;
+    struct hash256 prev_hash;
+};
+
 struct loading {
     struct chain *chain;
-    struct block_entry *rows; /* as stored */
-    size_t count, capacity;
+    struct buf rows; /* struct loaded */
     bool damaged;
 };
 
 static bool load_row(void *context, struct span key, struct span value)
 {
     struct loading *loading = context;
-    if (loading->count == loading->capacity) {
-        loading->capacity = MAX(loading->capacity * 2, 1024u);
-        loading->rows = mem_realloc(loading->rows, loading->capacity * sizeof *loading->rows);
-    }
-    struct block_entry *row = &loading->rows[loading->count];
-    *row = (struct block_entry){0};
-    if (key.len != 33 || !entry_decode(row, value)) {
+    struct loaded row;
+    struct hash256 hash;
+    if (key.len != 33) {
         loading->damaged = true;
         return false;
     }
-    memcpy(row->hash.b, key.data + 1, 32);
-    loading->count++;
-    return true;
+    memcpy(hash.b, key.data + 1, 32);
+    loading->damaged = index_find(loading->chain, &hash) != NULL;
+    if (!loading->damaged) {
+        row.entry = index_new(loading->chain, &hash);
+        loading->damaged = !entry_decode(&row.entry->e, &row.prev_hash, value);
+        buf_bytes(&loading->rows, &row, sizeof row);
+    }
+    return !loading->damaged;
 }
 
 static int by_height(const void *a, const void *b)
 {
-    const struct block_entry *x = a, *y = b;
-    return x->height < y->height ? -1 : x->height > y->height;
+    const struct loaded *x = a, *y = b;
+    uint32_t left = x->entry->e.height, right = y->entry->e.height;
+    return left < right ? -1 : left > right;
+}
+
+/* Where the files end, as far as this entry tells. */
+static void learn_ends(struct chain *chain, const struct block_entry *e)
+{
+    if (e->status & BLOCK_HAVE_DATA && e->file >= chain->block_file) {
+        uint64_t end = (uint64_t)e->data_offset + e->data_len;
+        chain->block_file_end = e->file > chain->block_file ? end : MAX(chain->block_file_end, end);
+        chain->block_file = e->file;
+    }
+    if (e->status & BLOCK_HAVE_UNDO) {
+        uint64_t *end = undo_end(chain, e->file);
+        *end = MAX(*end, e->undo_offset + e->undo_len);
+    }
 }
 
 static bool load_index(struct chain *chain, const struct store_reader *reader, struct error *error)
 {
     struct loading loading = {.chain = chain};
     reader->each(reader->context, CF_INDEX, span_of("b", 1), load_row, &loading);
-    if (loading.count) {
-        qsort(loading.rows, loading.count, sizeof *loading.rows, by_height);
+    struct loaded *rows = (struct loaded *)(void *)loading.rows.data;
+    size_t count = loading.rows.len / sizeof *rows;
+    if (count) {
+        qsort(rows, count, sizeof *rows, by_height);
     }
-    for (size_t i = 0; i < loading.count && !loading.damaged; i++) {
-        const struct block_entry *row = &loading.rows[i];
-        struct entry *prev = index_find(chain, &row->header.prev_hash);
-        if (!prev || prev->e.height + 1 != row->height) {
+    for (size_t i = 0; i < count && !loading.damaged; i++) {
+        struct entry *entry = rows[i].entry, *prev = index_find(chain, &rows[i].prev_hash);
+        struct block_entry *e = &entry->e;
+        if (!prev || prev->e.height + 1 != e->height) {
             loading.damaged = true;
             break;
         }
-        struct entry *entry = index_add(chain, &row->header, &row->hash, prev);
-        struct block_entry *e = &entry->e;
-        entry->stored = true;
-        e->status = row->status | (e->status & BLOCK_FAILED_PARENT);
-        e->tx_count = row->tx_count;
-        e->file = row->file;
-        e->data_offset = row->data_offset;
-        e->data_len = row->data_len;
-        e->undo_offset = row->undo_offset;
-        e->undo_len = row->undo_len;
-        e->sequence = row->sequence;
-        chain->next_sequence = MAX(chain->next_sequence, row->sequence + 1);
+        index_attach(chain, entry, prev);
+        e->stored = true;
+        chain->next_sequence = MAX(chain->next_sequence, e->sequence + 1);
         if (e->status & BLOCK_HAVE_DATA && prev->e.chain_tx) {
             e->chain_tx = prev->e.chain_tx + e->tx_count;
         }
-        if (e->status & BLOCK_HAVE_DATA && e->file >= chain->block_file) {
-            chain->block_file_end =
-                MAX(e->file > chain->block_file ? 0 : chain->block_file_end, e->data_offset + e->data_len);
-            chain->block_file = e->file;
-        }
-        if (e->status & BLOCK_HAVE_UNDO) {
-            if (e->file >= chain->undo_files) {
-                chain->undo_file_end = mem_realloc(chain->undo_file_end, (e->file + 1) * sizeof(uint64_t));
-                for (; chain->undo_files <= e->file; chain->undo_files++) {
-                    chain->undo_file_end[chain->undo_files] = 0;
-                }
-            }
-            chain->undo_file_end[e->file] = MAX(chain->undo_file_end[e->file], e->undo_offset + e->undo_len);
-        }
+        learn_ends(chain, e);
     }
-    mem_free(loading.rows);
+    buf_free(&loading.rows);
     if (loading.damaged) {
         return error_set(error, ERROR_IO, NULL,
                          "the block index is damaged: delete the data directory's chain and load again");
@@ -125,8 +125,9 @@ static void take_position(struct chain *chain, struct entry *entry, const struct
                           uint64_t offset)
 {
     entry->e.tx_count = block->tx_count;
-    entry->e.file = file;
-    entry->e.data_offset = offset;
+    CHECK(file <= UINT16_MAX && offset <= UINT32_MAX && chain->next_sequence < UINT32_MAX);
+    entry->e.file = (uint16_t)file;
+    entry->e.data_offset = (uint32_t)offset;
     entry->e.data_len = (uint32_t)block->raw.len;
     entry->e.status |= BLOCK_HAVE_DATA;
     entry->e.sequence = chain->next_sequence++;
@@ -268,7 +269,7 @@ static void add_genesis(struct chain *chain)
 {
     struct entry *genesis = index_add(chain, &chain->params->genesis, &chain->params->genesis_hash, NULL);
     genesis->e.status = BLOCK_HAVE_DATA | BLOCK_VALID;
-    genesis->stored = true; /* never: every store begins with it */
+    genesis->e.stored = true; /* never: every store begins with it */
     genesis->e.tx_count = 1;
     genesis->e.chain_tx = 1;
     chain->genesis = chain->applied = chain->tip = chain->durable = genesis;
@@ -284,7 +285,7 @@ struct chain *chain_open(const struct chain_config *config, const struct chain_e
     chain->events = *events;
     chain->loading = true;
     chain->flush_bytes = MIN(MAX(config->coins_cache_bytes / FLUSH_SHARE, FLUSH_BYTES_MIN), FLUSH_BYTES_MAX);
-    map_init(&chain->index, sizeof(struct hash256), sizeof(struct entry *), config->rng);
+    index_init(chain);
     map_init(&chain->recent, sizeof(struct hash256), sizeof(struct recent *), config->rng);
     list_init(&chain->recent_lru);
     list_init(&chain->writes);
@@ -299,9 +300,9 @@ struct chain *chain_open(const struct chain_config *config, const struct chain_e
         chain_free(chain);
         return NULL;
     }
-    void *value;
-    for (size_t at = 0; map_next(&chain->index, &at, NULL, &value);) {
-        index_add_candidate(chain, *(struct entry **)value);
+    struct entry *entry;
+    for (size_t at = 0; (entry = index_next(chain, &at));) {
+        index_add_candidate(chain, entry);
     }
     roll_forward(chain, reader);
     return chain;
@@ -331,22 +332,19 @@ void chain_free(struct chain *chain)
     if (!chain) {
         return;
     }
-    void *value;
     if (chain->commit && !chain->commit_out) {
         job_free(chain->commit);
     }
+    proposals_free(chain); /* of now, one perhaps */
     connecting_free(&chain->now);
     recent_free_all(chain);
     query_free_all(chain);
-    proposals_free(chain);
-    for (size_t at = 0; map_next(&chain->index, &at, NULL, &value);) {
-        mem_free(*(struct entry **)value);
-    }
     LIST_EACH_SAFE(at, following, &chain->writes)
     {
         mem_free(CONTAINER_OF(at, struct pending_write, link));
     }
-    map_free(&chain->index);
+    results_free(chain);
+    index_free(chain);
     coins_free(&chain->coins);
     script_cache_free(&chain->scripts);
     signature_cache_free(chain->signatures);
@@ -448,9 +446,7 @@ bool chain_accept_block(struct chain *chain, struct block *block, struct moment 
         return false;
     }
     store_block(chain, entry, block);
-    entry->awaits_result = true;
-    entry->source = source;
-    list_append(&chain->results, &entry->pending);
+    result_expect(chain, entry, source);
     if (chain->events.checked && chain->events.checked(chain->events.context, &entry->e, block)) {
         chain->held_back = true;
     } else {
@@ -475,9 +471,8 @@ bool chain_invalidate(struct chain *chain, const struct hash256 *hash, struct er
         chain->tip = entry_of(entry->e.prev);
         struct entry *applied = chain->applied;
         chain->applied = chain->genesis;
-        void *value;
-        for (size_t at = 0; map_next(&chain->index, &at, NULL, &value);) {
-            struct entry *other = *(struct entry **)value;
+        struct entry *other;
+        for (size_t at = 0; (other = index_next(chain, &at));) {
             if (u256_compare(other->e.work, entry->e.prev->work) >= 0) {
                 index_add_candidate(chain, other);
             }
@@ -578,7 +573,8 @@ void chain_go_on(struct chain *chain, struct moment now)
 void chain_metrics(const struct chain *chain, struct chain_metrics *out)
 {
     *out = chain->metrics;
-    out->index_bytes = map_bytes(&chain->index) + chain->index.count * sizeof(struct entry);
+    out->headers = chain->entry_count;
+    out->index_bytes = index_bytes(chain);
     out->coins_cache_bytes = coins_bytes(&chain->coins);
     out->coins_cached = chain->coins.count;
     out->recent_bytes = chain->recent_bytes;

@@ -145,22 +145,32 @@ enum block_status {
 };
 #define BLOCK_BAD (BLOCK_FAILED | BLOCK_FAILED_PARENT | BLOCK_INVALIDATED)
 
-struct block_entry { /* one header; lives as long as the chain; read-only outside core/chain */
+struct block_entry { /* one header; lives as long as the chain; read-only outside core/chain; 176 bytes */
     struct hash256 hash;
-    struct block_header header;
+    struct {
+        struct hash256 merkle_root;
+        int32_t version;
+        uint32_t time, bits, nonce;
+    } header;                 /* without the hash before it, which is prev's */
     struct block_entry *prev; /* NULL for genesis */
     struct block_entry *skip; /* an ancestor further down, for O(log n) ancestor look-up */
+    struct u256 work;         /* of the whole chain up to here */
+    uint64_t chain_tx;        /* transactions up to here; 0 until every ancestor's block was seen */
+    uint64_t undo_offset;
     uint32_t height;
-    uint32_t status;
-    struct u256 work;  /* of the whole chain up to here */
-    uint32_t tx_count; /* 0 until its block was seen */
-    uint64_t chain_tx; /* transactions up to here; 0 until every ancestor's block was seen */
-    uint64_t sequence; /* order of arrival of the block: first seen wins at equal work */
-    uint32_t file;     /* position of the block (length prefix excluded) and of its undo record */
-    uint64_t data_offset, undo_offset;
-    uint32_t data_len, undo_len;
+    uint32_t tx_count;              /* 0 until its block was seen */
+    uint32_t sequence;              /* order of arrival of the block: first seen wins at equal work */
+    uint32_t data_offset, data_len; /* position of the block, its record's head excluded */
+    uint32_t undo_len;
+    uint16_t file; /* of both */
+    uint8_t status;
+    bool dirty : 1;         /* core/chain's own: to be stored with the next batch */
+    bool stored : 1;        /* the store has it, or a batch under way does */
+    bool candidate : 1;     /* may become the tip */
+    bool awaits_result : 1; /* somebody is to be told its fate through events.block_result */
 };
 
+void block_entry_encode(uint8_t out[HEADER_BYTES], const struct block_entry *entry); /* its header */
 struct block_entry *block_ancestor(const struct block_entry *entry, uint32_t height);
 int64_t block_median_time(const struct block_entry *entry); /* of the last 11 up to and including entry */
 const struct block_entry *block_fork(const struct block_entry *a, const struct block_entry *b);
@@ -379,7 +389,7 @@ bool address_coin_next(struct cursor *rows, struct outpoint *outpoint, struct co
 bool address_event_next(struct cursor *rows, struct address_event *out);
 
 struct chain_metrics {
-    size_t index_bytes, coins_cache_bytes, coins_cached, recent_bytes;
+    size_t headers, index_bytes, coins_cache_bytes, coins_cached, recent_bytes;
     uint64_t scripts_run, scripts_known, scripts_assumed; /* inputs of connected blocks */
     uint64_t coins_read, coins_hit, batches, batch_bytes, blocks_connected, blocks_disconnected;
 };

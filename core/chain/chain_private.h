@@ -8,12 +8,6 @@
 struct entry {
     struct block_entry e;
     struct entry *first_child, *next_sibling;
-    bool dirty;         /* to be stored with the next batch */
-    bool stored;        /* the store has it, or a batch under way does */
-    bool candidate;     /* stands in chain->candidates */
-    bool awaits_result; /* somebody is to be told its fate through events.block_result */
-    uint64_t source;
-    struct list pending; /* in chain->results while awaits_result */
 };
 static inline struct entry *entry_of(const struct block_entry *e)
 {
@@ -86,7 +80,7 @@ size_t block_spent_count(const struct block *block);
 void undo_encode(struct buf *out, const struct coin *spent, size_t count, const struct hash256 *block_hash);
 bool undo_decode(struct coin *out, size_t count, struct span bytes, const struct hash256 *block_hash);
 void entry_encode(struct buf *out, const struct block_entry *e);
-bool entry_decode(struct block_entry *out, struct span value);
+bool entry_decode(struct block_entry *out, struct hash256 *prev_hash, struct span value);
 
 /* ---- Script cache (script_cache.c) ------------------------------------------------------------------------
  */
@@ -172,13 +166,16 @@ struct chain {
     struct chain_config config;
     const struct chain_params *params;
     struct chain_events events;
-    struct map index; /* hash -> struct entry * */
+    struct entry **places; /* the block index, by hash: open addressing, NULL is an empty place */
+    size_t place_count, entry_count;
+    uint64_t index_key[2];
+    struct arena entries;
     struct entry *genesis, *best_header;
     struct entry *applied; /* the coins stand after this block */
     struct entry *tip;     /* settled: what everybody is told */
     struct entry *durable; /* on disk */
     bool moved;            /* connected or disconnected since the last tip event */
-    uint64_t next_sequence;
+    uint32_t next_sequence;
     struct entry **candidates; /* heap: linked, not bad, at least the work of `applied` when they came */
     size_t candidate_count, candidate_capacity;
     struct coins_cache coins;
@@ -206,9 +203,9 @@ struct chain {
     struct entry *commit_tip;
     size_t flush_bytes;       /* changes that make a batch while many blocks come */
     struct buf dirty_entries; /* struct entry * */
-    struct list results;
-    struct list scans;     /* struct scan_wait (query.c) */
-    struct list proposals; /* struct proposal (connect.c) */
+    struct list results;      /* struct result (store.c) */
+    struct list scans;        /* struct scan_wait (query.c) */
+    struct list proposals;    /* struct proposal (connect.c) */
     size_t jobs_out;
     bool started, stopping, dead, loading;
     bool expects_more; /* an import is under way: batches gather */
@@ -222,7 +219,17 @@ struct chain {
 };
 
 /* index.c */
+void index_init(struct chain *chain);
+void index_free(struct chain *chain);
+size_t index_bytes(const struct chain *chain);
 struct entry *index_find(const struct chain *chain, const struct hash256 *hash);
+/* Every entry, in no order: start with *at = 0; NULL at the end. */
+struct entry *index_next(const struct chain *chain, size_t *at);
+/* A header's entry in two steps, for those that are read back: it is found by its hash from the first on, and
+ * takes its place behind prev (NULL: genesis) by the second. */
+struct entry *index_new(struct chain *chain, const struct hash256 *hash);
+void entry_set_header(struct block_entry *e, const struct block_header *header);
+void index_attach(struct chain *chain, struct entry *entry, struct entry *prev);
 struct entry *index_add(struct chain *chain, const struct block_header *header, const struct hash256 *hash,
                         struct entry *prev);
 bool index_check_header(const struct chain *chain, const struct block_header *header,
@@ -258,10 +265,14 @@ bool chain_finished(struct chain *chain,
 void chain_die(struct chain *chain, const struct error *error);
 void chain_write(struct chain *chain, enum file_kind file, uint32_t number, uint64_t offset,
                  struct buf *bytes, const struct hash256 *hash);
+uint64_t *undo_end(struct chain *chain, uint32_t file); /* where the next undo record goes */
 void recent_put(struct chain *chain, struct block *block);
 struct recent *recent_find(struct chain *chain, const struct hash256 *hash);
 void recent_free_all(struct chain *chain);
+void result_expect(struct chain *chain, struct entry *entry, uint64_t source);
 void result_tell(struct chain *chain, struct entry *entry, bool connected, const struct error *error);
+void results_settle(struct chain *chain); /* at rest: whoever still waits is told */
+void results_free(struct chain *chain);
 
 /* addr_index.c: spent holds the coins of every input but the coinbase's, in order */
 void addr_index_block(struct chain *chain, const struct block_entry *e, const struct block *block,

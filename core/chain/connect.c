@@ -40,16 +40,7 @@ static void settle(struct chain *chain)
     if (chain->moved || chain->tip != chain->applied) {
         tell_tip(chain);
     }
-    LIST_EACH_SAFE(at, following, &chain->results)
-    {
-        struct entry *entry = CONTAINER_OF(at, struct entry, pending);
-        struct error error = {0};
-        bool bad = entry->e.status & BLOCK_BAD;
-        if (bad) {
-            error_set(&error, ERROR_INVALID, "bad-prevblk", "a block that it builds on is not valid");
-        }
-        result_tell(chain, entry, !bad && chain_contains(chain, &entry->e), bad ? &error : NULL);
-    }
+    results_settle(chain);
     chain_commit_when_ready(chain);
 }
 
@@ -434,16 +425,11 @@ static void write_undo(struct chain *chain)
     chain->recent_bytes += undo.len - recent->undo.len;
     buf_clear(&recent->undo);
     buf_bytes(&recent->undo, undo.data, undo.len);
-    if (e->file >= chain->undo_files) {
-        chain->undo_file_end = mem_realloc(chain->undo_file_end, (e->file + 1) * sizeof(uint64_t));
-        for (; chain->undo_files <= e->file; chain->undo_files++) {
-            chain->undo_file_end[chain->undo_files] = 0;
-        }
-    }
-    e->undo_offset = chain->undo_file_end[e->file];
+    uint64_t *end = undo_end(chain, e->file);
+    e->undo_offset = *end;
+    *end += undo.len;
     e->undo_len = (uint32_t)undo.len;
     e->status |= BLOCK_HAVE_UNDO;
-    chain->undo_file_end[e->file] += undo.len;
     chain_write(chain, FILE_UNDO, e->file, e->undo_offset, &undo, &e->hash);
 }
 
@@ -644,10 +630,9 @@ static bool check_proposal(const struct chain *chain, struct proposal *proposal,
     if (!hash256_equal(&block->header.prev_hash, &chain->applied->e.hash)) {
         return error_set(error, ERROR_MISSING, "inconclusive-not-best-prevblk", "its parent is not the tip");
     }
-    *e = (struct block_entry){.hash = block->hash,
-                              .header = block->header,
-                              .prev = &chain->applied->e,
-                              .height = chain->applied->e.height + 1};
+    *e = (struct block_entry){
+        .hash = block->hash, .prev = &chain->applied->e, .height = chain->applied->e.height + 1};
+    entry_set_header(e, &block->header);
     return index_check_place(chain, &block->header, chain->applied, proposal->now_s, error) &&
            block_check_contents(block, error) &&
            block_check_context(block, e->height, block_median_time(e->prev), chain->params, error);
@@ -788,16 +773,16 @@ static void put_entries(struct chain *chain, struct kv_batch *batch)
     for (size_t at = 0; at < chain->dirty_entries.len; at += sizeof(struct entry *)) {
         struct entry *entry;
         memcpy(&entry, chain->dirty_entries.data + at, sizeof entry);
-        if (entry->e.prev && !entry_of(entry->e.prev)->stored) {
+        if (entry->e.prev && !entry->e.prev->stored) {
             index_dirty(chain, entry_of(entry->e.prev)); /* no row without its parent's: a header alone too */
         }
-        entry->stored = true;
+        entry->e.stored = true;
         uint8_t key[33] = {'b'};
         memcpy(key + 1, entry->e.hash.b, 32);
         buf_clear(&value);
         entry_encode(&value, &entry->e);
         kv_put(batch, CF_INDEX, span_of(key, sizeof key), buf_span(&value));
-        entry->dirty = false;
+        entry->e.dirty = false;
     }
     buf_free(&value);
     buf_clear(&chain->dirty_entries);

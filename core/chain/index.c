@@ -6,11 +6,80 @@
 
 #define PERIOD         2016u
 #define MAX_TIMEWARP_S 600 /* BIP94 */
+#define PLACES_FIRST   1024u
+
+/* ---- The table
+ * ------------------------------------------------------------------------------------------------ */
+
+void index_init(struct chain *chain)
+{
+    chain->index_key[0] = rng_next(chain->config.rng);
+    chain->index_key[1] = rng_next(chain->config.rng);
+    chain->place_count = PLACES_FIRST;
+    chain->places = mem_alloc(chain->place_count * sizeof(struct entry *));
+}
+
+void index_free(struct chain *chain)
+{
+    mem_free(chain->places);
+    arena_free(&chain->entries);
+}
+
+size_t index_bytes(const struct chain *chain)
+{
+    return chain->entries.used_bytes + chain->place_count * sizeof(struct entry *);
+}
+
+/* Where the hash's entry is, or the empty place where it would go. */
+static struct entry **probe(const struct chain *chain, const struct hash256 *hash)
+{
+    size_t mask = chain->place_count - 1, at = siphash_2_4(chain->index_key, hash, sizeof *hash) & mask;
+    while (chain->places[at] && !hash256_equal(&chain->places[at]->e.hash, hash)) {
+        at = (at + 1) & mask;
+    }
+    return &chain->places[at];
+}
 
 struct entry *index_find(const struct chain *chain, const struct hash256 *hash)
 {
-    struct entry **found = map_get(&chain->index, hash);
-    return found ? *found : NULL;
+    return *probe(chain, hash);
+}
+
+struct entry *index_next(const struct chain *chain, size_t *at)
+{
+    while (*at < chain->place_count) {
+        struct entry *entry = chain->places[(*at)++];
+        if (entry) {
+            return entry;
+        }
+    }
+    return NULL;
+}
+
+static void grow(struct chain *chain)
+{
+    struct entry **old = chain->places;
+    size_t old_count = chain->place_count;
+    chain->place_count *= 2;
+    chain->places = mem_alloc(chain->place_count * sizeof(struct entry *));
+    for (size_t i = 0; i < old_count; i++) {
+        if (old[i]) {
+            *probe(chain, &old[i]->e.hash) = old[i];
+        }
+    }
+    mem_free(old);
+}
+
+struct entry *index_new(struct chain *chain, const struct hash256 *hash)
+{
+    if ((chain->entry_count + 1) * 4 > chain->place_count * 3) {
+        grow(chain);
+    }
+    struct entry *entry = arena_alloc(&chain->entries, sizeof *entry);
+    entry->e.hash = *hash;
+    *probe(chain, hash) = entry;
+    chain->entry_count++;
+    return entry;
 }
 
 const struct block_entry *chain_find(const struct chain *chain, const struct hash256 *hash)
@@ -179,36 +248,60 @@ bool index_check_place(const struct chain *chain, const struct block_header *hea
     return true;
 }
 
-struct entry *index_add(struct chain *chain, const struct block_header *header, const struct hash256 *hash,
-                        struct entry *prev)
+void index_attach(struct chain *chain, struct entry *entry, struct entry *prev)
 {
-    struct entry *entry = mem_alloc(sizeof *entry);
-    list_init(&entry->pending);
     struct block_entry *e = &entry->e;
-    e->hash = *hash;
-    e->header = *header;
-    e->work = pow_work(header->bits);
+    e->work = pow_work(e->header.bits);
     if (prev) {
         e->prev = &prev->e;
         e->height = prev->e.height + 1;
         e->skip = block_ancestor(&prev->e, skip_height(e->height));
         e->work = u256_add(prev->e.work, e->work);
-        e->status = prev->e.status & BLOCK_BAD ? BLOCK_FAILED_PARENT : 0;
+        e->status |= prev->e.status & BLOCK_BAD ? BLOCK_FAILED_PARENT : 0;
         entry->next_sibling = prev->first_child;
         prev->first_child = entry;
     }
-    *(struct entry **)map_put(&chain->index, hash, NULL) = entry;
     if (!chain->best_header ||
         (!(e->status & BLOCK_BAD) && u256_compare(e->work, chain->best_header->e.work) > 0)) {
         chain->best_header = entry;
     }
+}
+
+struct entry *index_add(struct chain *chain, const struct block_header *header, const struct hash256 *hash,
+                        struct entry *prev)
+{
+    struct entry *entry = index_new(chain, hash);
+    entry_set_header(&entry->e, header);
+    index_attach(chain, entry, prev);
     return entry;
+}
+
+void entry_set_header(struct block_entry *e, const struct block_header *header)
+{
+    e->header.merkle_root = header->merkle_root;
+    e->header.version = header->version;
+    e->header.time = header->time;
+    e->header.bits = header->bits;
+    e->header.nonce = header->nonce;
+}
+
+void block_entry_encode(uint8_t out[HEADER_BYTES], const struct block_entry *entry)
+{
+    struct block_header header = {.version = entry->header.version,
+                                  .merkle_root = entry->header.merkle_root,
+                                  .time = entry->header.time,
+                                  .bits = entry->header.bits,
+                                  .nonce = entry->header.nonce};
+    if (entry->prev) {
+        header.prev_hash = entry->prev->hash;
+    }
+    header_encode(out, &header);
 }
 
 void index_dirty(struct chain *chain, struct entry *entry)
 {
-    if (!entry->dirty && entry != chain->genesis) {
-        entry->dirty = true;
+    if (!entry->e.dirty && entry != chain->genesis) {
+        entry->e.dirty = true;
         buf_bytes(&chain->dirty_entries, &entry, sizeof entry);
     }
 }
@@ -241,7 +334,7 @@ static void sift_down(struct chain *chain, size_t at)
 
 void index_add_candidate(struct chain *chain, struct entry *entry)
 {
-    if (entry->candidate || entry->e.status & BLOCK_BAD || !entry->e.chain_tx ||
+    if (entry->e.candidate || entry->e.status & BLOCK_BAD || !entry->e.chain_tx ||
         better(chain->applied, entry)) {
         return;
     }
@@ -256,7 +349,7 @@ void index_add_candidate(struct chain *chain, struct entry *entry)
         heap[at] = heap[(at - 1) / 2];
     }
     heap[at] = entry;
-    entry->candidate = true;
+    entry->e.candidate = true;
 }
 
 struct entry *index_best_candidate(const struct chain *chain)
@@ -269,8 +362,8 @@ static void drop_candidates(struct chain *chain, bool worse_too)
     size_t kept = 0;
     for (size_t i = 0; i < chain->candidate_count; i++) {
         struct entry *entry = chain->candidates[i];
-        entry->candidate = !(entry->e.status & BLOCK_BAD) && !(worse_too && better(chain->applied, entry));
-        if (entry->candidate) {
+        entry->e.candidate = !(entry->e.status & BLOCK_BAD) && !(worse_too && better(chain->applied, entry));
+        if (entry->e.candidate) {
             chain->candidates[kept++] = entry;
         }
     }
@@ -316,10 +409,8 @@ void index_link(struct chain *chain, struct entry *entry)
 
 static void find_best_header(struct chain *chain)
 {
-    void *value;
-    struct entry *best = chain->genesis;
-    for (size_t at = 0; map_next(&chain->index, &at, NULL, &value);) {
-        struct entry *entry = *(struct entry **)value;
+    struct entry *best = chain->genesis, *entry;
+    for (size_t at = 0; (entry = index_next(chain, &at));) {
         if (!(entry->e.status & BLOCK_BAD) && u256_compare(entry->e.work, best->e.work) > 0) {
             best = entry;
         }
@@ -330,8 +421,8 @@ static void find_best_header(struct chain *chain)
 void index_mark_bad(struct chain *chain, struct entry *entry, uint32_t status)
 {
     for (struct entry *at = entry; at; at = next_descendant(entry, at)) {
-        uint32_t before = at->e.status;
-        at->e.status |= at == entry ? status : BLOCK_FAILED_PARENT;
+        uint8_t before = at->e.status;
+        at->e.status = (uint8_t)(before | (at == entry ? status : BLOCK_FAILED_PARENT));
         if (at->e.status != before) {
             index_dirty(chain, at);
         }
@@ -344,13 +435,13 @@ void index_forget_bad(struct chain *chain, struct entry *entry, uint32_t bits)
 {
     CHECK(entry);
     for (struct entry *at = entry; at; at = next_descendant(entry, at)) {
-        at->e.status &= ~bits;
+        at->e.status = (uint8_t)(at->e.status & ~bits);
         index_dirty(chain, at);
         index_add_candidate(chain, at);
     }
     /* Ancestors too: reconsidering a block says that nothing below it is held against it. */
     for (struct entry *at = entry_of(entry->e.prev); at && at->e.status & bits; at = entry_of(at->e.prev)) {
-        at->e.status &= ~bits;
+        at->e.status = (uint8_t)(at->e.status & ~bits);
         index_dirty(chain, at);
         index_add_candidate(chain, at);
     }
@@ -393,10 +484,9 @@ const struct block_entry *chain_find_fork(const struct chain *chain, const uint8
 size_t chain_tips(const struct chain *chain, const struct block_entry **out, size_t max)
 {
     size_t count = 0;
-    void *value;
+    const struct entry *entry;
     out[count++] = &chain->tip->e;
-    for (size_t at = 0; count < max && map_next(&chain->index, &at, NULL, &value);) {
-        const struct entry *entry = *(struct entry **)value;
+    for (size_t at = 0; count < max && (entry = index_next(chain, &at));) {
         if (!entry->first_child && entry != chain->tip && !chain_contains(chain, &entry->e)) {
             out[count++] = &entry->e;
         }

@@ -99,7 +99,7 @@ bool undo_decode(struct coin *out, size_t count, struct span bytes, const struct
 void entry_encode(struct buf *out, const struct block_entry *e)
 {
     buf_u32(out, e->height);
-    header_encode(buf_extend(out, HEADER_BYTES), &e->header);
+    block_entry_encode(buf_extend(out, HEADER_BYTES), e);
     buf_u32(out, e->status & STATUS_STORED);
     buf_u32(out, e->tx_count);
     buf_u32(out, e->file);
@@ -110,20 +110,31 @@ void entry_encode(struct buf *out, const struct block_entry *e)
     buf_u64(out, e->sequence);
 }
 
-bool entry_decode(struct block_entry *out, struct span value)
+bool entry_decode(struct block_entry *out, struct hash256 *prev_hash, struct span value)
 {
     struct cursor c = cursor_of(value.data, value.len);
+    struct block_header header;
     out->height = cursor_u32(&c);
-    header_read(&out->header, &c);
-    out->status = cursor_u32(&c);
+    header_read(&header, &c);
+    uint32_t status = cursor_u32(&c);
     out->tx_count = cursor_u32(&c);
-    out->file = cursor_u32(&c);
-    out->data_offset = cursor_u64(&c);
+    uint32_t file = cursor_u32(&c);
+    uint64_t data_offset = cursor_u64(&c);
     out->data_len = cursor_u32(&c);
     out->undo_offset = cursor_u64(&c);
     out->undo_len = cursor_u32(&c);
-    out->sequence = cursor_u64(&c);
-    return cursor_done(&c);
+    uint64_t sequence = cursor_u64(&c);
+    if (!cursor_done(&c) || status > STATUS_STORED || file > UINT16_MAX || data_offset > UINT32_MAX ||
+        sequence > UINT32_MAX) {
+        return false;
+    }
+    entry_set_header(out, &header);
+    out->status = (uint8_t)status;
+    out->file = (uint16_t)file;
+    out->data_offset = (uint32_t)data_offset;
+    out->sequence = (uint32_t)sequence;
+    *prev_hash = header.prev_hash;
+    return true;
 }
 
 static bool only_zeros(const struct cursor *c)

@@ -142,14 +142,79 @@ void chain_write(struct chain *chain, enum file_kind file, uint32_t number, uint
     chain_submit(chain, job);
 }
 
+uint64_t *undo_end(struct chain *chain, uint32_t file)
+{
+    if (file >= chain->undo_files) {
+        chain->undo_file_end = mem_realloc(chain->undo_file_end, (file + 1) * sizeof(uint64_t));
+        for (; chain->undo_files <= file; chain->undo_files++) {
+            chain->undo_file_end[chain->undo_files] = 0;
+        }
+    }
+    return &chain->undo_file_end[file];
+}
+
 /* ---- Results
  * -------------------------------------------------------------------------------------------------- */
 
+struct result { /* somebody who is to be told a block's fate */
+    struct list link;
+    struct entry *entry;
+    uint64_t source;
+};
+
+void result_expect(struct chain *chain, struct entry *entry, uint64_t source)
+{
+    struct result *result = mem_alloc(sizeof *result);
+    result->entry = entry;
+    result->source = source;
+    entry->e.awaits_result = true;
+    list_append(&chain->results, &result->link);
+}
+
+static void result_end(struct chain *chain, struct result *result, bool connected, const struct error *error)
+{
+    struct entry *entry = result->entry;
+    uint64_t source = result->source;
+    entry->e.awaits_result = false;
+    list_remove(&result->link);
+    mem_free(result);
+    chain->events.block_result(chain->events.context, &entry->e.hash, source, connected, error);
+}
+
 void result_tell(struct chain *chain, struct entry *entry, bool connected, const struct error *error)
 {
-    if (entry->awaits_result) {
-        entry->awaits_result = false;
-        list_remove(&entry->pending);
-        chain->events.block_result(chain->events.context, &entry->e.hash, entry->source, connected, error);
+    if (!entry->e.awaits_result) {
+        return;
+    }
+    LIST_EACH_SAFE(at, following, &chain->results) /* blocks are connected about as they came */
+    {
+        struct result *result = CONTAINER_OF(at, struct result, link);
+        if (result->entry == entry) {
+            result_end(chain, result, connected, error);
+            return;
+        }
+    }
+}
+
+void results_settle(struct chain *chain)
+{
+    LIST_EACH_SAFE(at, following, &chain->results)
+    {
+        struct result *result = CONTAINER_OF(at, struct result, link);
+        const struct block_entry *e = &result->entry->e;
+        struct error error = {0};
+        bool bad = e->status & BLOCK_BAD;
+        if (bad) {
+            error_set(&error, ERROR_INVALID, "bad-prevblk", "a block that it builds on is not valid");
+        }
+        result_end(chain, result, !bad && chain_contains(chain, e), bad ? &error : NULL);
+    }
+}
+
+void results_free(struct chain *chain)
+{
+    LIST_EACH_SAFE(at, following, &chain->results)
+    {
+        mem_free(CONTAINER_OF(at, struct result, link));
     }
 }

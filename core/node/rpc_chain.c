@@ -142,7 +142,7 @@ RPC_HANDLER(getblockheader)
         put_close(&call->out, '{');
     } else {
         uint8_t raw[HEADER_BYTES];
-        header_encode(raw, &entry->header);
+        block_entry_encode(raw, entry);
         put_hex(&call->out, NULL, span_of(raw, sizeof raw));
     }
     rpc_ok(call);

@@ -184,7 +184,7 @@ static void announce_tip(struct p2p *p2p, struct peer *peer, const struct block_
     if (peer->wants_headers && first->prev && peer_has_block(peer, first->prev)) {
         buf_compact_size(&b, count);
         for (uint32_t height = first->height; height <= tip->height; height++) {
-            header_encode(buf_extend(&b, HEADER_BYTES), &block_ancestor(tip, height)->header);
+            block_entry_encode(buf_extend(&b, HEADER_BYTES), block_ancestor(tip, height));
             buf_u8(&b, 0);
         }
         message_send(p2p, peer, "headers", &b);

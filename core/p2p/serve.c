@@ -40,7 +40,7 @@ void handle_getheaders(struct p2p *p2p, struct peer *peer, struct cursor *c)
     }
     for (uint32_t height = first; height <= end && count < HEADERS_MAX; height++) {
         const struct block_entry *entry = chain_at(p2p->chain, height);
-        header_encode(buf_extend(&headers, HEADER_BYTES), &entry->header);
+        block_entry_encode(buf_extend(&headers, HEADER_BYTES), entry);
         buf_u8(&headers, 0);
         count++;
         last = entry;
