@@ -82,6 +82,7 @@ struct node_status { /* getstatus, as of at_us; valid: the node answered lately 
     char tip[65];
     double hashes_per_s, difficulty;
     json_t *workers; /* owned: what each hash worker of the node has counted */
+    json_t *latency; /* owned: histograms of how long blocks take through the node */
     int64_t at_us;
 };
 
@@ -209,7 +210,7 @@ struct subnet {
     uint8_t address[16]; /* IPv4 mapped */
     unsigned bits;
 };
-bool subnet_parse(struct subnet *out, const char *text); /* ADDRESS or ADDRESS/BITS */
+bool client_subnet_parse(struct subnet *out, const char *text); /* ADDRESS or ADDRESS/BITS */
 bool subnet_holds(const struct subnet *subnet, const uint8_t address[16]);
 int rpc_status(struct span reply); /* HTTP's, of the node's answer */
 /* Whether user:password is what an rpcauth entry USER:SALT$HASH stands for. */

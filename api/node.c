@@ -391,4 +391,6 @@ void status_learn(struct api *api, const json_t *result)
     s->difficulty = json_number_value(json_object_get(result, "difficulty"));
     json_decref(s->workers);
     s->workers = json_incref(json_object_get(result, "workers"));
+    json_decref(s->latency);
+    s->latency = json_incref(json_object_get(result, "block_latency"));
 }

@@ -34,7 +34,7 @@ struct rpc_face {
 /* ---- Who may --------------------------------------------------------------------------------------------
  */
 
-bool subnet_parse(struct subnet *out, const char *text)
+bool client_subnet_parse(struct subnet *out, const char *text)
 {
     char address[64];
     const char *slash = strchr(text, '/');
@@ -259,7 +259,7 @@ static bool read_allowed(struct rpc_face *face, struct error *error)
     face->allowed = mem_alloc(face->allowed_count * sizeof *face->allowed);
     for (size_t i = 0; i < face->allowed_count; i++) {
         const char *text = i < ARRAY_COUNT(always) ? always[i] : given->items[i - ARRAY_COUNT(always)];
-        if (!subnet_parse(&face->allowed[i], text)) {
+        if (!client_subnet_parse(&face->allowed[i], text)) {
             return error_set(error, ERROR_USAGE, NULL, "rpcallowip is '%.80s': an address, or ADDRESS/BITS",
                              text);
         }

@@ -426,6 +426,7 @@ static void end(struct api *api)
     limits_free(api->limits);
     cache_drop(api);
     json_decref(api->status.workers);
+    json_decref(api->status.latency);
     map_free(&api->cache);
     mem_free(api->wallet_dir);
     chain_params_free(&api->params);

@@ -559,6 +559,32 @@ static void hash_metrics(struct buf *out, const struct node_status *s)
     worker_metric(out, s, "quarry_hash_worker_cpu_seconds_total", "CPU time of a worker.", "cpuseconds");
 }
 
+/* How long blocks take through the node: one histogram for each hop, all peers together. */
+static void latency_metrics(struct buf *out, const struct node_status *s)
+{
+    buf_printf(out,
+               "# HELP quarry_block_latency_seconds From a block's last byte to each hop; received: from its "
+               "first byte.\n# TYPE quarry_block_latency_seconds histogram\n");
+    for (size_t hop = 0; s->latency && hop < P2P_HOPS; hop++) {
+        const char *name = p2p_hop_names[hop];
+        const json_t *h = json_object_get(s->latency, name), *buckets = json_object_get(h, "buckets");
+        json_int_t count = 0;
+        for (size_t i = 0; i < P2P_LATENCY_BUCKETS; i++) {
+            char bound[32] = "+Inf";
+            count += json_integer_value(json_array_get(buckets, i));
+            if (i < P2P_LATENCY_BUCKETS - 1) {
+                snprintf(bound, sizeof bound, "%g", (double)p2p_latency_bounds_us[i] / 1e6);
+            }
+            buf_printf(out, "quarry_block_latency_seconds_bucket{hop=\"%s\",le=\"%s\"} %lld\n", name, bound,
+                       (long long)count);
+        }
+        buf_printf(out,
+                   "quarry_block_latency_seconds_sum{hop=\"%s\"} %.17g\n"
+                   "quarry_block_latency_seconds_count{hop=\"%s\"} %lld\n",
+                   name, (double)number_of(h, "sum_us") / 1e6, name, (long long)count);
+    }
+}
+
 HANDLER(show_metrics)
 {
     struct api *api = x->api;
@@ -576,6 +602,7 @@ HANDLER(show_metrics)
     metric(&out, "quarry_mempool_transactions", "gauge", "Transactions in the mempool.", (double)s->mempool);
     metric(&out, "quarry_hashes_per_second", "gauge", "Hash rate of this node.", s->hashes_per_s);
     hash_metrics(&out, s);
+    latency_metrics(&out, s);
     metric(&out, "quarry_difficulty", "gauge", "Difficulty of the best block.", s->difficulty);
     metric(&out, "quarry_node_uptime_seconds", "gauge", "Time since the node was started.",
            (double)s->uptime_s);

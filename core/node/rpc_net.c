@@ -90,8 +90,7 @@ RPC_HANDLER(getnetworkinfo)
     rpc_ok(call);
 }
 
-/* Per hop: how many, sum, maximum, quantiles to the buckets' bounds, and the buckets themselves. */
-static void put_latency(struct buf *out, const char *key, const struct p2p_latency *latency)
+void put_latency(struct buf *out, const char *key, const struct p2p_latency *latency)
 {
     put_open(out, key, '{');
     for (size_t hop = 0; hop < P2P_HOPS; hop++) {
@@ -529,6 +528,9 @@ RPC_HANDLER(getstatus)
     put_int(out, "hash_threads", node->hash_threads);
     put_text(out, "kernel", node->kernel);
     put_hash_workers(out, node);
+    struct p2p_latency latency;
+    p2p_latency(node->p2p, &latency);
+    put_latency(out, "block_latency", &latency);
     put_real(out, "blocks_per_minute", (double)(tip->height - since->height) * 60.0 / (double)span_s);
     put_int(out, "blocks_found", (int64_t)node->mining.blocks_found);
     put_int(out, "peers", (int64_t)peers);

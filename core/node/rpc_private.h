@@ -106,6 +106,10 @@ void rpc_wait_for_template(struct rpc_call *call, int64_t after_us);
 bool rpc_template_is_due(struct rpc_call *call);
 void rpc_show_template(struct rpc_call *call);
 
+/* rpc_net.c. Per hop: how many, sum, maximum, quantiles to the buckets' bounds, and the buckets themselves.
+ */
+void put_latency(struct buf *out, const char *key, const struct p2p_latency *latency);
+
 /* rpc_raw.c: an amount in bitcoins, a number or a string with at most 8 decimals. */
 bool amount_from_json(const json_t *value, int64_t *sat);
 
