@@ -670,8 +670,8 @@ static bool network_of(const struct settings *s, struct network_spec *spec, stru
     bool ok = file_read_all(s->network, NETWORK_BYTES_MAX, &text, &problem);
     if (!ok) {
         error_set(error, ERROR_USAGE, NULL,
-                  "network is '%.80s': a name of 1 to 32 of a-z 0-9 -, or a file, as ./NAME (%.100s)", s->network,
-                  problem.text);
+                  "network is '%.80s': a name of 1 to 32 of a-z 0-9 -, or a file, as ./NAME (%.100s)",
+                  s->network, problem.text);
     } else if (!network_spec_parse(spec, buf_span(&text), &problem)) {
         ok = error_set(error, ERROR_USAGE, NULL, "network: %.80s: %.140s", s->network, problem.text);
     }

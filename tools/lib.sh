@@ -1,5 +1,5 @@
 # Shared by the scripts of this folder: where things are, and installing what a fresh Debian 12 lacks.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build_root=${QUARRY_BUILD:-$root/build}
 
@@ -7,7 +7,6 @@ build_packages=(cmake ninja-build gcc libc6-dev pkg-config git libssl-dev liburi
     libsecp256k1-dev libjansson-dev libh2o-evloop-dev libhiredis-dev)
 test_packages=(libcriterion-dev clang libclang-rt-14-dev clang-format clang-tidy python3 shellcheck procps redis-server)
 # For tests/e2e/compose: where they are missing, it is skipped.
-# shellcheck disable=SC2034
 engine_packages=(docker.io docker-compose debootstrap iptables iproute2)
 
 # need_packages NAME...: installs those that are missing, by apt, quietly; says what it does.

@@ -9,8 +9,8 @@
  * the process's other threads used lately plus a margin. A worker that is more than PACE_AHEAD_NS ahead of
  * its share sleeps until it is not (new work wakes it); time that it could not use is kept for PACE_CREDIT_NS
  * only, so that a late start does not become a burst that the quota punishes. In a period of 100 ms n workers
- * may so be n * 2 ms from the line, and the kernel leaves up to 1 ms of quota stranded on each CPU: the margin
- * covers what of that comes together.
+ * may so be n * 2 ms from the line, and the kernel leaves up to 1 ms of quota stranded on each CPU: the
+ * margin covers what of that comes together.
  */
 #include <errno.h>
 #include <inttypes.h>
