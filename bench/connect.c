@@ -5,6 +5,8 @@
  *                --reindex-chainstate over it, with all scripts and with assumevalid; its peak memory too
  *   the rig      core/chain on the real store and pool, jobs done one after another: for what a node cannot
  * be asked to do, a cache that knows every transaction, and for the counts
+ *
+ * And what memory the largest block takes, beside the budget that the node prints.
  */
 #include "bench/connect.h"
 
@@ -24,8 +26,9 @@
 #include "hashing/pool/pool.h"
 #include "io/io.h"
 
-#define WINDOW_NS INT64_C(20000000)
-#define MIB       ((size_t)1 << 20)
+#define WINDOW_NS       INT64_C(20000000)
+#define MIB             ((size_t)1 << 20)
+#define LARGE_BLOCK_TXS 4560u /* of two inputs and two outputs: not quite four million weight units */
 
 static const char *make_path = "", *file_path = "", *vectors_path = "../shared/vectors",
                   *scratch_path = "/tmp";
@@ -35,7 +38,7 @@ static const struct bench_option options[] = {
     {"make", "FILE", "write the chain to this file and stop", &make_path, NULL, 0, 0},
     {"file", "FILE", "measure with this file (default: one is made)", &file_path, NULL, 0, 0},
     {"inputs", "N", "signed inputs of a made chain", NULL, &inputs_wanted, 1000, 10000000},
-    {"block-txs", "N", "transactions in a block of a made chain", NULL, &block_txs, 1, 1500},
+    {"block-txs", "N", "transactions in a block of a made chain", NULL, &block_txs, 1, LARGE_BLOCK_TXS},
     {"fork-every", "N", "with --make: a stale branch of up to six blocks before every N-th signed block",
      NULL, &fork_every, 0, 1000000},
     {"dbcache", "MIB", "coins cache", NULL, &dbcache_mib, 1, 65536},
@@ -178,22 +181,40 @@ static bool scratch_folder(char out[256], struct error *error)
  * ------------------------------------------------------------------------------------------------------ */
 
 struct run_result {
-    double seconds, cpu_seconds; /* on the wall; user and kernel, all threads */
-    size_t peak_bytes;
+    double seconds, cpu_seconds;     /* on the wall; user and kernel, all threads */
+    size_t peak_bytes, budget_bytes; /* resident; as the node says at its start */
 };
 
-static _Noreturn void child(char **arguments, int count)
+/* What it says goes into the pipe. */
+static _Noreturn void child(char **arguments, int count, int log)
 {
     struct settings settings;
     struct error error = {0};
     int next, null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     dup2(null, STDOUT_FILENO);
-    logs_begin("quarry-bench", false, LOG_WARN);
+    dup2(log, STDERR_FILENO);
+    logs_begin("quarry-bench", false, LOG_INFO);
     if (!settings_read(&settings, SETTINGS_NODE, count, arguments, &next, &error)) {
         fprintf(stderr, "%s\n", error.text);
         _exit(STATUS_USAGE);
     }
     _exit(host_run(&settings));
+}
+
+/* Reads the node's log to its end, and in it "memory budget: ...; total N MB". */
+static size_t read_budget(int log)
+{
+    struct buf text = {0};
+    char piece[4096];
+    for (ssize_t got; (got = read(log, piece, sizeof piece)) > 0;) {
+        buf_bytes(&text, piece, (size_t)got);
+    }
+    buf_u8(&text, 0);
+    const char *budget = strstr((const char *)text.data, "memory budget: "),
+               *total = budget ? strstr(budget, "total ") : NULL;
+    size_t bytes = total ? strtoul(total + strlen("total "), NULL, 10) * 1000000 : 0;
+    buf_free(&text);
+    return bytes;
 }
 
 /* One run of the node from start to exit, opening and the last flush included. extra: NULL-ended. */
@@ -209,7 +230,7 @@ static bool run_node(struct run_result *result, const char *datadir, int64_t thr
                            (char[]){"--listen=none"},
                            (char[]){"--mine=no"},
                            (char[]){"--exit-when=loaded"}};
-    int count = 8, status;
+    int count = 8, status, log[2];
     struct rusage usage;
     snprintf(folder, sizeof folder, "--datadir=%.255s", datadir);
     snprintf(par, sizeof par, "--par=%lld", (long long)threads);
@@ -217,11 +238,16 @@ static bool run_node(struct run_result *result, const char *datadir, int64_t thr
     for (; *extra && count < 15; extra++) {
         arguments[count++] = (char *)(uintptr_t)*extra;
     }
+    CHECK(pipe(log) == 0);
     int64_t before = wall_ns();
     pid_t pid = fork();
     if (pid == 0) {
-        child(arguments, count);
+        close(log[0]);
+        child(arguments, count, log[1]);
     }
+    close(log[1]);
+    result->budget_bytes = read_budget(log[0]);
+    close(log[0]);
     if (pid < 0 || wait4(pid, &status, 0, &usage) != pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
         error_set(error, ERROR_INTERNAL, NULL, "the node did not take the chain");
         return false;
@@ -245,6 +271,7 @@ static void report_run(struct report *report, const struct blocks *blocks, const
         {"cpu_s", NULL, result->cpu_seconds, 3},
         {"cpu_less_signatures_s", NULL, result->cpu_seconds - signatures_s, 3},
         {"peak_mb", NULL, (double)result->peak_bytes / 1e6, 0},
+        {"budget_mb", NULL, (double)result->budget_bytes / 1e6, 0},
     };
     report_row(report, "node", cells, ARRAY_COUNT(cells));
 }
@@ -273,7 +300,51 @@ static bool measure_node(struct report *report, const struct blocks *blocks, con
         }
         if (ok) {
             report_run(report, blocks, "scripts off", threads, &result, 0);
+            ok = run_node(&result, folder, threads,
+                          (const char *const[]){"--reindex-chainstate", "--txindex=no", assume, NULL}, error);
         }
+        if (ok) {
+            report_run(report, blocks, "the same without indexes", threads, &result, 0);
+        }
+    }
+    remove_tree(folder);
+    return ok;
+}
+
+/* ---- Memory
+ * ----------------------------------------------------------------------------------------------------- */
+
+/* The node's peak with the same transactions in blocks of two sizes: what the largest block costs. */
+static bool measure_memory(struct report *report, const struct chain_params *params, struct error *error)
+{
+    char folder[256], path[300], load[320], datadir[300];
+    if (!scratch_folder(folder, error)) {
+        return false;
+    }
+    snprintf(path, sizeof path, "%.250s/blk00000.dat", folder);
+    snprintf(load, sizeof load, "--loadblock=%s", path);
+    snprintf(datadir, sizeof datadir, "%.250s/data", folder);
+    bool ok = true;
+    for (size_t i = 0; ok && i < 2; i++) {
+        const struct connect_shape shape = {.inputs = 2 * LARGE_BLOCK_TXS * 2,
+                                            .block_txs = i ? LARGE_BLOCK_TXS : LARGE_BLOCK_TXS / 100};
+        struct blocks blocks = {0};
+        struct run_result result = {0};
+        uint32_t weight = 0;
+        ok = connect_make(path, params, &shape, error) && blocks_read(&blocks, path, params, error) &&
+             run_node(&result, datadir, 2, (const char *const[]){load, NULL}, error);
+        for (size_t n = 0; n < blocks.count; n++) {
+            weight = MAX(weight, blocks.all[n]->weight);
+        }
+        const struct report_cell cells[] = {
+            {"run", "loadblock", 0, 0},
+            {"largest_block_weight", NULL, weight, 0},
+            {"peak_mb", NULL, (double)result.peak_bytes / 1e6, 0},
+            {"budget_mb", NULL, (double)result.budget_bytes / 1e6, 0},
+        };
+        report_row(report, "memory", cells, ARRAY_COUNT(cells));
+        blocks_free(&blocks);
+        remove_tree(datadir);
     }
     remove_tree(folder);
     return ok;
@@ -372,13 +443,13 @@ static void rig_pump(struct rig *rig)
 }
 
 static bool rig_run(struct report *report, const struct blocks *blocks, const struct chain_params *params,
-                    bool warm, double *seconds, struct error *error)
+                    unsigned threads, bool warm, double *seconds, struct error *error)
 {
     char folder[256];
     struct rig rig = {0};
     struct rng rng;
     struct store_reader reader;
-    struct pool_config pool_config = {.hash_threads = 0, .check_threads = 2, .hash_share = 100};
+    struct pool_config pool_config = {.hash_threads = 0, .check_threads = threads, .hash_share = 100};
     cpu_limits_read(&pool_config.limits, NULL, NULL);
     rng_seed_u64(&rng, report_seed(report));
     list_init(&rig.jobs);
@@ -432,19 +503,36 @@ static bool rig_run(struct report *report, const struct blocks *blocks, const st
     if (ok) {
         struct chain_metrics metrics;
         chain_metrics(rig.chain, &metrics);
-        report_value(report, warm ? "rig, all scripts known" : "rig, cold", "s", *seconds);
-        if (!warm) {
-            report_value(report, "RocksDB reads per input", "",
-                         (double)metrics.coins_read / (double)blocks->inputs);
-            report_value(report, "batch bytes per block", "bytes",
-                         (double)metrics.batch_bytes / (double)blocks->count);
-        }
+        const struct report_cell cells[] = {
+            {"script_cache", warm ? "knows all" : "empty", 0, 0},
+            {"threads", NULL, threads, 0},
+            {"seconds", NULL, *seconds, 3},
+            {"inputs_per_s", NULL, (double)blocks->inputs / *seconds, 0},
+            {"reads_per_input", NULL, (double)metrics.coins_read / (double)blocks->inputs, 4},
+            {"batch_bytes_per_block", NULL, (double)metrics.batch_bytes / (double)blocks->count, 0},
+        };
+        report_row(report, "rig", cells, ARRAY_COUNT(cells));
     }
     chain_free(rig.chain);
     pool_stop(rig.pool);
     store_close(rig.store);
     remove_tree(folder);
     return ok;
+}
+
+static bool measure_rig(struct report *report, const struct blocks *blocks, const struct chain_params *params,
+                        struct error *error)
+{
+    for (unsigned threads = 2; threads >= 1; threads--) {
+        double cold, warm;
+        if (!rig_run(report, blocks, params, threads, false, &cold, error) ||
+            !rig_run(report, blocks, params, threads, true, &warm, error)) {
+            return false;
+        }
+        report_value(report, threads == 2 ? "warm against cold, 2 threads" : "warm against cold, 1 thread",
+                     "times", cold / warm);
+    }
+    return true;
 }
 
 /* ---- One block of main
@@ -497,8 +585,9 @@ static bool measure_all(struct report *report, const char *path, const struct ch
                         struct error *error)
 {
     struct blocks blocks = {0};
-    double ecdsa_us, schnorr_us, cold = 0, warm = 0;
-    bool ok = measure_block(report, error) && blocks_read(&blocks, path, params, error);
+    double ecdsa_us, schnorr_us;
+    bool ok = measure_block(report, error) && measure_memory(report, params, error) &&
+              blocks_read(&blocks, path, params, error);
     if (ok && !blocks.signed_count) {
         error_set(error, ERROR_USAGE, NULL, "%.200s has no transactions", path);
         ok = false;
@@ -511,11 +600,7 @@ static bool measure_all(struct report *report, const char *path, const struct ch
                     (unsigned long long)blocks.schnorr);
         report_value(report, "signatures by libsecp256k1 alone, one thread", "s", signatures_s);
         ok = measure_node(report, &blocks, path, signatures_s, error) &&
-             rig_run(report, &blocks, params, false, &cold, error) &&
-             rig_run(report, &blocks, params, true, &warm, error);
-    }
-    if (ok) {
-        report_value(report, "warm against cold", "times", cold / warm);
+             measure_rig(report, &blocks, params, error);
     }
     blocks_free(&blocks);
     return ok;
