@@ -201,8 +201,8 @@ void reply_node_error(struct exchange *x, json_t *replies, size_t index);
 void status_learn(struct api *api, const json_t *result);
 
 /* rpc.c: JSON-RPC over HTTP */
-bool rpc_face_new(struct api *api, struct error *error);    /* credentials; sets api->rpc */
-bool rpc_face_opened(struct api *api, struct error *error); /* it listens: the cookie is written */
+bool rpc_face_new(struct api *api, struct error *error); /* credentials; sets api->rpc */
+void rpc_face_opened(struct api *api);                   /* it listens: the cookie is written */
 void rpc_face_free(struct rpc_face *face);
 void rpc_face_tick(struct rpc_face *face, int64_t now_us);
 void rpc_request(struct exchange *x);

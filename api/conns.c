@@ -111,7 +111,7 @@ static void cut(struct conn *conn, int status, const char *sentence)
         buf_free(&body);
         buf_free(&text);
     }
-    while (recv(fd, NULL, 1u << 20, MSG_DONTWAIT | MSG_TRUNC) > 0) {
+    for (int i = 0; i < 16 && recv(fd, NULL, 1u << 20, MSG_DONTWAIT | MSG_TRUNC) > 0; i++) {
         /* unread bytes would turn the close into a reset that overtakes the answer */
     }
     shutdown(fd, SHUT_RDWR);

@@ -288,16 +288,17 @@ bool rpc_face_new(struct api *api, struct error *error)
     return read_allowed(face, error) && check_auth(s, error);
 }
 
-bool rpc_face_opened(struct api *api, struct error *error)
+void rpc_face_opened(struct api *api)
 {
     struct rpc_face *face = api->rpc;
+    struct error error = {0};
     uint8_t secret[32];
     char hex[2 * sizeof secret + 1];
     struct buf path = {0};
     char *folder = settings_chain_folder(api->settings);
     if (*api->settings->rpc_password) {
         mem_free(folder);
-        return true;
+        return;
     }
     random_bytes(secret, sizeof secret);
     hex_encode(hex, secret, sizeof secret);
@@ -309,10 +310,13 @@ bool rpc_face_opened(struct api *api, struct error *error)
     }
     face->cookie_path = (char *)path.data;
     face->cookie_written =
-        folder_make(folder, error) &&
-        file_write_private(face->cookie_path, span_of(face->cookie, strlen(face->cookie)), error);
+        folder_make(folder, &error) &&
+        file_write_private(face->cookie_path, span_of(face->cookie, strlen(face->cookie)), &error);
+    if (!face->cookie_written) {
+        log_warn(LOG_RPC, "%s: JSON-RPC answers only to rpcuser and rpcauth", error.text);
+        face->cookie[0] = 0;
+    }
     mem_free(folder);
-    return face->cookie_written;
 }
 
 void rpc_face_free(struct rpc_face *face)

@@ -36,10 +36,17 @@ static void put_waiting_coins(struct rpc_call *call, struct span script)
     }
 }
 
-static void fail_without_index(struct rpc_call *call)
+/* What both answers begin with: the rows, and the script of the address. False: the call was failed. */
+static bool answer_begins(struct rpc_call *call, const struct address_result *result, struct cursor *rows,
+                          struct buf *script)
 {
-    rpc_fail(call, RPC_DATABASE_ERROR,
-             "No address index: it is kept with --txindex=yes from an empty data directory on");
+    *rows = cursor_of(result->rows.data, result->rows.len);
+    if (result->failed) {
+        rpc_fail(call, RPC_DATABASE_ERROR,
+                 "No address index: it is kept with --txindex=yes from an empty data directory on");
+        return false;
+    }
+    return arg_script(call, 0, script);
 }
 
 static void coins_are_found(void *context, const struct address_result *result)
@@ -48,12 +55,8 @@ static void coins_are_found(void *context, const struct address_result *result)
     struct outpoint outpoint;
     struct coin coin;
     struct buf script = {0};
-    struct cursor rows = cursor_of(result->rows.data, result->rows.len);
-    if (result->failed) {
-        fail_without_index(call);
-        return;
-    }
-    if (!arg_script(call, 0, &script)) {
+    struct cursor rows;
+    if (!answer_begins(call, result, &rows, &script)) {
         buf_free(&script);
         return;
     }
@@ -129,12 +132,8 @@ static void history_is_found(void *context, const struct address_result *result)
     struct rpc_call *call = context;
     struct address_event event;
     struct buf script = {0};
-    struct cursor rows = cursor_of(result->rows.data, result->rows.len);
-    if (result->failed) {
-        fail_without_index(call);
-        return;
-    }
-    if (!arg_script(call, 0, &script)) {
+    struct cursor rows;
+    if (!answer_begins(call, result, &rows, &script)) {
         buf_free(&script);
         return;
     }

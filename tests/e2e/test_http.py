@@ -8,7 +8,9 @@ import http.client
 import json
 import os
 import re
+import shutil
 import socket
+import tempfile
 import threading
 
 from quarry import Node, wait_until
@@ -121,6 +123,28 @@ def test_readers_that_take_nothing_are_cut():
         wait_until(lambda: metric("connections_cut_total") >= 1, what="the reader to be cut")
         wait_until(lambda: metric("connections") == 1, what="its place to be free")
         sock.close()
+
+
+def test_a_wallet_file_that_hangs_holds_up_nobody():
+    """A read that does not return (here of a pipe that nobody writes) keeps its thread; the server answers all others."""
+    folder = tempfile.mkdtemp(prefix="wallets.")
+    pipe = os.path.join(folder, f"{ADDRESS}.wallet")
+    os.mkfifo(pipe)
+    with Pair(*KEYS, f"--wallet-dir={folder}") as (_, api):
+        slow = threading.Thread(target=lambda: api.refused(404, "not_found", "GET", f"/api/v1/wallet/{ADDRESS}"))
+        slow.start()
+        for _ in range(5):
+            assert api.data("GET", "/health/live") == "alive" and api.data("GET", "/api/v1/blockchain")["height"] == 0
+        queue = [threading.Thread(target=lambda: api.ask("GET", "/api/v1/wallet/addresses")) for _ in range(20)]
+        for waiting in queue:
+            waiting.start()
+        assert slow.is_alive() and api.data("GET", "/health/live") == "alive"
+        with open(pipe, "wb"):
+            pass  # the read ends: no wallet is in it
+        for waiting in [slow, *queue]:
+            waiting.join(timeout=60)
+            assert not waiting.is_alive()
+    shutil.rmtree(folder)
 
 
 # ---- What browsers and scripts expect ----------------------------------------------------------------------------------
