@@ -321,6 +321,9 @@ void chain_read_block(struct chain *chain, const struct block_entry *entry,
  * no record is kept (the block was never connected), or it is damaged; else borrowed until `done` returns. */
 void chain_read_spent(struct chain *chain, const struct block_entry *entry, const struct block *block,
                       void (*done)(void *context, const struct coin *spent), void *context);
+/* The bytes of a block that is in a file, borrowed during the call; empty: failed. Always later. */
+void chain_read_raw(struct chain *chain, const struct block_entry *entry,
+                    void (*done)(void *context, struct span block), void *context);
 struct block *chain_recent_block(struct chain *chain,
                                  const struct hash256 *hash); /* borrowed, NULL when not in memory */
 

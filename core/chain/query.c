@@ -259,6 +259,48 @@ void chain_read_spent(struct chain *chain, const struct block_entry *entry, cons
     chain_submit(chain, job);
 }
 
+struct raw_read {
+    struct chain *chain;
+    struct hash256 hash;
+    void (*done)(void *context, struct span block);
+    void *context;
+};
+
+static void raw_answered(void *context, struct job *job)
+{
+    struct raw_read *read = context;
+    struct span bytes = {0};
+    read->chain->jobs_out--;
+    if (!job->failed && job->io.len >= HEADER_BYTES) {
+        struct hash256 hash;
+        sha256d(hash.b, job->io.data, HEADER_BYTES);
+        if (hash256_equal(&hash, &read->hash)) {
+            bytes = span_of(job->io.data, job->io.len);
+        }
+    }
+    if (!bytes.len) {
+        char text[HASH256_TEXT];
+        log_error(LOG_CHAIN, "block %s cannot be read back: %s", hash256_text(text, &read->hash),
+                  job->error.text);
+    }
+    read->done(read->context, bytes);
+    job_free(job);
+    mem_free(read);
+}
+
+void chain_read_raw(struct chain *chain, const struct block_entry *entry,
+                    void (*done)(void *context, struct span block), void *context)
+{
+    struct raw_read *read = mem_alloc(sizeof *read);
+    *read = (struct raw_read){chain, entry->hash, done, context};
+    struct job *job = job_new(JOB_READ, raw_answered, read);
+    job->io.file = FILE_BLOCKS;
+    job->io.number = entry->file;
+    job->io.offset = entry->data_offset;
+    job->io.len = entry->data_len;
+    chain_submit(chain, job);
+}
+
 /* ---- Transactions by id
  * ----------------------------------------------------------------------------------------- */
 

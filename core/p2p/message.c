@@ -14,29 +14,42 @@ void message_send(struct p2p *p2p, struct peer *peer, const char *command, struc
 {
     struct buf none = {0}, out = {0};
     struct buf *body = payload ? payload : &none;
+    if (peer->open && !peer->closing) {
+        message_frame(p2p, command, buf_span(body), &out);
+        message_put(p2p, peer, command, &out);
+    }
+    buf_free(body);
+}
+
+void message_frame(const struct p2p *p2p, const char *command, struct span payload, struct buf *out)
+{
     uint8_t sum[32];
+    CHECK(strlen(command) <= 12);
+    buf_reserve(out, MESSAGE_HEADER_BYTES + payload.len);
+    buf_bytes(out, chain_parameters(p2p->chain)->magic, 4);
+    memcpy(buf_extend(out, 12), command, strlen(command));
+    buf_u32(out, (uint32_t)payload.len);
+    sha256d(sum, payload.data, payload.len);
+    buf_bytes(out, sum, 4);
+    buf_bytes(out, payload.data, payload.len);
+}
+
+void message_put(struct p2p *p2p, struct peer *peer, const char *command, struct buf *message)
+{
     if (!peer->open || peer->closing) {
-        buf_free(body);
+        buf_free(message);
         return;
     }
-    CHECK(strlen(command) <= 12);
-    buf_reserve(&out, MESSAGE_HEADER_BYTES + body->len);
-    buf_bytes(&out, chain_parameters(p2p->chain)->magic, 4);
-    memcpy(buf_extend(&out, 12), command, strlen(command));
-    buf_u32(&out, (uint32_t)body->len);
-    sha256d(sum, body->data, body->len);
-    buf_bytes(&out, sum, 4);
-    buf_bytes(&out, body->data, body->len);
-    buf_free(body);
-    peer->bytes_sent += out.len;
-    peer->sent_by_type[kind_of(command)] += out.len;
+    size_t len = message->len;
+    peer->bytes_sent += len;
+    peer->sent_by_type[kind_of(command)] += len;
     peer->last_send_unix_s = moment_unix_s(p2p->now);
     if (!peer->queued_bytes) {
         peer->last_drain_us = p2p->now.mono_us;
     }
-    peer->queued_bytes += out.len;
-    p2p->send_total += out.len;
-    p2p->events.send(p2p->events.context, peer->id, &out);
+    peer->queued_bytes += len;
+    p2p->send_total += len;
+    p2p->events.send(p2p->events.context, peer->id, message);
     if (peer->queued_bytes > P2P_SEND_QUEUE_HARD) {
         peer_close(p2p, peer, LOG_WARN, "it does not read: %zu bytes wait for it", peer->queued_bytes);
     }

@@ -35,6 +35,8 @@ struct p2p *p2p_new(const struct p2p_config *config, struct chain *chain, struct
     book_init(&p2p->book, config->rng);
     list_init(&p2p->peers);
     list_init(&p2p->nodes);
+    list_init(&p2p->served_lru);
+    map_init(&p2p->served, 32, sizeof(struct served *), config->rng);
     map_init(&p2p->by_id, sizeof(peer_id), sizeof(struct peer *), config->rng);
     map_init(&p2p->block_requests, 32, sizeof(struct block_request), config->rng);
     map_init(&p2p->tx_requests, 32, sizeof(struct tx_request), config->rng);
@@ -74,6 +76,7 @@ void p2p_free(struct p2p *p2p)
     txrequest_free(p2p);
     map_free(&p2p->rejected);
     compact_free(p2p);
+    served_free(p2p);
     orphans_free(p2p);
     mem_free(p2p);
 }
@@ -521,9 +524,9 @@ size_t p2p_peer_count(const struct p2p *p2p, size_t *outbound)
 size_t p2p_memory_bytes(const struct p2p *p2p)
 {
     size_t bytes = sizeof *p2p + p2p->receive_total + p2p->send_total + p2p->orphan_bytes + p2p->extra_bytes +
-                   p2p->partial_bytes + map_bytes(&p2p->by_id) + map_bytes(&p2p->block_requests) +
-                   map_bytes(&p2p->tx_requests) + p2p->tx_request_bytes + map_bytes(&p2p->rejected) +
-                   map_bytes(&p2p->compacted) + map_bytes(&p2p->orphans);
+                   p2p->partial_bytes + p2p->served_bytes + map_bytes(&p2p->served) + map_bytes(&p2p->by_id) +
+                   map_bytes(&p2p->block_requests) + map_bytes(&p2p->tx_requests) + p2p->tx_request_bytes +
+                   map_bytes(&p2p->rejected) + map_bytes(&p2p->compacted) + map_bytes(&p2p->orphans);
     LIST_EACH(at, &p2p->peers)
     {
         const struct peer *peer = CONTAINER_OF(at, struct peer, link);
@@ -536,7 +539,8 @@ size_t p2p_memory_bytes_max(const struct p2p *p2p)
 {
     size_t per_peer = sizeof(struct peer) + p2p->known_max * 3 * (KNOWN_BYTES + 8) +
                       presync_bytes_max(); /* tables grow by two */
-    size_t transactions = ORPHANS_BYTES_MAX + EXTRA_TXS * EXTRA_TX_BYTES_MAX + PARTIAL_TOTAL_MAX;
+    size_t transactions = ORPHANS_BYTES_MAX + EXTRA_TXS * EXTRA_TX_BYTES_MAX + PARTIAL_TOTAL_MAX +
+                          SERVED_BYTES_MAX + BLOCK_SERIALIZED_MAX;
     return P2P_RECEIVE_TOTAL_MAX + P2P_SEND_TOTAL_MAX +
            (p2p->config.inbound_max + LEAVING_MAX + NODES_MAX) * per_peer + transactions + sizeof *p2p +
            (32u << 20); /* the last: the tables of requests */

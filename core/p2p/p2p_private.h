@@ -15,6 +15,8 @@
 #define ORPHANS_BYTES_MAX    (8u << 20)   /* in memory, all together */
 /* Partly assembled compact blocks, all together: one of the most transactions that a block can have fits. */
 #define PARTIAL_TOTAL_MAX (80u << 20)
+#define SERVED_BYTES_MAX  (16u << 20) /* blocks ready to be sent; one that is larger than all is kept alone  \
+                                       */
 
 #define KNOWN_BYTES          8u     /* of a hash, to know it again */
 #define TX_ANNOUNCEMENTS_MAX 60000u /* that wait to be asked for, of all peers */
@@ -206,7 +208,10 @@ struct p2p {
     uint32_t side_headers; /* added without more work than our tip's, in this run */
     struct p2p_compact_stats compact;
     struct p2p_block_times times[P2P_BLOCK_TIMES]; /* a ring */
-    size_t times_count;                            /* since the start */
+    struct map served;                             /* hash -> struct served *: blocks as whole messages */
+    struct list served_lru;                        /* those that are here, least recently used first */
+    size_t served_bytes;
+    size_t times_count; /* since the start */
     struct p2p_latency latency;
     peer_id next_outbound;
     uint64_t nonce; /* to recognise ourselves */
@@ -245,6 +250,9 @@ bool peer_is_known(const struct peer *peer, const struct hash256 *hash);
 /* message.c */
 void message_send(struct p2p *p2p, struct peer *peer, const char *command,
                   struct buf *payload); /* payload may be NULL; freed */
+/* A whole message, header and all; and the sending of one (taken over). */
+void message_frame(const struct p2p *p2p, const char *command, struct span payload, struct buf *out);
+void message_put(struct p2p *p2p, struct peer *peer, const char *command, struct buf *message);
 void message_receive(struct p2p *p2p, struct peer *peer, struct span bytes);
 
 /* handshake.c */
@@ -376,6 +384,11 @@ bool node_substitute(struct p2p *p2p, const char *host_port, struct error *error
 void node_lost(struct p2p *p2p, struct node_slot *slot, const char *why);
 int64_t nodes_tick(struct p2p *p2p, int64_t next_us); /* next_us, or earlier */
 void nodes_free(struct p2p *p2p);
+
+/* served.c */
+enum served_answer { SERVED_SENT, SERVED_LATER /* serve_wanted is called when it can be */, SERVED_NOT };
+enum served_answer served_send(struct p2p *p2p, struct peer *peer, const struct block_entry *entry);
+void served_free(struct p2p *p2p);
 
 /* serve.c */
 void handle_getheaders(struct p2p *p2p, struct peer *peer, struct cursor *c);

@@ -130,10 +130,7 @@ static void block_is_read(void *context, struct block *block)
             not_found(p2p, peer, reply->type, &reply->hash);
         } else if (reply->type == INV_COMPACT) {
             compact_send(p2p, peer, block);
-        } else if (reply->type & INV_WITNESS_FLAG) {
-            buf_bytes(&b, block->raw.data, block->raw.len);
-            message_send(p2p, peer, "block", &b);
-        } else { /* BIP144: an old peer gets it without witnesses */
+        } else { /* BIP144: an old peer gets it without witnesses; genesis has none */
             header_encode(buf_extend(&b, HEADER_BYTES), &block->header);
             buf_compact_size(&b, block->tx_count);
             for (uint32_t t = 0; t < block->tx_count; t++) {
@@ -187,6 +184,18 @@ void serve_wanted(struct p2p *p2p, struct peer *peer)
             }
             if (type == INV_COMPACT && entry->height + COMPACT_DEPTH < chain_tip(p2p->chain)->height) {
                 type = INV_BLOCK | INV_WITNESS_FLAG; /* BIP152: of older blocks nobody has the transactions */
+            }
+            if (type == (INV_BLOCK | INV_WITNESS_FLAG) && entry->height > 0) {
+                enum served_answer answer = served_send(p2p, peer, entry);
+                if (answer == SERVED_LATER) {
+                    peer->wanted_at -= 36;
+                    peer->reading = true;
+                    return;
+                }
+                if (answer == SERVED_NOT) {
+                    not_found(p2p, peer, type, &hash);
+                }
+                continue;
             }
             struct block_reply *reply = mem_alloc(sizeof *reply);
             *reply = (struct block_reply){p2p, peer->id, type, hash};
