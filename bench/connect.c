@@ -369,12 +369,6 @@ static void rig_submit(void *context, struct job *job)
     list_append(&rig->jobs, &job->link);
 }
 
-static void rig_ignore_header(void *context, const struct block_entry *entry)
-{
-    (void)context;
-    (void)entry;
-}
-
 static void rig_ignore_block(void *context, const struct block_entry *entry, const struct block *block)
 {
     (void)context;
@@ -461,7 +455,6 @@ static bool rig_run(struct report *report, const struct blocks *blocks, const st
                                         .script_cache_bytes = 16 * MIB};
     const struct chain_events events = {.context = &rig,
                                         .submit = rig_submit,
-                                        .header = rig_ignore_header,
                                         .connected = rig_ignore_block,
                                         .disconnected = rig_ignore_block,
                                         .tip = rig_ignore_tip,

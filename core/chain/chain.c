@@ -386,7 +386,6 @@ static struct entry *accept_header(struct chain *chain, const struct block_heade
     }
     entry = index_add(chain, header, &hash, prev);
     *is_new = true;
-    chain->events.header(chain->events.context, &entry->e);
     return entry;
 }
 

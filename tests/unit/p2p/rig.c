@@ -10,12 +10,6 @@ static void submit(void *context, struct job *job)
     list_append(&rig.jobs, &job->link);
 }
 
-static void on_header(void *context, const struct block_entry *entry)
-{
-    (void)context;
-    (void)entry;
-}
-
 static bool on_checked(void *context, const struct block_entry *entry, const struct block *block)
 {
     (void)context;
@@ -211,7 +205,6 @@ void begin(void)
     const struct chain_config config = {
         .params = &params, .coins_cache_bytes = 64u << 20, .recent_blocks_bytes = 64u << 20, .rng = &rig.rng};
     const struct chain_events events = {.submit = submit,
-                                        .header = on_header,
                                         .connected = on_connected,
                                         .disconnected = on_disconnected,
                                         .tip = on_tip,
