@@ -339,6 +339,7 @@ void chain_free(struct chain *chain)
     connecting_free(&chain->now);
     recent_free_all(chain);
     query_free_all(chain);
+    verify_free(chain);
     LIST_EACH_SAFE(at, following, &chain->writes)
     {
         mem_free(CONTAINER_OF(at, struct pending_write, link));

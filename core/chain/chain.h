@@ -366,6 +366,12 @@ void coin_scan_abort(struct coin_scan *scan);
 /* The next coin found; script: the index of its script. False at the end. */
 bool coin_scan_next(struct cursor *rows, struct outpoint *outpoint, struct coin *coin, size_t *script);
 
+/* Core's verifychain, from the tip down over so many blocks (0: all), at level 0 to 4 (see verify.c). Blocks
+ * wait meanwhile. done comes once, false also when the chain stops first; the log says what is wrong. False:
+ * another one is under way, or the chain is stopping. */
+bool chain_verify(struct chain *chain, unsigned level, uint32_t blocks,
+                  void (*done)(void *context, bool holds), void *context) MUST_USE;
+
 /* ---- The address index (with the tx index; complete only when it was on from genesis) */
 
 enum address_rows { ADDRESS_COINS = 1, ADDRESS_HISTORY = 2 };

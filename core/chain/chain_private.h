@@ -136,7 +136,7 @@ struct scan_wait { /* somebody who wants to scan the store as it is after the ne
 
 struct fetch; /* query.c: somebody waiting for coins */
 
-enum step { STEP_IDLE, STEP_READ_BLOCK, STEP_READ_COINS, STEP_CHECK, STEP_READ_UNDO };
+enum step { STEP_IDLE, STEP_READ_BLOCK, STEP_READ_COINS, STEP_CHECK, STEP_READ_UNDO, STEP_VERIFY };
 
 struct connecting { /* the one block in flight (connect.c) */
     struct entry *entry;
@@ -158,6 +158,7 @@ struct connecting { /* the one block in flight (connect.c) */
     uint32_t flags;
     bool assumed;              /* scripts are taken as valid: assumevalid */
     struct proposal *proposal; /* only to be judged; NULL: to be connected */
+    bool again; /* looked at again (verify.c): `spent` is given, and what the caches know does not count */
     struct amount fees;
     struct arena arena;
 };
@@ -206,6 +207,7 @@ struct chain {
     struct list results;      /* struct result (store.c) */
     struct list scans;        /* struct scan_wait (query.c) */
     struct list proposals;    /* struct proposal (connect.c) */
+    struct verify *verify;    /* asked for or under way (verify.c) */
     size_t jobs_out;
     bool started, stopping, dead, loading;
     bool expects_more; /* an import is under way: batches gather */
@@ -255,6 +257,10 @@ bool bip30_applies(const struct chain_params *params, const struct block_entry *
 void proposals_free(struct chain *chain);     /* nobody is told */
 void connecting_free(struct connecting *now); /* gives back what it took */
 void chain_activate(struct chain *chain);
+/* All rules but the scripts, of the block in chain->now, whose coins are in the cache; then its scripts
+ * (false: there are none to run). */
+bool connect_rules(struct chain *chain, struct error *error);
+bool connect_scripts(struct chain *chain, void (*done)(void *context, struct job *job), void *context);
 void chain_commit_when_ready(struct chain *chain);
 bool chain_dirty(const struct chain *chain);
 
@@ -277,6 +283,11 @@ void results_free(struct chain *chain);
 /* addr_index.c: spent holds the coins of every input but the coinbase's, in order */
 void addr_index_block(struct chain *chain, const struct block_entry *e, const struct block *block,
                       const struct coin *spent, bool add);
+
+/* verify.c: when nothing else is under way; when the chain stops before; when it is freed */
+void verify_begin(struct chain *chain);
+void verify_drop(struct chain *chain);
+void verify_free(struct chain *chain);
 
 /* query.c: coins that are not cached, then a call; also used by connect.c */
 void fetch_coins(struct chain *chain, const struct outpoint *outpoints, size_t count,

@@ -56,7 +56,12 @@ static void next_step(struct chain *chain)
         return;
     }
     if (chain->stopping) {
+        verify_drop(chain);
         chain_commit_when_ready(chain);
+        return;
+    }
+    if (chain->verify && chain->applied == chain->tip) {
+        verify_begin(chain);
         return;
     }
     struct entry *best = index_best_candidate(chain);
@@ -314,7 +319,7 @@ static bool take_coins(struct chain *chain, uint32_t t, struct error *error)
     const struct tx *tx = &now->block->txs[t];
     struct coin *coins = now->spent + now->spent_count;
     for (uint32_t i = 0; i < tx->input_count; i++) {
-        if (!take_coin(chain, &coins[i], now->spent_count + i, t)) {
+        if (!now->again && !take_coin(chain, &coins[i], now->spent_count + i, t)) {
             return error_set(error, ERROR_INVALID, "bad-txns-inputs-missingorspent",
                              "inputs missing or spent");
         }
@@ -327,7 +332,7 @@ static void list_scripts(struct chain *chain, uint32_t t, const struct coin *coi
 {
     struct connecting *now = &chain->now;
     const struct tx *tx = &now->block->txs[t];
-    if (now->assumed || script_cache_has(&chain->scripts, &tx->wtxid, now->flags)) {
+    if (now->assumed || (!now->again && script_cache_has(&chain->scripts, &tx->wtxid, now->flags))) {
         return;
     }
     for (uint32_t i = 0; i < tx->input_count; i++) {
@@ -336,7 +341,7 @@ static void list_scripts(struct chain *chain, uint32_t t, const struct coin *coi
     if (tx->has_witness) {
         sighash_prepare(&now->caches[t], tx, coins);
     }
-    now->caches[t].signatures = chain->signatures;
+    now->caches[t].signatures = now->again ? NULL : chain->signatures;
 }
 
 static bool check_reward(struct chain *chain, struct error *error)
@@ -358,7 +363,7 @@ static bool check_rules(struct chain *chain, struct error *error)
     struct connecting *now = &chain->now;
     const struct block *block = now->block;
     uint64_t sigop_cost = 0;
-    bool ok = check_bip30(chain, error) && check_tx(chain, 0, NULL, &sigop_cost, error);
+    bool ok = (now->again || check_bip30(chain, error)) && check_tx(chain, 0, NULL, &sigop_cost, error);
     for (uint32_t t = 1; ok && t < block->tx_count; t++) {
         struct coin *coins = now->spent + now->spent_count;
         ok = take_coins(chain, t, error) && check_tx(chain, t, coins, &sigop_cost, error);
@@ -525,41 +530,55 @@ static bool is_assumed(const struct chain *chain, const struct block_entry *e)
     return !overflow && u256_compare(buried, wanted) > 0;
 }
 
+bool connect_rules(struct chain *chain, struct error *error)
+{
+    struct connecting *now = &chain->now;
+    now->flags = block_script_flags(now->entry->e.height, &now->entry->e.hash, chain->params);
+    now->median_time = block_median_time(now->entry->e.prev);
+    now->assumed = !now->again && is_assumed(chain, &now->entry->e);
+    if (!now->again) {
+        now->spent = arena_alloc(&now->arena, now->input_count * sizeof *now->spent);
+    }
+    if (!now->assumed) {
+        now->items = arena_alloc(&now->arena, now->input_count * sizeof *now->items);
+        now->caches = arena_alloc(&now->arena, now->block->tx_count * sizeof *now->caches);
+    }
+    return check_rules(chain, error);
+}
+
+bool connect_scripts(struct chain *chain, void (*done)(void *context, struct job *job), void *context)
+{
+    if (!chain->now.item_count) {
+        return false;
+    }
+    struct job *job = job_new(JOB_CHECK_SCRIPTS, done, context);
+    job->check.check = check_script;
+    job->check.batch = &chain->now;
+    job->check.count = chain->now.item_count;
+    job->check.failed_index = SIZE_MAX;
+    chain_submit(chain, job);
+    return true;
+}
+
 static void coins_are_here(void *context, bool fetched)
 {
     struct chain *chain = context;
-    struct connecting *now = &chain->now;
     if (!fetched || chain->dead) {
         end_step(chain);
         return;
     }
     struct error error = {0};
-    if (now->fetched) {
+    if (chain->now.fetched) {
         find_coins(chain);
     }
-    now->flags = block_script_flags(now->entry->e.height, &now->entry->e.hash, chain->params);
-    now->median_time = block_median_time(now->entry->e.prev);
-    now->assumed = is_assumed(chain, &now->entry->e);
-    now->spent = arena_alloc(&now->arena, now->input_count * sizeof *now->spent);
-    if (!now->assumed) {
-        now->items = arena_alloc(&now->arena, now->input_count * sizeof *now->items);
-        now->caches = arena_alloc(&now->arena, now->block->tx_count * sizeof *now->caches);
-    }
-    if (!check_rules(chain, &error)) {
+    if (!connect_rules(chain, &error)) {
         refuse_block(chain, &error);
         return;
     }
-    if (!now->item_count) {
-        finish_connect(chain);
-        return;
-    }
     chain->step = STEP_CHECK;
-    struct job *job = job_new(JOB_CHECK_SCRIPTS, scripts_checked, chain);
-    job->check.check = check_script;
-    job->check.batch = now;
-    job->check.count = now->item_count;
-    job->check.failed_index = SIZE_MAX;
-    chain_submit(chain, job);
+    if (!connect_scripts(chain, scripts_checked, chain)) {
+        finish_connect(chain);
+    }
 }
 
 static void block_is_here(void *context, struct block *block)

@@ -49,6 +49,9 @@ const struct rpc_method rpc_methods[] = {
     {"Blockchain", "scantxoutset", "action:text scanobjects:any?", rpc_scantxoutset,
      "Reads all unspent coins for those of descriptors (start), tells how far that is (status), or ends it "
      "(abort)."},
+    {"Blockchain", "verifychain", "checklevel:number? nblocks:number?", rpc_verifychain,
+     "Whether the last nblocks blocks (6; 0: all) hold: 0 readable, 1 valid, 2 undo data, 3 coins (default), "
+     "4 scripts."},
     {"Blockchain", "verifytxoutproof", "proof:text", rpc_verifytxoutproof,
      "The ids that a proof proves; none where it does not hold."},
     {"Blockchain", "waitforblock", "blockhash:text timeout:number?", rpc_waitforblock,

@@ -317,6 +317,27 @@ RPC_HANDLER(getdeploymentinfo)
     rpc_ok(call);
 }
 
+static void chain_is_verified(void *context, bool holds)
+{
+    struct rpc_call *call = context;
+    buf_printf(&call->out, "%s", holds ? "true" : "false");
+    rpc_ok(call);
+}
+
+RPC_HANDLER(verifychain)
+{
+    int64_t level = 3, blocks = 6;
+    if (!arg_number(call, 0, &level, INT32_MIN, INT32_MAX) ||
+        !arg_number(call, 1, &blocks, INT32_MIN, INT32_MAX)) {
+        return;
+    }
+    level = MIN(MAX(level, 0), 4); /* as Core takes them */
+    if (!chain_verify(call->node->chain, (unsigned)level, (uint32_t)MAX(blocks, 0), chain_is_verified,
+                      call)) {
+        rpc_fail(call, RPC_MISC_ERROR, "another verification is under way");
+    }
+}
+
 static void change_validity(struct rpc_call *call,
                             bool (*change)(struct chain *chain, const struct hash256 *hash,
                                            struct error *error))

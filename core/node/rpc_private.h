@@ -126,6 +126,7 @@ RPC_HANDLER(getdifficulty);
 RPC_HANDLER(gettxout);
 RPC_HANDLER(gettxoutsetinfo);
 RPC_HANDLER(scantxoutset);
+RPC_HANDLER(verifychain);
 RPC_HANDLER(invalidateblock);
 RPC_HANDLER(reconsiderblock);
 RPC_HANDLER(getmempoolinfo);

@@ -151,6 +151,7 @@ def test_load_mixed_equals_core():
         datadir = node.datadir
         node = Node("--mine=no", chain="regtest", datadir=datadir, listen=False)
         same_as_core(node, expected)
+        assert node.rpc("verifychain", 4, 0) is True
         node.stop()
 
 

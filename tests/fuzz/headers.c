@@ -10,15 +10,14 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
-#define STEPS_MAX   24
+#define STEPS_MAX   16
 #define CHUNKS_MAX  12u
 #define BLOCKS      3u
 #define ALLOWANCE   20000u /* of presync.c */
 #define HEADER_WORK 2u     /* on regtest */
 
 struct chunk {
-    struct block_header parent;
-    uint32_t count, salt;
+    struct buf message;
     struct block_header last;
 };
 
@@ -35,19 +34,17 @@ static void next_header(struct block_header *header, const struct block_header *
     }
 }
 
-/* The message of a chunk, made anew each time: only its two ends are kept. */
-static void put_chunk(struct buf *out, struct chunk *chunk)
+static void make_chunk(struct chunk *chunk, const struct block_header *parent, uint32_t count, uint32_t salt)
 {
-    struct block_header at = chunk->parent;
-    buf_compact_size(out, chunk->count);
-    for (uint32_t i = 0; i < chunk->count; i++) {
+    *chunk = (struct chunk){.last = *parent};
+    buf_compact_size(&chunk->message, count);
+    for (uint32_t i = 0; i < count; i++) {
         struct block_header next;
-        next_header(&next, &at, chunk->salt);
-        header_encode(buf_extend(out, HEADER_BYTES), &next);
-        buf_u8(out, 0);
-        at = next;
+        next_header(&next, &chunk->last, salt);
+        header_encode(buf_extend(&chunk->message, HEADER_BYTES), &next);
+        buf_u8(&chunk->message, 0);
+        chunk->last = next;
     }
-    chunk->last = at;
 }
 
 static void spoil(struct buf *message, uint8_t how, uint16_t where)
@@ -75,7 +72,7 @@ static void one_step(struct host *host, struct chunk *chunks, uint32_t *made, st
         chunk = &chunks[(*made)++];
         *chunk = fresh;
     }
-    put_chunk(&message, chunk);
+    buf_bytes(&message, chunk->message.data, chunk->message.len);
     spoil(&message, how, number);
     say(host, peer, "headers", buf_span(&message));
     buf_free(&message);
@@ -117,6 +114,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         CHECK(shown || chain->index.count - before <= left);
         CHECK(!host.exited);
         CHECK(p2p_memory_bytes(p2p) <= p2p_memory_bytes_max(p2p));
+    }
+    while (made) {
+        buf_free(&chunks[--made].message);
     }
     host_close(&host);
     return 0;
