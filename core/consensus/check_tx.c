@@ -145,34 +145,6 @@ static bool is_p2sh(struct span script)
     return script_classify(script, NULL) == OUTPUT_P2SH;
 }
 
-/* The last push of a scriptSig that only pushes: the redeem script. False when it does more. */
-static bool redeem_script(struct span *out, struct span script)
-{
-    struct cursor c = cursor_of(script.data, script.len);
-    *out = span_of(NULL, 0);
-    while (cursor_left(&c)) {
-        uint8_t op = cursor_u8(&c);
-        size_t len = op;
-        if (op > 0x60) {
-            return false;
-        }
-        if (op == 0x4c) {
-            len = cursor_u8(&c);
-        } else if (op == 0x4d) {
-            len = cursor_u16(&c);
-        } else if (op == 0x4e) {
-            len = cursor_u32(&c);
-        } else if (op > 0x4e) {
-            len = 0;
-        }
-        *out = cursor_span(&c, len);
-        if (c.failed) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static uint32_t witness_sigops(struct span program_script, const struct tx_input *in)
 {
     struct span program;
@@ -201,7 +173,7 @@ uint32_t tx_sigop_cost(const struct tx *tx, const struct coin *spent, uint32_t f
     for (uint32_t i = 0; i < tx->input_count; i++) {
         const struct tx_input *in = &tx->inputs[i];
         struct span redeem;
-        if (flags & SCRIPT_P2SH && is_p2sh(spent[i].script) && redeem_script(&redeem, in->script)) {
+        if (flags & SCRIPT_P2SH && is_p2sh(spent[i].script) && script_redeem(&redeem, in->script)) {
             legacy += script_sigops(redeem, true);
             witness += flags & SCRIPT_WITNESS ? witness_sigops(redeem, in) : 0;
         } else if (flags & SCRIPT_WITNESS) {

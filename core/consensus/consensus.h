@@ -304,6 +304,9 @@ bool script_verify_input(const struct tx *tx, uint32_t index, const struct coin 
 bool script_unspendable(struct span script);
 /* Signature operations: legacy count of one script (BIP16's accurate count for P2SH redeem scripts). */
 uint32_t script_sigops(struct span script, bool accurate);
+/* BIP16: what a scriptSig that only pushes pushed last (empty: nothing). False when it does more than push.
+ */
+bool script_redeem(struct span *out, struct span script_sig);
 /* Bytes of the operation at an offset, data included; what a truncated push reaches is the rest of the
  * script. */
 size_t script_op_len(struct span script, size_t at);
@@ -318,7 +321,8 @@ enum output_kind {
     OUTPUT_P2TR,
     OUTPUT_MULTISIG,
     OUTPUT_NULL_DATA,
-    OUTPUT_WITNESS_UNKNOWN
+    OUTPUT_WITNESS_UNKNOWN,
+    OUTPUT_ANCHOR /* pay to anchor: version 1, two bytes, spendable by anyone without a witness */
 };
 /* The standard form of an output script; *payload (may be NULL) borrows its key, hash or program. */
 enum output_kind script_classify(struct span script, struct span *payload);

@@ -51,13 +51,29 @@ uint32_t script_sigops(struct span script, bool accurate)
     return count;
 }
 
+bool script_redeem(struct span *out, struct span script_sig)
+{
+    *out = span_of(NULL, 0);
+    for (size_t at = 0; at < script_sig.len;) {
+        uint8_t op;
+        if (!script_next_op(script_sig, &at, &op, out) || op > OP_16) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A key of 33 or 65 bytes that begins as one of its length does. */
 static bool is_key_push(struct span script, size_t at, size_t *len)
 {
-    if (at >= script.len) {
+    if (at + 1 >= script.len) {
         return false;
     }
+    uint8_t form = script.data[at + 1];
     *len = script.data[at];
-    return (*len == 33 || *len == 65) && at + 1 + *len <= script.len;
+    bool fits =
+        (*len == 33 && (form == 2 || form == 3)) || (*len == 65 && (form == 4 || form == 6 || form == 7));
+    return fits && at + 1 + *len <= script.len;
 }
 
 static bool is_multisig(struct span script)
@@ -65,14 +81,14 @@ static bool is_multisig(struct span script)
     if (script.len < 3 || script.data[script.len - 1] != OP_CHECKMULTISIG) {
         return false;
     }
-    uint8_t needed = script.data[0], keys = 0;
-    size_t at = 1, len;
+    uint8_t needed = script.data[0];
+    size_t keys = 0, at = 1, len;
     while (is_key_push(script, at, &len)) {
         at += 1 + len;
         keys++;
     }
     return at + 2 == script.len && needed >= OP_1 && script.data[at] >= OP_1 && script.data[at] <= OP_16 &&
-           keys == script.data[at] - (OP_1 - 1) && needed - (OP_1 - 1) <= keys;
+           keys == script.data[at] - (OP_1 - 1u) && needed - (OP_1 - 1u) <= keys;
 }
 
 enum output_kind script_classify(struct span script, struct span *payload)
@@ -95,6 +111,9 @@ enum output_kind script_classify(struct span script, struct span *payload)
         if (p[0] == OP_0) {
             return len == 22 ? OUTPUT_P2WPKH : len == 34 ? OUTPUT_P2WSH : OUTPUT_OTHER;
         }
+        if (p[0] == OP_1 && len == 4 && p[2] == 0x4e && p[3] == 0x73) {
+            return OUTPUT_ANCHOR;
+        }
         return p[0] == OP_1 && len == 34 ? OUTPUT_P2TR : OUTPUT_WITNESS_UNKNOWN;
     }
     if (is_key_push(script, 0, &key_len) && len == key_len + 2 && p[len - 1] == OP_CHECKSIG) {
@@ -110,11 +129,17 @@ enum output_kind script_classify(struct span script, struct span *payload)
 const char *output_kind_name(enum output_kind kind)
 {
     static const char *const kind_names[] = {
-        [OUTPUT_OTHER] = "nonstandard",         [OUTPUT_P2PK] = "pubkey",
-        [OUTPUT_P2PKH] = "pubkeyhash",          [OUTPUT_P2SH] = "scripthash",
-        [OUTPUT_P2WPKH] = "witness_v0_keyhash", [OUTPUT_P2WSH] = "witness_v0_scripthash",
-        [OUTPUT_P2TR] = "witness_v1_taproot",   [OUTPUT_MULTISIG] = "multisig",
-        [OUTPUT_NULL_DATA] = "nulldata",        [OUTPUT_WITNESS_UNKNOWN] = "witness_unknown",
+        [OUTPUT_OTHER] = "nonstandard",
+        [OUTPUT_P2PK] = "pubkey",
+        [OUTPUT_P2PKH] = "pubkeyhash",
+        [OUTPUT_P2SH] = "scripthash",
+        [OUTPUT_P2WPKH] = "witness_v0_keyhash",
+        [OUTPUT_P2WSH] = "witness_v0_scripthash",
+        [OUTPUT_P2TR] = "witness_v1_taproot",
+        [OUTPUT_MULTISIG] = "multisig",
+        [OUTPUT_NULL_DATA] = "nulldata",
+        [OUTPUT_WITNESS_UNKNOWN] = "witness_unknown",
+        [OUTPUT_ANCHOR] = "anchor",
     };
     return kind_names[kind];
 }

@@ -2,10 +2,14 @@
  * Admission: rules that need nothing, then coins, then rules that need coins, then scripts; one transaction
  * at a time, in order of arrival. When the chain's tip moves while coins or scripts are out, it starts over.
  */
+#include <inttypes.h>
+
 #include "core/mempool/mempool_private.h"
 
 #define TX_STRIPPED_BYTES_MIN 65u /* 64 bytes could pass for a merkle node */
 #define TX_SIGOPS_COST_MAX    (BLOCK_SIGOPS_COST_MAX / 5)
+#define FAMILY_VSIZE_MAX      101000u /* with all unconfirmed ancestors, or descendants */
+#define CARVE_OUT_VSIZE_MAX   10000u
 
 static void begin(struct admission *a);
 static void work(struct mempool *pool);
@@ -112,26 +116,67 @@ static bool check_alone(struct admission *a, struct error *error)
     return true;
 }
 
+struct limits {
+    uint32_t ancestors, descendants; /* with the transaction itself */
+    uint64_t descendants_vsize;
+};
+
+static bool is_within(const struct admission *a, struct mempool_entry *const *ancestors, size_t count,
+                      const struct limits *limits, struct error *error)
+{
+    static const char word[] = "too-long-mempool-chain";
+    uint64_t vsize = a->vsize;
+    char txid[HASH256_TEXT];
+    for (size_t i = 0; i < count; i++) {
+        const struct mempool_entry *entry = ancestors[i];
+        hash256_text(txid, &entry->tx->txid);
+        vsize += entry->vsize;
+        if (entry->descendant_vsize + a->vsize > limits->descendants_vsize) {
+            return error_set(error, ERROR_POLICY, word,
+                             "exceeds descendant size limit for tx %s [limit: %" PRIu64 "]", txid,
+                             limits->descendants_vsize);
+        }
+        if (entry->descendant_count + 1 > limits->descendants) {
+            return error_set(error, ERROR_POLICY, word, "too many descendants for tx %s [limit: %u]", txid,
+                             limits->descendants);
+        }
+        if (vsize > FAMILY_VSIZE_MAX) {
+            return error_set(error, ERROR_POLICY, word, "exceeds ancestor size limit [limit: %u]",
+                             FAMILY_VSIZE_MAX);
+        }
+    }
+    return count + 1 <= limits->ancestors ||
+           error_set(error, ERROR_POLICY, word, "too many unconfirmed ancestors [limit: %u]",
+                     limits->ancestors);
+}
+
+/* One more small child than the limit may hang on a single unconfirmed parent, so that the second of two
+ * parties can raise the fee too (Core's carve-out). */
 static bool check_limits(struct admission *a, struct error *error)
 {
     struct mempool *pool = a->pool;
-    size_t count;
-    bool ok = true;
-    struct mempool_entry **ancestors = pool_ancestors_of(pool, a->tx, &count);
-    if (count + 1 > pool->config.ancestors_max) {
-        ok = error_set(error, ERROR_POLICY, "too-long-mempool-chain",
-                       "too many unconfirmed ancestors [limit: %u]", pool->config.ancestors_max);
+    struct limits limits = {pool->config.ancestors_max, pool->config.descendants_max, FAMILY_VSIZE_MAX};
+    const struct mempool_entry *replaced = replace_only(pool, a->tx);
+    if (replaced) { /* its place below the same ancestors becomes free */
+        limits.descendants++;
+        limits.descendants_vsize += replaced->descendant_vsize;
     }
-    /* What replaces one transaction takes its place below the same ancestors. */
-    uint32_t room = pool->config.descendants_max + (replace_count(pool, a->tx) == 1);
-    for (size_t i = 0; ok && i < count; i++) {
-        if (ancestors[i]->descendant_count + 1 > room) {
-            ok = error_set(error, ERROR_POLICY, "too-long-mempool-chain", "too many descendants [limit: %u]",
-                           pool->config.descendants_max);
-        }
+    size_t count;
+    struct mempool_entry **ancestors = pool_ancestors_of(pool, a->tx, &count);
+    bool ok = is_within(a, ancestors, count, &limits, error);
+    if (!ok && a->vsize <= CARVE_OUT_VSIZE_MAX) {
+        const struct limits carved = {MIN(limits.ancestors, 2u), limits.descendants + 1,
+                                      limits.descendants_vsize + CARVE_OUT_VSIZE_MAX};
+        struct error second = {0};
+        ok = is_within(a, ancestors, count, &carved, &second);
     }
     mem_free(ancestors);
     return ok;
+}
+
+static int64_t fee_at(int64_t per_kvb_sat, uint32_t vsize)
+{
+    return (per_kvb_sat * (int64_t)vsize + 999) / 1000;
 }
 
 static bool check_with_coins(struct admission *a, struct error *error)
@@ -149,14 +194,19 @@ static bool check_with_coins(struct admission *a, struct error *error)
     if (!tx_check_inputs(tx, a->spent, height, chain_parameters(pool->chain), &a->fee, error)) {
         return false;
     }
+    if (pool->config.require_standard &&
+        (!policy_standard_inputs(tx, a->spent, error) || !policy_standard_witness(tx, a->spent, error))) {
+        return false;
+    }
     a->sigop_cost = tx_sigop_cost(tx, a->spent, SCRIPT_STANDARD_FLAGS);
     if (a->sigop_cost > TX_SIGOPS_COST_MAX) {
         return error_set(error, ERROR_POLICY, "bad-txns-too-many-sigops", "%u signature operations",
                          a->sigop_cost);
     }
-    int64_t floor = pool->config.min_fee_per_kvb_sat * (int64_t)tx_vsize(tx) / 1000,
-            wanted = pool_min_fee(pool) * (int64_t)tx_vsize(tx) / 1000;
-    int64_t fee_sat = a->fee.sat + pool_priority(pool, &tx->txid);
+    a->vsize = policy_vsize(tx, a->sigop_cost);
+    int64_t floor = fee_at(pool->config.min_fee_per_kvb_sat, a->vsize),
+            wanted = fee_at(pool_min_fee(pool), a->vsize),
+            fee_sat = a->fee.sat + pool_priority(pool, &tx->txid);
     if (!a->quiet && fee_sat < floor) {
         return error_set(error, ERROR_POLICY, "min relay fee not met", "%lld < %lld", (long long)fee_sat,
                          (long long)floor);
@@ -165,7 +215,7 @@ static bool check_with_coins(struct admission *a, struct error *error)
         return error_set(error, ERROR_POLICY, "mempool min fee not met", "%lld < %lld", (long long)fee_sat,
                          (long long)wanted);
     }
-    return replace_check(pool, tx, fee_sat, error) && check_limits(a, error);
+    return check_limits(a, error) && replace_check(pool, tx, fee_sat, a->vsize, error);
 }
 
 /* On a check worker. */

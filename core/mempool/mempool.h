@@ -14,7 +14,8 @@ struct mempool_entry { /* read-only outside */
     struct tx *tx;     /* the pool's reference */
     struct amount fee;
     int64_t modified_fee_sat; /* with what mempool_prioritise added: what choices go by */
-    uint32_t vsize, weight, sigop_cost;
+    uint32_t vsize;           /* policy's: 20 bytes for each signature operation where that is more */
+    uint32_t weight, sigop_cost;
     int64_t added_unix_s;
     uint32_t added_height;
     /* Packages, kept up to date: this entry with all its unconfirmed ancestors / descendants in the pool;

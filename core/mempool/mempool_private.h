@@ -14,7 +14,7 @@ struct admission { /* one transaction on its way in */
     struct coins_view *view;
     struct coin *spent;
     const struct block_entry *tip; /* that it was judged on */
-    uint32_t sigop_cost, script_flags;
+    uint32_t sigop_cost, vsize, script_flags;
     struct amount fee;
     struct sighash_cache cache;
     struct arena arena;
@@ -67,10 +67,18 @@ void admit_free_all(struct mempool *pool);
 /* replace.c: how many transactions of the pool spend what tx spends; whether it may replace them; and that.
  */
 size_t replace_count(struct mempool *pool, const struct tx *tx);
-bool replace_check(struct mempool *pool, const struct tx *tx, int64_t modified_fee_sat, struct error *error);
+/* The one transaction that tx would replace; NULL: none, or several. */
+const struct mempool_entry *replace_only(struct mempool *pool, const struct tx *tx);
+bool replace_check(struct mempool *pool, const struct tx *tx, int64_t modified_fee_sat, uint32_t vsize,
+                   struct error *error);
 void replace_conflicts(struct mempool *pool, const struct tx *tx);
 
-/* policy.c: what Core calls standard; only where config.require_standard */
+/* policy.c. Virtual size: 20 bytes for each signature operation where that is more (always). */
+uint32_t policy_vsize(const struct tx *tx, uint32_t sigop_cost);
+/* What Core calls standard; only where config.require_standard: the transaction, what it spends, its witness.
+ */
 bool policy_standard(const struct tx *tx, struct error *error);
+bool policy_standard_inputs(const struct tx *tx, const struct coin *spent, struct error *error);
+bool policy_standard_witness(const struct tx *tx, const struct coin *spent, struct error *error);
 
 #endif

@@ -124,7 +124,7 @@ void pool_add(struct mempool *pool, struct tx *tx, struct amount fee, uint32_t s
     entry->fee = fee;
     entry->modified_fee_sat = fee.sat + pool_priority(pool, &tx->txid);
     entry->weight = tx_weight(tx);
-    entry->vsize = tx_vsize(tx);
+    entry->vsize = policy_vsize(tx, sigop_cost);
     entry->sigop_cost = sigop_cost;
     entry->added_unix_s = moment_unix_s(pool->now);
     entry->added_height = chain_tip(pool->chain)->height;

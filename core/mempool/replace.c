@@ -33,9 +33,19 @@ size_t replace_count(struct mempool *pool, const struct tx *tx)
     return count;
 }
 
+const struct mempool_entry *replace_only(struct mempool *pool, const struct tx *tx)
+{
+    size_t count;
+    struct mempool_entry **conflicts = conflicts_of(pool, tx, &count);
+    const struct mempool_entry *only = count == 1 ? conflicts[0] : NULL;
+    mem_free(conflicts);
+    return only;
+}
+
 struct replacement {
     const struct tx *tx;
     int64_t fee_sat;
+    uint32_t vsize;
     char txid[HASH256_TEXT];
     size_t replaced;
     int64_t replaced_fee_sat;
@@ -47,13 +57,13 @@ struct replacement {
 static bool pays_more_than(const struct replacement *r, const struct mempool_entry *conflict,
                            struct error *error)
 {
-    if ((__int128)r->fee_sat * conflict->vsize > (__int128)conflict->modified_fee_sat * tx_vsize(r->tx)) {
+    if ((__int128)r->fee_sat * conflict->vsize > (__int128)conflict->modified_fee_sat * r->vsize) {
         return true;
     }
     return error_set(
         error, ERROR_POLICY, "insufficient fee",
         "rejecting replacement %s; new feerate %" PRId64 " sat/kvB <= old feerate %" PRId64 " sat/kvB",
-        r->txid, r->fee_sat * 1000 / tx_vsize(r->tx), conflict->modified_fee_sat * 1000 / conflict->vsize);
+        r->txid, r->fee_sat * 1000 / r->vsize, conflict->modified_fee_sat * 1000 / conflict->vsize);
 }
 
 static void add_replaced(struct replacement *r, const struct mempool_entry *entry)
@@ -66,12 +76,8 @@ static void add_replaced(struct replacement *r, const struct mempool_entry *entr
     }
 }
 
-static bool add_conflict(struct mempool *pool, struct replacement *r, struct mempool_entry *conflict,
-                         struct error *error)
+static void add_conflict(struct mempool *pool, struct replacement *r, struct mempool_entry *conflict)
 {
-    if (!pays_more_than(r, conflict, error)) {
-        return false;
-    }
     size_t count;
     struct mempool_entry **descendants = pool_walk(pool, conflict, false, &count);
     add_replaced(r, conflict);
@@ -82,21 +88,31 @@ static bool add_conflict(struct mempool *pool, struct replacement *r, struct mem
     for (uint32_t i = 0; i < conflict->tx->input_count; i++) {
         map_put(&r->spent, &conflict->tx->inputs[i].prevout.txid, NULL);
     }
+}
+
+static bool spends_nothing_replaced(const struct replacement *r, struct error *error)
+{
+    for (uint32_t i = 0; i < r->tx->input_count; i++) {
+        if (map_get(&r->replaced_ids, &r->tx->inputs[i].prevout.txid)) {
+            return error_set(error, ERROR_POLICY, "bad-txns-spends-conflicting-tx",
+                             "%s spends a transaction that it conflicts with", r->txid);
+        }
+    }
+    return true;
+}
+
+static bool replaces_few(const struct replacement *r, struct error *error)
+{
     return r->replaced <= REPLACED_MAX ||
            error_set(error, ERROR_POLICY, "too many potential replacements",
                      "rejecting replacement %s; too many potential replacements (%zu > %u)", r->txid,
                      r->replaced, REPLACED_MAX);
 }
 
-/* Nothing of what goes may be spent, and no unconfirmed parent may be new. */
-static bool check_parents(const struct mempool *pool, const struct replacement *r, struct error *error)
+static bool adds_no_parent(const struct mempool *pool, const struct replacement *r, struct error *error)
 {
     for (uint32_t i = 0; i < r->tx->input_count; i++) {
         const struct hash256 *parent = &r->tx->inputs[i].prevout.txid;
-        if (map_get(&r->replaced_ids, parent)) {
-            return error_set(error, ERROR_POLICY, "bad-txns-spends-conflicting-tx",
-                             "%s spends a transaction that it conflicts with", r->txid);
-        }
         if (pool_find(pool, parent) && !map_get(&r->spent, parent)) {
             return error_set(error, ERROR_POLICY, "replacement-adds-unconfirmed",
                              "replacement %s adds unconfirmed input, idx %u", r->txid, i);
@@ -114,7 +130,7 @@ static bool pays_for_relay(const struct mempool *pool, const struct replacement 
                          r->txid, r->fee_sat, r->replaced_fee_sat);
     }
     int64_t more = r->fee_sat - r->replaced_fee_sat,
-            wanted = (pool->config.min_fee_per_kvb_sat * (int64_t)tx_vsize(r->tx) + 999) / 1000;
+            wanted = (pool->config.min_fee_per_kvb_sat * (int64_t)r->vsize + 999) / 1000;
     return more >= wanted ||
            error_set(error, ERROR_POLICY, "insufficient fee",
                      "rejecting replacement %s, not enough additional fees to relay; %" PRId64
@@ -122,20 +138,26 @@ static bool pays_for_relay(const struct mempool *pool, const struct replacement 
                      r->txid, more, wanted);
 }
 
-bool replace_check(struct mempool *pool, const struct tx *tx, int64_t modified_fee_sat, struct error *error)
+bool replace_check(struct mempool *pool, const struct tx *tx, int64_t modified_fee_sat, uint32_t vsize,
+                   struct error *error)
 {
     size_t count;
     struct mempool_entry **conflicts = conflicts_of(pool, tx, &count);
-    struct replacement r = {.tx = tx, .fee_sat = modified_fee_sat};
+    struct replacement r = {.tx = tx, .fee_sat = modified_fee_sat, .vsize = vsize};
     bool ok = true;
     if (count) {
         hash256_text(r.txid, &tx->txid);
         map_init(&r.replaced_ids, sizeof(struct hash256), 0, pool->config.rng);
         map_init(&r.spent, sizeof(struct hash256), 0, pool->config.rng);
-        for (size_t i = 0; i < count && ok; i++) {
-            ok = add_conflict(pool, &r, conflicts[i], error);
+        for (size_t i = 0; i < count; i++) {
+            add_conflict(pool, &r, conflicts[i]);
         }
-        ok = ok && check_parents(pool, &r, error) && pays_for_relay(pool, &r, error);
+        ok = spends_nothing_replaced(&r, error);
+        for (size_t i = 0; i < count && ok; i++) {
+            ok = pays_more_than(&r, conflicts[i], error);
+        }
+        ok = ok && replaces_few(&r, error) && adds_no_parent(pool, &r, error) &&
+             pays_for_relay(pool, &r, error);
         map_free(&r.replaced_ids);
         map_free(&r.spent);
     }

@@ -279,7 +279,7 @@ RPC_HANDLER(validateaddress)
         struct span payload;
         enum output_kind kind = script_classify(buf_span(&script), &payload);
         bool witness = kind == OUTPUT_P2WPKH || kind == OUTPUT_P2WSH || kind == OUTPUT_P2TR ||
-                       kind == OUTPUT_WITNESS_UNKNOWN;
+                       kind == OUTPUT_WITNESS_UNKNOWN || kind == OUTPUT_ANCHOR;
         char canonical[ADDRESS_TEXT];
         CHECK(address_from_script(canonical, buf_span(&script), call->node->params));
         put_text(out, "address", canonical);

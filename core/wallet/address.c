@@ -275,7 +275,7 @@ bool address_from_script(char out[ADDRESS_TEXT], struct span script, const struc
         return true;
     }
     if (kind == OUTPUT_P2WPKH || kind == OUTPUT_P2WSH || kind == OUTPUT_P2TR ||
-        kind == OUTPUT_WITNESS_UNKNOWN) {
+        kind == OUTPUT_WITNESS_UNKNOWN || kind == OUTPUT_ANCHOR) {
         segwit_text(out, script.data[0] ? (uint8_t)(script.data[0] - 0x50) : 0, payload, params->bech32_hrp);
         return true;
     }
