@@ -1,0 +1,342 @@
+/* Ways into the pool and out of it: fees, maturity, time, families, the bound of memory, age, blocks. */
+#include <criterion/criterion.h>
+
+#include "tests/unit/mempool/rig.h"
+
+TestSuite(admit, .init = rig_begin, .fini = rig_end);
+
+static void admits(struct tx *tx)
+{
+    cr_assert_str_eq(submit(tx), "", "%s", rig.result.text);
+    cr_assert(in_pool(tx));
+}
+
+static void refuses(struct tx *tx, const char *word)
+{
+    cr_expect_str_eq(submit(tx), word, "%s", rig.result.text);
+    cr_expect_not(in_pool(tx) && rig.result.kind != ERROR_DUPLICATE);
+}
+
+Test(admit, the_fee_floor_is_rounded_up)
+{
+    rig.config.min_fee_per_kvb_sat = 1001;
+    rig_open();
+    struct tx *probe = spend_block(1, 1);
+    int64_t floor = (1001 * (int64_t)tx_vsize(probe) + 999) / 1000;
+    struct tx *less = spend_block(1, floor - 1), *enough = spend_block(1, floor);
+    cr_assert_eq(tx_vsize(enough), tx_vsize(probe));
+    cr_assert_neq(1001 * (int64_t)tx_vsize(probe) % 1000, 0);
+    refuses(less, "min relay fee not met");
+    admits(enough);
+    refuses(enough, "txn-already-in-mempool");
+    tx_unref(probe);
+    tx_unref(less);
+    tx_unref(enough);
+}
+
+Test(admit, coinbases_mature)
+{
+    rig_open();
+    uint32_t next = chain_tip(rig.chain)->height + 1;
+    struct tx *young = spend_block(next - MATURITY + 1, 1000), *ripe = spend_block(next - MATURITY, 1000);
+    refuses(young, "bad-txns-premature-spend-of-coinbase");
+    admits(ripe);
+    tx_unref(young);
+    tx_unref(ripe);
+}
+
+Test(admit, unknown_inputs_and_bad_scripts)
+{
+    rig_open();
+    struct recipe recipe = recipe_of(1000);
+    recipe_spend_block(&recipe, 1);
+    recipe.in[0].index = 7;
+    struct tx *lost = make_tx(&recipe);
+    refuses(lost, "missing-inputs");
+    cr_expect_eq(rig.result.kind, ERROR_MISSING);
+    tx_unref(lost);
+    recipe = recipe_of(-1000);
+    recipe_spend_block(&recipe, 1);
+    struct tx *greedy = make_tx(&recipe);
+    refuses(greedy, "bad-txns-in-belowout");
+    tx_unref(greedy);
+}
+
+Test(admit, time_locks)
+{
+    rig_open();
+    uint32_t height = chain_tip(rig.chain)->height;
+    struct recipe recipe = recipe_of(1000);
+    recipe_spend_block(&recipe, 1);
+    recipe.locktime = height + 1;
+    struct tx *later = make_tx(&recipe);
+    refuses(later, "non-final");
+    recipe.locktime = height;
+    struct tx *now = make_tx(&recipe);
+    admits(now);
+    tx_unref(later);
+    tx_unref(now);
+
+    recipe = recipe_of(1000); /* BIP68: a number of blocks since the coin's */
+    recipe_spend_block(&recipe, height - 9);
+    recipe.sequence[0] = 11;
+    later = make_tx(&recipe);
+    refuses(later, "non-BIP68-final");
+    recipe.sequence[0] = 10;
+    now = make_tx(&recipe);
+    admits(now);
+    tx_unref(later);
+    tx_unref(now);
+}
+
+Test(admit, a_chain_of_twenty_five)
+{
+    rig_open();
+    struct tx *chain[26];
+    chain[0] = spend_block(1, 1000);
+    admits(chain[0]);
+    for (int i = 1; i < 25; i++) {
+        chain[i] = spend_tx(chain[i - 1], 0, 1000);
+        admits(chain[i]);
+    }
+    chain[25] = spend_tx(chain[24], 0, 1000);
+    refuses(chain[25], "too-long-mempool-chain");
+    const struct mempool_entry *first = mempool_find(rig.pool, &chain[0]->txid),
+                               *last = mempool_find(rig.pool, &chain[24]->txid);
+    cr_expect_eq(first->descendant_count, 25);
+    cr_expect_eq(last->ancestor_count, 25);
+    cr_expect_eq(first->descendant_fee_sat, 25000);
+    cr_expect_eq(last->ancestor_fee_sat, 25000);
+    block_unref(rig_mine(true)); /* the whole chain is one package */
+    cr_expect_eq(mempool_count(rig.pool), 0);
+    cr_expect_str_eq(rig.reason, "block");
+    admits(chain[25]);
+    for (int i = 0; i < 26; i++) {
+        tx_unref(chain[i]);
+    }
+}
+
+/* 25 with the parent; one more only as the small and single child of a parent with no other ancestor. */
+Test(admit, twenty_four_children_and_the_carve_out)
+{
+    rig_open();
+    struct recipe recipe = recipe_of(10000);
+    recipe_spend_block(&recipe, 1);
+    recipe.out_count = 27;
+    struct tx *parent = make_tx(&recipe);
+    admits(parent);
+    for (uint32_t i = 0; i < 24; i++) {
+        struct tx *child = spend_tx(parent, i, 1000);
+        admits(child);
+        tx_unref(child);
+    }
+    recipe = recipe_of(20000);
+    recipe_spend(&recipe, parent, 24);
+    recipe.pad_bytes = 10001;
+    struct tx *large = make_tx(&recipe), *small = spend_tx(parent, 25, 1000),
+              *more = spend_tx(parent, 26, 1000);
+    refuses(large, "too-long-mempool-chain");
+    admits(small);
+    refuses(more, "too-long-mempool-chain");
+    tx_unref(parent);
+    tx_unref(large);
+    tx_unref(small);
+    tx_unref(more);
+}
+
+Test(admit, a_family_of_101_kilobytes)
+{
+    rig_open();
+    struct recipe recipe = recipe_of(200000);
+    recipe_spend_block(&recipe, 1);
+    recipe.pad_bytes = 60000;
+    struct tx *parent = make_tx(&recipe);
+    admits(parent);
+    recipe = recipe_of(200000);
+    recipe_spend(&recipe, parent, 0);
+    recipe.pad_bytes = 41000;
+    struct tx *large = make_tx(&recipe);
+    refuses(large, "too-long-mempool-chain");
+    recipe.pad_bytes = 40000;
+    struct tx *fits = make_tx(&recipe);
+    admits(fits);
+    tx_unref(parent);
+    tx_unref(large);
+    tx_unref(fits);
+}
+
+static int64_t mixed_fee(uint32_t i)
+{
+    return 21000 + 100000 * (int64_t)(i * 5 % 12); /* every twelfth part once, in a mixed order */
+}
+
+/* The packages that pay least go, and the price of entry rises above theirs; with time it falls again. */
+Test(admit, when_it_is_full_the_cheapest_go)
+{
+    enum { COUNT = 12, ROOM = 8 };
+    rig_open();
+    struct tx *txs[COUNT];
+    struct mempool_info info;
+    for (uint32_t i = 0; i < COUNT; i++) {
+        struct recipe recipe = recipe_of(mixed_fee(i));
+        recipe_spend_block(&recipe, 1 + i);
+        recipe.pad_bytes = 20000;
+        txs[i] = make_tx(&recipe);
+        submit(txs[i]);
+        mempool_info(rig.pool, &info);
+        rig.pool->config.bytes_max = i ? rig.pool->config.bytes_max : info.bytes_used * ROOM;
+    }
+    cr_expect_eq(mempool_count(rig.pool), ROOM);
+    cr_expect_leq(info.bytes_used, rig.pool->config.bytes_max);
+    cr_expect_gt(info.min_fee_per_kvb_sat, 1000);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        cr_expect_eq(in_pool(txs[i]), mixed_fee(i) >= mixed_fee(0) + 100000 * (COUNT - ROOM), "%u", i);
+        tx_unref(txs[i]);
+    }
+    struct tx *cheap = spend_block(20, 200);
+    refuses(cheap, "mempool min fee not met");
+    tx_unref(cheap);
+    rig.now.unix_us += INT64_C(30) * 43200 * 1000000; /* half-lives */
+    mempool_expire(rig.pool, rig.now);
+    mempool_info(rig.pool, &info);
+    cr_expect_eq(info.min_fee_per_kvb_sat, 1000);
+}
+
+/* A parent that pays nothing much stays as long as its child pays for both. */
+Test(admit, a_child_keeps_its_parent)
+{
+    enum { PAD = 20000 };
+    rig.config.bytes_max = 5 * (PAD + 2000);
+    rig_open();
+    struct recipe recipe = recipe_of(20500);
+    recipe_spend_block(&recipe, 1);
+    recipe.pad_bytes = PAD;
+    struct tx *parent = make_tx(&recipe), *child = spend_tx(parent, 0, 1000000);
+    admits(parent);
+    admits(child);
+    for (uint32_t i = 2; i < 10; i++) {
+        recipe = recipe_of(30000);
+        recipe_spend_block(&recipe, i);
+        recipe.pad_bytes = PAD;
+        struct tx *other = make_tx(&recipe);
+        submit(other);
+        tx_unref(other);
+    }
+    cr_expect(in_pool(parent));
+    cr_expect(in_pool(child));
+    cr_expect_gt(rig.removed, 0);
+    cr_expect_str_eq(rig.reason, "sizelimit");
+    tx_unref(parent);
+    tx_unref(child);
+}
+
+Test(admit, age_takes_a_family)
+{
+    rig_open();
+    struct tx *parent = spend_block(1, 1000), *child = spend_tx(parent, 0, 1000);
+    admits(parent);
+    rig.now.unix_us += INT64_C(1000) * 1000000;
+    admits(child);
+    rig.now.unix_us += (rig.config.expiry_s - 500) * 1000000; /* the child alone is young enough */
+    mempool_expire(rig.pool, rig.now);
+    cr_expect_eq(mempool_count(rig.pool), 0);
+    cr_expect_str_eq(rig.reason, "expiry");
+    tx_unref(parent);
+    tx_unref(child);
+}
+
+Test(admit, a_block_takes_what_it_holds_and_what_it_contradicts)
+{
+    rig_open();
+    struct tx *pooled = spend_block(1, 1000), *child = spend_tx(pooled, 0, 1000),
+              *rival = spend_block(1, 2000);
+    admits(pooled);
+    admits(child);
+    cr_assert(rig_take_block(rig_block_on(chain_tip(rig.chain), &rival, 1)));
+    cr_expect_eq(mempool_count(rig.pool), 0);
+    cr_expect_str_eq(rig.reason, "conflict");
+    refuses(pooled, "missing-inputs");
+    tx_unref(pooled);
+    tx_unref(child);
+    tx_unref(rival);
+}
+
+/* What a reorganisation returns comes back, parents first, except what the new branch makes impossible. */
+Test(admit, reorganisations_give_back)
+{
+    rig_open();
+    const struct block_entry *fork = chain_tip(rig.chain);
+    uint32_t ripe = fork->height + 1 - MATURITY;
+    struct tx *parent = spend_block(1, 1000), *child = spend_tx(parent, 0, 1000),
+              *young = spend_block(ripe + 1, 1000), *pooled = spend_block(2, 1000);
+    admits(pooled);
+    cr_assert(rig_take_block(rig_block_on(fork, &parent, 1)));
+    struct tx *const both[2] = {child, young};
+    cr_assert(rig_take_block(rig_block_on(chain_tip(rig.chain), both, 2)));
+    struct block *first = rig_block_on(fork, NULL, 0), *second, *third;
+    struct block_entry at = *fork;
+    at.hash = first->hash;
+    at.height++;
+    at.header = first->header;
+    second = rig_block_on(&at, NULL, 0);
+    at.hash = second->hash;
+    at.height++;
+    at.header = second->header;
+    third = rig_block_on(&at, NULL, 0);
+    rig_take_block(first);
+    rig_take_block(second);
+    cr_assert_eq(mempool_count(rig.pool), 1);
+    cr_assert(rig_take_block(third));
+    cr_assert_eq(chain_tip(rig.chain)->height, fork->height + 3);
+    cr_expect(in_pool(parent));
+    cr_expect(in_pool(child));
+    cr_expect(in_pool(pooled));
+    cr_expect(in_pool(young), "its coinbase is older than the fork, and the branch is longer");
+    cr_expect_eq(mempool_find(rig.pool, &child->txid)->ancestor_count, 2);
+    tx_unref(parent);
+    tx_unref(child);
+    tx_unref(young);
+    tx_unref(pooled);
+}
+
+/* A spend of a coinbase that the new branch does not have is gone, with what builds on it. */
+Test(admit, reorganisations_take_coins)
+{
+    rig_open();
+    const struct block_entry *fork = chain_at(rig.chain, BLOCKS - 5);
+    struct tx *orphaned = spend_block(fork->height + 1, 1000), *child = spend_tx(orphaned, 0, 1000),
+              *kept = spend_block(1, 1000);
+    admits(orphaned);
+    admits(child);
+    admits(kept);
+    struct block_entry at = *fork;
+    for (uint32_t i = 0; i < 6; i++) {
+        struct block *block = rig_block_on(&at, NULL, 0);
+        at.hash = block->hash;
+        at.header = block->header;
+        at.height++;
+        rig_take_block(block);
+    }
+    cr_assert_eq(chain_tip(rig.chain)->height, BLOCKS + 1);
+    cr_expect_not(in_pool(orphaned));
+    cr_expect_not(in_pool(child));
+    cr_expect(in_pool(kept));
+    tx_unref(orphaned);
+    tx_unref(child);
+    tx_unref(kept);
+}
+
+/* Where standard is required, it is asked for at the door. */
+Test(admit, standard_only_where_it_is_required)
+{
+    rig.config.require_standard = true;
+    rig_open();
+    struct recipe recipe = recipe_of(2000);
+    recipe_spend_block(&recipe, 1);
+    recipe.pad_bytes = 200; /* an OP_RETURN that is too long */
+    struct tx *note = make_tx(&recipe), *plain = spend_block(1, 1000);
+    refuses(note, "scriptpubkey");
+    admits(plain);
+    tx_unref(note);
+    tx_unref(plain);
+}
