@@ -13,11 +13,6 @@ static void submit_job(void *context, struct job *job)
     list_append(&rig.jobs, &job->link);
 }
 
-static void on_header(void *context, const struct block_entry *entry)
-{
-    (void)context, (void)entry;
-}
-
 static void on_connected(void *context, const struct block_entry *entry, const struct block *block)
 {
     (void)context;
@@ -154,7 +149,6 @@ void rig_open(void)
                                         .script_cache_bytes = 1u << 16,
                                         .rng = &rig.rng};
     const struct chain_events events = {.submit = submit_job,
-                                        .header = on_header,
                                         .connected = on_connected,
                                         .disconnected = on_disconnected,
                                         .tip = on_tip,
