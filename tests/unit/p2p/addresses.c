@@ -256,6 +256,39 @@ Test(addresses, an_extra_peer_is_tried_while_no_block_comes)
     }
 }
 
+Test(addresses, who_stands_in_for_a_peer_that_is_down_does_so_in_turn)
+{
+    struct error error = {0};
+    peer_id stand_ins[2] = {0};
+    size_t count = 0;
+    rig.config.discover = P2P_DISCOVER_FALLBACK;
+    begin_again();
+    for (int i = 1; i <= 20; i++) {
+        char ip[32];
+        snprintf(ip, sizeof ip, "7.%d.1.1", i);
+        p2p_add_address(rig.p2p, ip, 8333, false, rig.now);
+    }
+    cr_assert(p2p_add_node(rig.p2p, "9.9.9.9:8333", rig.now, &error));
+    pass(1000000); /* it is dialled, and does not answer */
+    for (int i = 0; i < 100 && count < 2; i++) {
+        size_t before = rig.dials;
+        pass(1000000);
+        if (rig.dials > before) {
+            char address[110];
+            snprintf(address, sizeof address, "%s:%u", rig.dialled_host, rig.dialled_port);
+            p2p_opened(rig.p2p, rig.dialled, address, rig.now);
+            shake_hands(rig.dialled, 0);
+            stand_ins[count++] = rig.dialled;
+        } else if (count) {
+            answer_ping(stand_ins[0]);
+        }
+    }
+    cr_assert_eq(count, 2);
+    pass(1000000);
+    cr_assert(rig.closed[slot_of(stand_ins[0])]);
+    cr_assert_not(rig.closed[slot_of(stand_ins[1])]);
+}
+
 /* ---- Across a restart ------------------------------------------------------------------------------------
  */
 
