@@ -123,17 +123,19 @@ static void check_role(struct exchange *x, enum area area)
 
 void limit_verdict(struct exchange *x, struct verdict verdict)
 {
+    if (!x->req) { /* the client has left while Redis was asked */
+        exchange_free(x);
+        return;
+    }
     x->rate_remaining = verdict.remaining;
     if (verdict.allowed) {
         check_role(x, (enum area)x->number);
         return;
     }
+    char text[32];
     x->api->counters.limited++;
-    if (x->req) {
-        char text[32];
-        snprintf(text, sizeof text, "%lld", (long long)verdict.retry_after_s);
-        add_header(x->req, "retry-after", text);
-    }
+    snprintf(text, sizeof text, "%lld", (long long)verdict.retry_after_s);
+    add_header(x->req, "retry-after", text);
     reply_error(x, 429, "rate_limited", "Too many requests: try again in %lld s.",
                 (long long)verdict.retry_after_s);
 }

@@ -56,8 +56,7 @@ struct shared_limits {
     int port;
 };
 
-/* ---- hiredis on h2o's loop
- * --------------------------------------------------------------------------------- */
+/* ---- hiredis on h2o's loop ----------------------------------------------------------------------------- */
 
 static void on_readable(h2o_socket_t *socket, const char *err)
 {
@@ -110,8 +109,7 @@ static void cleanup(void *context)
     }
 }
 
-/* ---- Up and down
- * -------------------------------------------------------------------------------------------- */
+/* ---- Up and down --------------------------------------------------------------------------------------- */
 
 static void use_memory(struct exchange *x)
 {
@@ -259,8 +257,7 @@ static void dial(struct shared_limits *shared)
     }
 }
 
-/* ---- Asking
- * --------------------------------------------------------------------------------------------------- */
+/* ---- Asking -------------------------------------------------------------------------------------------- */
 
 static void on_verdict(redisAsyncContext *redis, void *answer, void *context)
 {

@@ -31,8 +31,7 @@ struct rpc_face {
     struct list wrong; /* exchanges to be told 401, the first soonest */
 };
 
-/* ---- Who may --------------------------------------------------------------------------------------------
- */
+/* ---- Who may ------------------------------------------------------------------------------------------- */
 
 bool client_subnet_parse(struct subnet *out, const char *text)
 {
@@ -142,8 +141,7 @@ static bool authorized(const struct rpc_face *face, h2o_iovec_t header)
     return ok;
 }
 
-/* ---- A request ------------------------------------------------------------------------------------------
- */
+/* ---- A request ----------------------------------------------------------------------------------------- */
 
 static void reply_empty(struct exchange *x, int status)
 {
@@ -248,8 +246,7 @@ void rpc_face_tick(struct rpc_face *face, int64_t now_us)
     }
 }
 
-/* ---- Start and end ----------------------------------------------------------------------------------------
- */
+/* ---- Start and end ------------------------------------------------------------------------------------- */
 
 static bool read_allowed(struct rpc_face *face, struct error *error)
 {

@@ -154,8 +154,7 @@ static int on_request(h2o_handler_t *self, h2o_req_t *req)
     return 0;
 }
 
-/* ---- Connections ----------------------------------------------------------------------------------------
- */
+/* ---- Connections --------------------------------------------------------------------------------------- */
 
 static void on_accept(h2o_socket_t *listener, const char *err)
 {
@@ -207,8 +206,7 @@ static bool listen_on(struct server *server, struct front *front, const char *te
     return true;
 }
 
-/* ---- Time and signals ------------------------------------------------------------------------------------
- */
+/* ---- Time and signals ---------------------------------------------------------------------------------- */
 
 static void on_tick(h2o_timeout_entry_t *entry)
 {
@@ -264,8 +262,7 @@ static void watch_signals(struct server *server)
     h2o_socket_read_start(server->signals, on_signal);
 }
 
-/* ---- Start ------------------------------------------------------------------------------------------------
- */
+/* ---- Start --------------------------------------------------------------------------------------------- */
 
 static bool parse_serve(struct api *api, struct error *error)
 {
@@ -343,34 +340,39 @@ static bool listen_web(struct server *server, struct error *error)
     return given->count ? ok : listen_on(server, &server->api.web, "127.0.0.1:8080", "web server", error);
 }
 
+static void add_port(char out[300], const char *host, unsigned port)
+{
+    bool has_port = strrchr(host, ':') && (*host != '[' || strstr(host, "]:"));
+    if (has_port) {
+        snprintf(out, 300, "%s", host);
+    } else {
+        snprintf(out, 300, "%s:%u", host, port);
+    }
+}
+
 /* Without rpcbind: at both loopback addresses, of which the second need not be there; without rpcport either,
  * a port that is taken costs only a warning, since another node of this machine has it. */
 static bool listen_rpc(struct server *server, struct error *error)
 {
     const struct settings *s = server->api.settings;
-    static char v4[] = "127.0.0.1", v6[] = "[::1]";
-    static char *standard[] = {v4, v6};
-    const struct text_list ours = {.items = standard, .count = 2};
-    const struct text_list *hosts = s->rpc_bind.count ? &s->rpc_bind : &ours;
+    struct front *front = &server->api.rpc_front;
     unsigned port = s->rpc_port < 0 ? server->api.params.rpc_port : (unsigned)s->rpc_port;
+    char text[300];
     bool ok = true;
-    for (size_t i = 0; ok && i < MIN(hosts->count, LISTENERS_MAX / 2); i++) {
-        char text[300];
-        const char *host = hosts->items[i];
-        bool has_port = strrchr(host, ':') && (*host != '[' || strstr(host, "]:"));
-        if (has_port) {
-            snprintf(text, sizeof text, "%s", host);
-        } else {
-            snprintf(text, sizeof text, "%s:%u", host, port);
+    for (size_t i = 0; ok && i < MIN(s->rpc_bind.count, LISTENERS_MAX / 2); i++) {
+        add_port(text, s->rpc_bind.items[i], port);
+        ok = listen_on(server, front, text, "JSON-RPC server", error);
+    }
+    if (!s->rpc_bind.count) {
+        struct error absent;
+        add_port(text, "127.0.0.1", port);
+        ok = listen_on(server, front, text, "JSON-RPC server", error);
+        if (!ok && s->rpc_port < 0) {
+            log_warn(LOG_RPC, "%s: JSON-RPC is not served; --rpcport chooses another port", error->text);
+            return true;
         }
-        ok = listen_on(server, &server->api.rpc_front, text, "JSON-RPC server", error);
-        if (!ok && hosts == &ours && (i > 0 || s->rpc_port < 0)) {
-            if (i == 0) {
-                log_warn(LOG_RPC, "%s: JSON-RPC is not served; --rpcport chooses another port", error->text);
-                return true;
-            }
-            ok = true;
-        }
+        add_port(text, "[::1]", port);
+        (void)(ok && listen_on(server, front, text, "JSON-RPC server", &absent));
     }
     if (ok) {
         rpc_face_opened(&server->api);

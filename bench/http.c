@@ -1,6 +1,7 @@
 /* quarry-bench http: paced requests from several client addresses to several servers, as people and attackers
  * send them: so many a second whatever the answers are. What came back, how fast, in slices of time. One
- * thread, HTTP/1.1 with keep-alive. Not here: what the server should have answered. */
+ * thread, HTTP/1.1 with keep-alive; an answer has come when the kernel has it, however late we read it. Not
+ * here: what the server should have answered. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "bench/bench.h"
@@ -47,11 +49,20 @@ struct load {
     char request[512];
     int epoll;
     int64_t began_ns, slice_ns;
+    int64_t stalled_ns; /* the longest that this program itself was away */
 };
 
 static const char *clients_text = "127.0.0.1", *servers_text = "127.0.0.1:8080",
                   *path_text = "/api/v1/blockchain";
 static int64_t rate = 1000, seconds = 10, connections = 32, slice_ms = 1000;
+
+/* The kernel's clock for packets. */
+static int64_t clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
 
 static bool parse_parties(struct sockaddr_in *out, size_t *count, const char *text, bool with_port,
                           struct error *error)
@@ -94,12 +105,13 @@ static void open_connection(struct load *load, struct connection *c)
         return;
     }
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    setsockopt(c->fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one);
 }
 
-static void settle(struct load *load, struct connection *c, enum outcome outcome)
+static void settle(struct load *load, struct connection *c, enum outcome outcome, int64_t now_ns)
 {
     struct tally *tally = &load->tallies[c->client * load->slice_count + c->slice];
-    int64_t took_ns = wall_ns() - c->sent_ns;
+    int64_t took_ns = now_ns - c->sent_ns;
     c->busy = false;
     c->len = 0;
     tally->outcomes[outcome]++;
@@ -110,7 +122,7 @@ static void settle(struct load *load, struct connection *c, enum outcome outcome
 static void lose(struct load *load, struct connection *c)
 {
     if (c->busy) {
-        settle(load, c, LOST);
+        settle(load, c, LOST, clock_ns());
     }
     close(c->fd);
     c->fd = -1;
@@ -130,9 +142,31 @@ static size_t answer_length(const struct connection *c)
     return end ? (size_t)(end + 4 - c->in) : 0;
 }
 
+/* As recv; *came_ns: when the kernel had the last of these bytes, however late we are to read them. */
+static ssize_t receive(struct connection *c, int64_t *came_ns)
+{
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(struct timespec))];
+    } control;
+    struct iovec piece = {c->in + c->len, sizeof c->in - c->len};
+    struct msghdr message = {
+        .msg_iov = &piece, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    ssize_t got = recvmsg(c->fd, &message, 0);
+    struct cmsghdr *header = got > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    *came_ns = clock_ns();
+    if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_TIMESTAMPNS) {
+        struct timespec at;
+        memcpy(&at, CMSG_DATA(header), sizeof at);
+        *came_ns = (int64_t)at.tv_sec * 1000000000 + at.tv_nsec;
+    }
+    return got;
+}
+
 static void read_answer(struct load *load, struct connection *c)
 {
-    ssize_t got = recv(c->fd, c->in + c->len, sizeof c->in - c->len, 0);
+    int64_t came_ns;
+    ssize_t got = receive(c, &came_ns);
     if (got <= 0) {
         if (got == 0 || errno != EAGAIN) {
             lose(load, c);
@@ -145,13 +179,19 @@ static void read_answer(struct load *load, struct connection *c)
         lose(load, c);
     } else if (wanted && c->len >= wanted) {
         int status = c->len > 12 ? (int)strtol(c->in + 9, NULL, 10) : 0;
-        settle(load, c, status == 200 ? ADMITTED : status == 429 ? LIMITED : status == 503 ? REFUSED : OTHER);
+        settle(load, c,
+               status == 200   ? ADMITTED
+               : status == 429 ? LIMITED
+               : status == 503 ? REFUSED
+                               : OTHER,
+               came_ns);
     }
 }
 
 /* On the next free connection of a client; servers take turns, since connections do. */
-static bool send_request(struct load *load, size_t client, size_t *next, int64_t now_ns)
+static bool send_request(struct load *load, size_t client, size_t *next)
 {
+    int64_t now_ns = clock_ns();
     size_t each = load->connection_count / load->client_count;
     for (size_t tried = 0; tried < each; tried++) {
         struct connection *c = &load->connections[client * each + (*next)++ % each];
@@ -196,12 +236,15 @@ static void drive(struct load *load)
 {
     uint64_t asked[PARTIES_MAX] = {0};
     size_t next[PARTIES_MAX] = {0};
-    load->began_ns = wall_ns();
+    load->began_ns = clock_ns();
+    int64_t turned_ns = load->began_ns;
     int64_t end_ns = load->began_ns + seconds * INT64_C(1000000000), now_ns;
-    while ((now_ns = wall_ns()) < end_ns) {
+    while ((now_ns = clock_ns()) < end_ns) {
+        load->stalled_ns = MAX(load->stalled_ns, now_ns - turned_ns);
+        turned_ns = now_ns;
         uint64_t due = (uint64_t)((double)(now_ns - load->began_ns) / 1e9 * (double)rate);
         for (size_t client = 0; client < load->client_count; client++) {
-            while (asked[client] < due && send_request(load, client, &next[client], wall_ns())) {
+            while (asked[client] < due && send_request(load, client, &next[client])) {
                 asked[client]++;
             }
             if (due > asked[client] + (uint64_t)rate / 10) { /* a tenth of a second behind: let it go */
@@ -211,12 +254,12 @@ static void drive(struct load *load)
         }
         take_answers(load, 1);
     }
-    while (any_busy(load) && wall_ns() < end_ns + SILENCE_NS) {
+    while (any_busy(load) && clock_ns() < end_ns + SILENCE_NS) {
         take_answers(load, 10);
     }
     for (size_t i = 0; i < load->connection_count; i++) {
         if (load->connections[i].busy) {
-            settle(load, &load->connections[i], LOST);
+            settle(load, &load->connections[i], LOST, clock_ns());
         }
     }
 }
@@ -250,6 +293,7 @@ static void show(struct report *report, struct load *load)
             (unsigned long long)sum.outcomes[LOST]);
         report_samples(report, load->names[client], "ms", &load->latency_ms[client]);
     }
+    report_value(report, "this program was away for at most", "ms", (double)load->stalled_ns / 1e6);
     report_value(report, "not sent: every connection was busy", "requests", (double)load->due_missed);
 }
 

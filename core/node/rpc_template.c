@@ -183,8 +183,7 @@ static bool read_longpollid(struct rpc_call *call, const char *text)
     return true;
 }
 
-/* ---- A proposal (BIP23) -----------------------------------------------------------------------------------
- */
+/* ---- A proposal (BIP23) -------------------------------------------------------------------------------- */
 
 static void proposal_is_judged(void *context, const struct error *error)
 {

@@ -53,8 +53,7 @@ bool descriptor_checksum(char out[9], const char *text, size_t len)
     return true;
 }
 
-/* ---- Scripts ----------------------------------------------------------------------------------------------
- */
+/* ---- Scripts ------------------------------------------------------------------------------------------- */
 
 struct expansion {
     const struct chain_params *params;
