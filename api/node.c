@@ -12,6 +12,7 @@
 #include "api/api_private.h"
 
 #define ANSWER_MAX      (64u << 20)
+#define ANSWERS_MAX     (256u << 20)
 #define RETRY_US        INT64_C(200000)
 #define STATUS_EVERY_US INT64_C(250000)
 
@@ -297,8 +298,25 @@ static void ask_status(struct node_link *link, int64_t now_us)
     }
 }
 
+/* Answers that are still coming in hold at most so much together: the largest is given up. */
+static void bound_answers(struct node_link *link)
+{
+    size_t sum = 0;
+    struct line *largest = NULL;
+    for (size_t i = 0; i < link->line_count; i++) {
+        struct line *line = &link->lines[i];
+        size_t size = line->socket ? line->socket->input->size : 0;
+        sum += size;
+        largest = line->socket && (!largest || size > largest->socket->input->size) ? line : largest;
+    }
+    if (largest && sum > ANSWERS_MAX) {
+        line_lost(largest, "answers that hold too much together");
+    }
+}
+
 void node_link_tick(struct node_link *link, int64_t now_us)
 {
+    bound_answers(link);
     for (size_t i = 0; i < link->line_count; i++) {
         struct line *line = &link->lines[i];
         if (line->busy && now_us > line->deadline_us) {
