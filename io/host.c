@@ -461,6 +461,7 @@ static void carry_out(struct host *host, struct action *action)
     switch (action->kind) {
     case ACTION_SEND: peers_send(host, action->peer, &action->bytes); break;
     case ACTION_CLOSE: peers_close(host, action->peer); break;
+    case ACTION_PAUSE: peers_pause(host, action->peer, action->at_mono_us); break;
     case ACTION_DIAL: peers_dial(host, action->peer, action->text, action->port); break;
     case ACTION_JOB: start_job(host, action->job); break;
     case ACTION_WORK: give_work(host, &action->work); break;

@@ -145,6 +145,8 @@ void stream_send(struct stream *stream, struct buf *bytes); /* takes over the by
 void stream_close(struct stream *stream, const char *why);
 /* At once: what was not sent yet is lost. */
 void stream_abort(struct stream *stream, const char *why);
+/* Nothing is received until then; a stream that is closed meanwhile ends at once. */
+void stream_pause(struct stream *stream, int64_t until_mono_us);
 int stream_fd(const struct stream *stream);
 size_t loop_queued_bytes(const struct loop *loop); /* of all streams */
 

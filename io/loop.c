@@ -29,6 +29,8 @@ struct loop *loop_new(const char *kind, struct error *error)
     list_init(&loop->streams);
     list_init(&loop->unsent);
     list_init(&loop->ending);
+    list_init(&loop->paused);
+    loop->resume_us = INT64_MAX;
     bool forced = strcmp(kind, "io_uring") == 0;
     if (strcmp(kind, "epoll") != 0) {
         loop->backend = &backend_uring;
@@ -85,7 +87,7 @@ void loop_timer_clear(struct loop_timer *timer)
 
 static int64_t next_deadline(const struct loop *loop)
 {
-    int64_t next = INT64_MAX;
+    int64_t next = loop->resume_us;
     LIST_EACH(at, &loop->timers)
     {
         next = MIN(next, CONTAINER_OF(at, struct loop_timer, link)->at_us);
@@ -168,6 +170,7 @@ static struct stream *stream_make(struct loop *loop, int fd, const struct stream
     stream->context = context;
     list_init(&stream->unsent);
     list_init(&stream->ending);
+    list_init(&stream->paused);
     list_append(&loop->streams, &stream->link);
     return stream;
 }
@@ -280,9 +283,48 @@ static void close_on(struct stream *stream)
     }
 }
 
+void stream_pause(struct stream *stream, int64_t until_mono_us)
+{
+    struct loop *loop = stream->loop;
+    if (stream->closing || stream->connecting || stream->read_ended) {
+        return;
+    }
+    stream->resume_us = until_mono_us;
+    loop->resume_us = MIN(loop->resume_us, until_mono_us);
+    if (list_empty(&stream->paused)) {
+        list_append(&loop->paused, &stream->paused);
+        loop->backend->pause(stream);
+    }
+}
+
+static void resume_streams(struct loop *loop)
+{
+    if (loop_now().mono_us < loop->resume_us) {
+        return;
+    }
+    int64_t now = loop_now().mono_us;
+    loop->resume_us = INT64_MAX;
+    LIST_EACH_SAFE(at, following, &loop->paused)
+    {
+        struct stream *stream = CONTAINER_OF(at, struct stream, paused);
+        if (stream->resume_us > now) {
+            loop->resume_us = MIN(loop->resume_us, stream->resume_us);
+            continue;
+        }
+        list_remove(&stream->paused);
+        if (!stream->receiving) { /* else its last operation has not come back yet */
+            loop->backend->receive(stream);
+        }
+    }
+}
+
 void stream_close(struct stream *stream, const char *why)
 {
     if (!stream->closing) {
+        if (!list_empty(&stream->paused)) {
+            list_remove(&stream->paused);
+            stream->read_ended = true;
+        }
         stream->closing = true;
         snprintf(stream->why, sizeof stream->why, "%s", why);
         stream->deadline_us = loop_now().mono_us + LINGER_US;
@@ -317,6 +359,11 @@ void stream_was_received(struct stream *stream, const uint8_t *data, size_t len)
 {
     if (!stream->closing) {
         stream->events->received(stream->context, data, len);
+        return;
+    }
+    stream->dropped_bytes += len;
+    if (stream->dropped_bytes > LINGER_BYTES) {
+        stream_shut(stream); /* it does not listen */
     }
 }
 
@@ -359,6 +406,7 @@ static void stream_finish(struct stream *stream)
     list_remove(&stream->link);
     list_remove(&stream->unsent);
     list_remove(&stream->ending);
+    list_remove(&stream->paused);
     drop_sent(stream, stream->queued_bytes);
     mem_free(stream->queue);
     stream->events->closed(stream->context, stream->why);
@@ -430,6 +478,7 @@ void loop_run(struct loop *loop)
         if (next_deadline(loop) <= loop_now().mono_us) {
             loop->backend->submit(loop); /* what is to be sent does not wait for what the timers begin */
             fire_timers(loop);
+            resume_streams(loop);
             start_sends(loop);
         }
         end_streams(loop);

@@ -95,6 +95,12 @@ static void epoll_receive(struct stream *stream)
     arm(stream);
 }
 
+static void epoll_pause(struct stream *stream)
+{
+    stream->receiving = false;
+    arm(stream);
+}
+
 /* Called from loop_run's own level only, so the result may be told at once. */
 static void epoll_send(struct stream *stream)
 {
@@ -196,6 +202,6 @@ static void epoll_wait_some(struct loop *loop, int64_t timeout_us)
 }
 
 const struct backend backend_epoll = {
-    "epoll",    epoll_open,   epoll_close, epoll_watch,  epoll_listen, epoll_connect,   epoll_receive,
-    epoll_send, epoll_submit, epoll_abort, epoll_forget, NULL,         epoll_wait_some,
+    "epoll",     epoll_open, epoll_close,  epoll_watch, epoll_listen, epoll_connect, epoll_receive,
+    epoll_pause, epoll_send, epoll_submit, epoll_abort, epoll_forget, NULL,          epoll_wait_some,
 };

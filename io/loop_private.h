@@ -9,6 +9,7 @@
 #include "io/io.h"
 
 #define SEND_PIECES  16u
+#define LINGER_BYTES (256u << 10) /* that are read and dropped while a stream is closed */
 #define LINGER_US    INT64_C(1000000)
 #define RETRY_ACCEPT INT64_C(100000) /* us, when descriptors have run out */
 
@@ -33,6 +34,9 @@ struct stream {
     struct list link;   /* loop->streams */
     struct list unsent; /* loop->unsent while there is something to start sending */
     struct list ending; /* loop->ending from stream_close on */
+    struct list paused; /* loop->paused while nothing is received */
+    int64_t resume_us;
+    size_t dropped_bytes; /* that came after stream_close */
     struct loop *loop;
     int fd;
     const struct stream_events *events;
@@ -64,7 +68,8 @@ struct file_operation {
 struct loop {
     const struct backend *backend;
     void *ring; /* the backend's own */
-    struct list watches, listeners, timers, streams, unsent, ending;
+    struct list watches, listeners, timers, streams, unsent, ending, paused;
+    int64_t resume_us; /* when the first of paused is due */
     size_t queued_bytes;
     bool stopped;
 };
@@ -77,6 +82,7 @@ struct backend {
     void (*listen)(struct loop *loop, struct listener *listener);
     void (*connect)(struct stream *stream);
     void (*receive)(struct stream *stream); /* from now on, until it ends */
+    void (*pause)(struct stream *stream);   /* until receive is called again */
     void (*send)(struct stream *stream);    /* stream->message; sets sending */
     void (*submit)(struct loop *loop);      /* what was started goes to the kernel now */
     void (*abort)(struct stream *stream);   /* makes every operation of the stream come back soon */

@@ -220,6 +220,15 @@ static void uring_receive(struct stream *stream)
     stream->operations++;
 }
 
+static void uring_pause(struct stream *stream)
+{
+    if (stream->receiving) {
+        struct io_uring_sqe *sqe = next_entry(stream->loop, NULL, TAG_NONE);
+        io_uring_prep_cancel64(sqe, (uintptr_t)stream | TAG_RECEIVE, 0);
+        set_tag(sqe, NULL, TAG_NONE);
+    }
+}
+
 static void uring_send(struct stream *stream)
 {
     struct io_uring_sqe *sqe = next_entry(stream->loop, stream, TAG_SEND);
@@ -301,8 +310,9 @@ static void receive_ended(struct loop *loop, struct stream *stream, int result, 
         give_back(u, buffer);
     }
     if (!more) {
-        bool goes_on = result > 0 || result == -ENOBUFS || result == -EINTR || result == -EAGAIN;
-        if (goes_on && !stream->shut) {
+        bool goes_on = result > 0 || result == -ENOBUFS || result == -EINTR || result == -EAGAIN ||
+                       (result == -ECANCELED && !stream->shut); /* by uring_pause */
+        if (goes_on && !stream->shut && list_empty(&stream->paused)) {
             uring_receive(stream);
         } else if (!goes_on) {
             stream_was_ended(stream, result < 0 ? -result : 0);
@@ -384,6 +394,6 @@ static void uring_wait(struct loop *loop, int64_t timeout_us)
 }
 
 const struct backend backend_uring = {
-    "io_uring", uring_open,   uring_close, uring_watch,  uring_listen, uring_connect, uring_receive,
-    uring_send, uring_submit, uring_abort, uring_forget, uring_file,   uring_wait,
+    "io_uring",  uring_open, uring_close,  uring_watch, uring_listen, uring_connect, uring_receive,
+    uring_pause, uring_send, uring_submit, uring_abort, uring_forget, uring_file,    uring_wait,
 };

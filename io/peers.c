@@ -274,6 +274,14 @@ void peers_close(struct host *host, peer_id id)
     }
 }
 
+void peers_pause(struct host *host, peer_id id, int64_t until_us)
+{
+    struct connection *c = connection_of(host, id);
+    if (c && c->stream) {
+        stream_pause(c->stream, until_us);
+    }
+}
+
 void peers_free(struct host *host)
 {
     void *value;

@@ -77,6 +77,13 @@ static void on_close(void *context, peer_id peer)
     node_push(context, ACTION_CLOSE)->peer = peer;
 }
 
+static void on_pause(void *context, peer_id peer, int64_t until_mono_us)
+{
+    struct action *action = node_push(context, ACTION_PAUSE);
+    action->peer = peer;
+    action->at_mono_us = until_mono_us;
+}
+
 static void on_dial(void *context, peer_id peer, const char *host, uint16_t port)
 {
     struct action *action = node_push(context, ACTION_DIAL);
@@ -243,7 +250,7 @@ static bool open_rooms(struct node *node, const struct store_reader *reader, str
     node->mempool = mempool_new(&pool_config, node->chain, node_submit, node, &pool_events);
     const struct p2p_config p2p_config = {config->user_agent, config->version_text, config->inbound_max,
                                           config->discover,   &node->rng,           config->clock_us};
-    const struct p2p_events p2p_events = {node, on_send, on_close, on_dial, on_print};
+    const struct p2p_events p2p_events = {node, on_send, on_close, on_pause, on_dial, on_print};
     node->p2p = p2p_new(&p2p_config, node->chain, node->mempool, &p2p_events);
     for (size_t i = 0; i < config->whitelist_count; i++) {
         if (!p2p_whitelist(node->p2p, config->whitelist[i], error)) {

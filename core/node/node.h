@@ -127,6 +127,7 @@ struct event {
 enum action_kind {
     ACTION_SEND,      /* peer, bytes (owned by the action) */
     ACTION_CLOSE,     /* peer: after draining, at most 1 s */
+    ACTION_PAUSE,     /* peer, at_mono_us: what it sends may wait until then */
     ACTION_DIAL,      /* peer, text = host, port */
     ACTION_JOB,       /* job */
     ACTION_WORK,      /* work */

@@ -93,9 +93,10 @@ void handle_verack(struct p2p *p2p, struct peer *peer, struct cursor *c)
         return;
     }
     peer->have_verack = true;
-    log_info(LOG_NET, "connected to %s%s%s (%s, version %d, height %d)",
-             peer->node ? peer->node->text : peer->address, peer->node ? " at " : "",
-             peer->node ? peer->address : "", peer->user_agent, peer->version, peer->start_height);
+    log_write(peer->inbound ? LOG_DEBUG : LOG_INFO, LOG_NET,
+              "connected to %s%s%s (%s, version %d, height %d)",
+              peer->node ? peer->node->text : peer->address, peer->node ? " at " : "",
+              peer->node ? peer->address : "", peer->user_agent, peer->version, peer->start_height);
     if (peer->node) {
         char line[512];
         snprintf(line, sizeof line, "connected to %s (%s)", peer->node->text, peer->user_agent);
@@ -161,6 +162,7 @@ void handle_pong(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
     uint64_t nonce = cursor_u64(c);
     if (!c->failed && nonce == peer->ping_nonce && peer->ping_sent_us >= 0) {
+        peer->solicited = true;
         peer->ping_us = p2p->now.mono_us - peer->ping_sent_us;
         peer->min_ping_us = peer->min_ping_us < 0 ? peer->ping_us : MIN(peer->ping_us, peer->min_ping_us);
         peer->ping_sent_us = -1;

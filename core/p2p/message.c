@@ -85,31 +85,32 @@ static const struct message_kind {
     uint32_t length_max;
     enum stage stage;
     void (*handle)(struct p2p *p2p, struct peer *peer, struct cursor *c);
+    uint32_t units_per_byte, units; /* what looking at it costs when nobody has asked for it (flood.c) */
 } kinds[] = {
-    {"addr", 9 + 30 * 1000, AFTER_VERACK, handle_addr},
-    {"addrv2", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_addrv2},
-    {"block", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_block},
-    {"blocktxn", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_blocktxn},
-    {"cmpctblock", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_cmpctblock},
-    {"feefilter", 8, AFTER_VERACK, handle_feefilter},
-    {"getaddr", 0, AFTER_VERACK, handle_getaddr},
-    {"getblocks", 4 + 9 + 32 * (LOCATOR_MAX + 1), AFTER_VERACK, handle_getblocks},
-    {"getblocktxn", 32 + 3 + 3 * 100000, AFTER_VERACK, handle_getblocktxn},
-    {"getdata", 9 + 36 * INV_MAX, AFTER_VERACK, handle_getdata},
-    {"getheaders", 4 + 9 + 32 * (LOCATOR_MAX + 1), AFTER_VERACK, handle_getheaders},
-    {"headers", 9 + 81 * HEADERS_MAX, AFTER_VERACK, handle_headers},
-    {"inv", 9 + 36 * INV_MAX, AFTER_VERACK, handle_inv},
-    {"mempool", 0, AFTER_VERACK, handle_mempool},
-    {"notfound", 9 + 36 * INV_MAX, AFTER_VERACK, handle_notfound},
-    {"ping", 8, AFTER_VERSION, handle_ping},
-    {"pong", 8, AFTER_VERACK, handle_pong},
-    {"sendaddrv2", 0, AFTER_VERSION, handle_sendaddrv2},
-    {"sendcmpct", 9, AFTER_VERSION, handle_sendcmpct},
-    {"sendheaders", 0, AFTER_VERSION, handle_sendheaders},
-    {"tx", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_tx},
-    {"verack", 0, AFTER_VERSION, handle_verack},
-    {"version", 512, AT_ONCE, handle_version},
-    {"wtxidrelay", 0, AFTER_VERSION, handle_wtxidrelay},
+    {"addr", 9 + 30 * 1000, AFTER_VERACK, handle_addr, 2, 0},
+    {"addrv2", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_addrv2, 2, 0},
+    {"block", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_block, 2, 0},
+    {"blocktxn", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_blocktxn, 4, 0},
+    {"cmpctblock", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_cmpctblock, 12, 0},
+    {"feefilter", 8, AFTER_VERACK, handle_feefilter, 1, 0},
+    {"getaddr", 0, AFTER_VERACK, handle_getaddr, 1, 100000},
+    {"getblocks", 4 + 9 + 32 * (LOCATOR_MAX + 1), AFTER_VERACK, handle_getblocks, 1, 100000},
+    {"getblocktxn", 32 + 3 + 3 * 100000, AFTER_VERACK, handle_getblocktxn, 1, 200000},
+    {"getdata", 9 + 36 * INV_MAX, AFTER_VERACK, handle_getdata, 4, 0},
+    {"getheaders", 4 + 9 + 32 * (LOCATOR_MAX + 1), AFTER_VERACK, handle_getheaders, 1, 200000},
+    {"headers", 9 + 81 * HEADERS_MAX, AFTER_VERACK, handle_headers, 8, 0},
+    {"inv", 9 + 36 * INV_MAX, AFTER_VERACK, handle_inv, 4, 0},
+    {"mempool", 0, AFTER_VERACK, handle_mempool, 1, 1000000},
+    {"notfound", 9 + 36 * INV_MAX, AFTER_VERACK, handle_notfound, 2, 0},
+    {"ping", 8, AFTER_VERSION, handle_ping, 1, 1000},
+    {"pong", 8, AFTER_VERACK, handle_pong, 1, 0},
+    {"sendaddrv2", 0, AFTER_VERSION, handle_sendaddrv2, 1, 0},
+    {"sendcmpct", 9, AFTER_VERSION, handle_sendcmpct, 1, 0},
+    {"sendheaders", 0, AFTER_VERSION, handle_sendheaders, 1, 0},
+    {"tx", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_tx, 8, 0},
+    {"verack", 0, AFTER_VERSION, handle_verack, 1, 0},
+    {"version", 512, AT_ONCE, handle_version, 1, 0},
+    {"wtxidrelay", 0, AFTER_VERSION, handle_wtxidrelay, 1, 0},
 };
 static_assert(ARRAY_COUNT(kinds) + 1 == P2P_MESSAGE_TYPES, "one more for all others");
 
@@ -133,7 +134,11 @@ static void dispatch(struct p2p *p2p, struct peer *peer, size_t type, struct spa
     enum stage stage = peer->have_verack ? AFTER_VERACK : peer->have_version ? AFTER_VERSION : AT_ONCE;
     peer->received_by_type[type] += MESSAGE_HEADER_BYTES + payload.len;
     if (type < ARRAY_COUNT(kinds) && stage >= kinds[type].stage) {
-        kinds[type].handle(p2p, peer, &c);
+        const struct message_kind *kind = &kinds[type];
+        peer->solicited = false;
+        kind->handle(p2p, peer, &c);
+        double bytes = (double)(MESSAGE_HEADER_BYTES + payload.len); /* charged when they came */
+        flood_charge(peer, peer->solicited ? -bytes : bytes * (kind->units_per_byte - 1) + kind->units);
     }
 }
 

@@ -104,6 +104,7 @@ struct peer *peer_new(struct p2p *p2p, peer_id id, bool inbound, const char *add
     peer->ping_sent_us = peer->ping_us = peer->min_ping_us = -1;
     peer_is_at(p2p, peer, address);
     addresses_meet(p2p, peer);
+    flood_open_account(p2p, peer);
     map_init(&peer->known, KNOWN_BYTES, 0, p2p->config.rng);
     list_append(&p2p->peers, &peer->link);
     *(struct peer **)map_put(&p2p->by_id, &id, NULL) = peer;
@@ -259,7 +260,8 @@ void p2p_closed(struct p2p *p2p, peer_id id, const char *why, struct moment now)
     }
     struct node_slot *slot = peer->node;
     if (peer_ready(peer)) {
-        log_info(LOG_NET, "%s has closed the connection: %s", peer->address, why);
+        log_write(peer->inbound ? LOG_DEBUG : LOG_INFO, LOG_NET, "%s has closed the connection: %s",
+                  peer->address, why);
     }
     if (slot && slot->substitute && !peer_ready(peer)) {
         addresses_failed(p2p, slot->text);
@@ -320,7 +322,9 @@ void p2p_bytes(struct p2p *p2p, peer_id id, const uint8_t *data, size_t len, str
     peer->bytes_received += len;
     peer->last_receive_us = now.mono_us;
     peer->last_receive_unix_s = moment_unix_s(now);
+    flood_charge(peer, (double)len);
     message_receive(p2p, peer, span_of(data, len));
+    flood_settle(p2p, peer);
     relieve(p2p);
 }
 

@@ -37,6 +37,8 @@ struct p2p_events {
     void (*send)(void *context, peer_id peer, struct buf *bytes);
     /* After what was sent has drained, or at once when it does not drain in 1 s; p2p_closed follows. */
     void (*close)(void *context, peer_id peer);
+    /* Read nothing more from it until then: what it has sent may wait. */
+    void (*pause)(void *context, peer_id peer, int64_t until_mono_us);
     /* Resolve afresh and connect; answered by p2p_opened or p2p_dial_failed. */
     void (*dial)(void *context, peer_id peer, const char *host, uint16_t port);
     /* The lines promised on standard output: waiting for, connected to. */

@@ -106,6 +106,9 @@ struct peer {
     int64_t pinged_us, last_receive_us, fee_told_us, fee_told_sat;
     uint64_t ping_nonce;
     uint64_t bytes_sent, bytes_received, sent_by_type[P2P_MESSAGE_TYPES], received_by_type[P2P_MESSAGE_TYPES];
+    double units; /* its account (flood.c) */
+    int64_t units_us;
+    bool solicited;                    /* the message being handled was asked for */
     int64_t good_tx_us, good_block_us; /* when it last was first with one that we took; 0: never */
     size_t queued_bytes;               /* sent by us, not yet taken by the network */
     int64_t last_drain_us;
@@ -354,6 +357,11 @@ bool permissions_allow(const struct p2p *p2p, const struct peer *peer); /* --p2p
 /* Whom to close for a newcomer; NULL: nobody. */
 struct peer *eviction_choose(struct p2p *p2p, const struct peer *newcomer);
 
+/* flood.c */
+void flood_open_account(struct p2p *p2p, struct peer *peer);
+void flood_charge(struct peer *peer, double units); /* negative: pays back */
+void flood_settle(struct p2p *p2p, struct peer *peer);
+
 /* book.c */
 void book_init(struct book *book, struct rng *rng);
 struct place *book_find(struct book *book, const struct endpoint *at); /* NULL: not there */
@@ -402,7 +410,8 @@ void serve_waiting(struct p2p *p2p); /* a block was judged: whoever waits for on
 void txrequest_announced(struct p2p *p2p, struct peer *peer, const struct hash256 *hash, bool by_wtxid,
                          struct buf *items);
 void txrequest_send(struct p2p *p2p, struct peer *peer, struct buf *items); /* frees items */
-void txrequest_end(struct p2p *p2p, const struct hash256 *hash);            /* it is here */
+/* It is here. True: peer was asked for it. */
+bool txrequest_end(struct p2p *p2p, const struct hash256 *hash, peer_id peer);
 void txrequest_not_found(struct p2p *p2p, const struct peer *peer, const struct hash256 *hash);
 void txrequest_tick(struct p2p *p2p); /* also when somebody has left */
 void txrequest_free(struct p2p *p2p);

@@ -101,8 +101,8 @@ void handle_tx(struct p2p *p2p, struct peer *peer, struct cursor *c)
         peer_misbehaves(p2p, peer, "a transaction that cannot be read: %s", error.text);
         return;
     }
-    txrequest_end(p2p, &tx->wtxid);
-    txrequest_end(p2p, &tx->txid);
+    peer->solicited |= txrequest_end(p2p, &tx->wtxid, peer->id);
+    peer->solicited |= txrequest_end(p2p, &tx->txid, peer->id);
     peer_knows(p2p, peer, &tx->wtxid);
     peer_knows(p2p, peer, &tx->txid);
     const struct mempool_entry *known = mempool_find(p2p->pool, &tx->txid);

@@ -101,6 +101,8 @@ void handle_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
         peer_misbehaves(p2p, peer, "a headers message that cannot be read or holds too many");
         return;
     }
+    bool asked = peer->headers_asked_us != 0;
+    const struct block_entry *shown_before = peer->best_known;
     peer->headers_asked_us = 0;
     if (chain_near_tip(p2p->chain)) {
         p2p->progress_us = p2p->now.mono_us;
@@ -127,6 +129,7 @@ void handle_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
         }
         sync_learn(peer, last);
     }
+    peer->solicited = asked && peer->best_known != shown_before;
     if (count == HEADERS_MAX && last) {
         sync_ask_headers(p2p, peer, last);
     } else if (!count && !peer->asked_from_tip && chain_best_header(p2p->chain) != chain_tip(p2p->chain)) {
@@ -367,7 +370,7 @@ void handle_block(struct p2p *p2p, struct peer *peer, struct cursor *c)
     }
     latency_first_byte(p2p, peer, &block->hash);
     latency_received(p2p, peer, block, false);
-    bool asked = end_request(p2p, peer, &block->hash);
+    bool asked = peer->solicited = end_request(p2p, peer, &block->hash);
     p2p->block_bytes = (p2p->block_bytes * 7 + payload.len) / 8;
     peer->last_block_us = p2p->now.mono_us;
     peer_knows(p2p, peer, &block->hash);

@@ -53,9 +53,10 @@ static void release(struct p2p *p2p, peer_id id)
     }
 }
 
-void txrequest_end(struct p2p *p2p, const struct hash256 *hash)
+bool txrequest_end(struct p2p *p2p, const struct hash256 *hash, peer_id peer)
 {
     struct tx_request *request = map_get(&p2p->tx_requests, hash);
+    bool asked = request && request->asked == peer;
     if (request) {
         release(p2p, request->asked);
         for (uint32_t i = 0; i < request->count; i++) {
@@ -65,6 +66,7 @@ void txrequest_end(struct p2p *p2p, const struct hash256 *hash)
         mem_free(request->others);
         map_remove(&p2p->tx_requests, hash);
     }
+    return asked;
 }
 
 static bool has_announced(const struct tx_request *request, peer_id peer)
@@ -143,7 +145,7 @@ static void ask_another(struct p2p *p2p, const struct hash256 *hash)
     struct peer *peer = request ? next_announcer(p2p, request) : NULL;
     struct buf item = {0};
     if (!peer) {
-        txrequest_end(p2p, hash);
+        txrequest_end(p2p, hash, 0);
         return;
     }
     release(p2p, request->asked);

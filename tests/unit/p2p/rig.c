@@ -106,6 +106,12 @@ static void on_close(void *context, peer_id peer)
     rig.closed[slot_of(peer)] = true;
 }
 
+static void on_pause(void *context, peer_id peer, int64_t until_mono_us)
+{
+    (void)context;
+    rig.paused_until_us[slot_of(peer)] = until_mono_us;
+}
+
 static void on_dial(void *context, peer_id peer, const char *host, uint16_t port)
 {
     (void)context;
@@ -181,7 +187,7 @@ void pump(void)
 
 void begin_again(void)
 {
-    const struct p2p_events events = {NULL, on_send, on_close, on_dial, on_print};
+    const struct p2p_events events = {NULL, on_send, on_close, on_pause, on_dial, on_print};
     p2p_free(rig.p2p);
     rig.p2p = p2p_new(&rig.config, rig.chain, rig.pool, &events);
 }

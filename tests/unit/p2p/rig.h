@@ -33,6 +33,7 @@ extern struct rig {
     struct moment now;
     struct buf out[PEERS];
     bool closed[PEERS];
+    int64_t paused_until_us[PEERS];
     struct p2p_config config; /* for the next begin_again */
     size_t dials;
     peer_id dialled; /* the last one */

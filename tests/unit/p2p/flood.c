@@ -1,0 +1,91 @@
+/* Whoever shouts is made to wait, whoever answers is not (flood.c). */
+#include "rig.h"
+
+#define SECOND INT64_C(1000000)
+
+TestSuite(flood, .init = begin, .fini = end);
+
+static void shout(peer_id peer)
+{
+    static uint32_t number;
+    struct buf b = {0};
+    buf_compact_size(&b, 50000);
+    for (uint32_t i = 0; i < 50000; i++) {
+        buf_u32(&b, INV_WTX);
+        memcpy(buf_extend(&b, 32), &number, sizeof number);
+        number++;
+    }
+    say(peer, "inv", &b);
+    forget_heard(peer);
+}
+
+static bool is_paused(peer_id peer)
+{
+    return rig.paused_until_us[slot_of(peer)] > rig.now.mono_us;
+}
+
+Test(flood, who_shouts_waits_and_is_heard_again)
+{
+    connect_peer(PEER);
+    connect_peer(PEER + 1);
+    shout(PEER);
+    shout(PEER);
+    cr_assert(is_paused(PEER));
+    cr_assert_leq(rig.paused_until_us[PEER], rig.now.mono_us + 5 * SECOND);
+    cr_assert_not(is_paused(PEER + 1));
+    cr_assert_not(rig.closed[PEER], "it is no crime");
+    pass(20 * SECOND);
+    struct buf b = {0};
+    buf_u64(&b, 1);
+    say(PEER, "ping", &b);
+    cr_assert_not(is_paused(PEER));
+}
+
+Test(flood, headers_that_were_asked_for_cost_nothing_while_they_lead_on)
+{
+    connect_peer(PEER);
+    for (uint32_t i = 0; i < 40; i++) { /* many times what it could save up */
+        struct branch *branch = branch_new(i, 2000);
+        say_headers(PEER, branch, 1, 2000); /* a full message: it is asked for what follows */
+        cr_assert_geq(heard(PEER, "getheaders", NULL), 1);
+        forget_heard(PEER);
+        mem_free(branch);
+    }
+    cr_assert_not(is_paused(PEER));
+    struct branch *branch = branch_new(39, 2000);
+    for (uint32_t i = 0; i < 10; i++) {
+        say_headers(PEER, branch, 1, 2000); /* again and again the same */
+        forget_heard(PEER);
+    }
+    cr_assert(is_paused(PEER));
+    mem_free(branch);
+}
+
+Test(flood, coming_again_is_no_way_to_more)
+{
+    for (peer_id peer = PEER; peer < PEER + 20; peer++) {
+        connect_peer(peer);
+        shout(peer);
+        shout(peer);
+        cr_assert(is_paused(peer));
+        p2p_closed(rig.p2p, peer, "gone", rig.now);
+    }
+}
+
+Test(flood, permitted_and_drawn_peers_have_no_account)
+{
+    struct error error = {0};
+    cr_assert(p2p_whitelist(rig.p2p, "relay@10.0.0.1", &error));
+    connect_from(PEER, "10.0.0.1:1", 0);
+    cr_assert(p2p_add_node(rig.p2p, "10.0.0.2:18444", rig.now, &error));
+    pass(SECOND);
+    peer_id drawn = rig.dialled;
+    p2p_opened(rig.p2p, drawn, "10.0.0.2:18444", rig.now);
+    shake_hands(drawn, 0);
+    for (int i = 0; i < 5; i++) {
+        shout(PEER);
+        shout(drawn);
+    }
+    cr_assert_not(is_paused(PEER));
+    cr_assert_not(is_paused(drawn));
+}
