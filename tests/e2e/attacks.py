@@ -3,7 +3,7 @@
 
     attacks.py PORT TIP_HASH TIP_TIME --connections N --kinds KIND,... [--seed N]
 
-Connects from many loopback addresses and comes again when it is put out, until it is told to stop (SIGTERM). Everything
+Connects from eight loopback addresses and comes again when it is put out, until it is told to stop (SIGTERM). Everything
 it says is made before it begins, so that it costs the attacker little. On regtest.
 """
 
@@ -248,6 +248,7 @@ class Crowd:
 
 KINDS = ("silent", "idle", "half", "slow_reader", "slow_writer", "inventory", "orphans", "headers", "addresses", "compact", "oversized", "questions",
          "garbage")
+NETGROUPS = 8  # on loopback each address is one
 FLOODS_OF_A_KIND = 12  # the others of the crowd hold connections
 
 
@@ -278,7 +279,7 @@ def main():
     print("ready", flush=True)
     sys.stdin.readline()
     for i, kind in enumerate(order):
-        Attacker(crowd, kind, f"127.{1 + i % 40}.{i % 7}.1")
+        Attacker(crowd, kind, f"127.{1 + i % NETGROUPS}.0.1")
         if i % 100 == 99:  # while others already speak
             crowd.run(iter([False, True]).__next__)
     print("connected", flush=True)
