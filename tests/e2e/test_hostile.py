@@ -31,10 +31,10 @@ def within_budget(node):
         assert node.peak_bytes() <= budget_bytes(node), (node.peak_bytes(), budget_bytes(node))
 
 
-def still_synchronises(node):
+def still_synchronises(node, seconds=60):
     """An honest node can still fetch the whole chain from this one."""
     honest = Node("--mine=no", f"--connect=127.0.0.1:{node.port}")
-    wait_until(lambda: honest.rpc("getbestblockhash") == node.rpc("getbestblockhash"), what="an honest node to synchronise")
+    wait_until(lambda: honest.rpc("getbestblockhash") == node.rpc("getbestblockhash"), seconds, "an honest node to synchronise")
     honest.stop()
 
 
@@ -88,10 +88,11 @@ def test_a_crowd_of_attackers():
     wait_until(lambda: friend.rpc("getblockcount") == 50, what="a peer from before the attack")
     with Crowd(node, 300) as crowd:
         crowd.begin()
-        still_synchronises(node)
+        still_synchronises(node, seconds=240)
         node.rpc("generatetoaddress", 5, ADDRESS)
-        wait_until(lambda: friend.rpc("getblockcount") == 55, what="the peer from before the attack to hear of new blocks")
-        still_synchronises(node)
+        wait_until(lambda: friend.rpc("getblockcount") == 55, seconds=240,
+                   what="the peer from before the attack to hear of new blocks")
+        still_synchronises(node, seconds=240)
         crowd.end()
     assert friend.rpc("getconnectioncount") == 1, friend.log()
     assert not re.search(r"no answer|closed the connection", friend.log()), friend.log()
