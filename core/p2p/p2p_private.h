@@ -15,8 +15,9 @@
 #define ORPHANS_BYTES_MAX    (8u << 20)   /* in memory, all together */
 /* Partly assembled compact blocks, all together: one of the most transactions that a block can have fits. */
 #define PARTIAL_TOTAL_MAX (80u << 20)
-#define SERVED_BYTES_MAX  (16u << 20) /* blocks ready to be sent; one that is larger than all is kept alone  \
-                                       */
+#define SERVED_BYTES_MAX                                                                                     \
+    (16u << 20) /* blocks ready to be sent; one that is larger than all is kept alone                        \
+                 */
 
 #define KNOWN_BYTES          8u     /* of a hash, to know it again */
 #define TX_ANNOUNCEMENTS_MAX 60000u /* that wait to be asked for, of all peers */
