@@ -64,6 +64,7 @@ struct net_node {
 /* A scratch folder with the network's file in it, and its parameters; removed by net_end. */
 bool net_begin(char folder[128], struct chain_params *params, struct error *error);
 void net_end(const char *folder, struct chain_params *params);
+void net_pause(int ms);
 /* A network namespace of our own for this process and its children, with its loopback up. Needs root. */
 bool net_namespace(struct error *error);
 /* Starts a node in a child process, its flags ended by NULL; waits until it answers RPC. before, when not

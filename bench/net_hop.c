@@ -76,7 +76,7 @@ static bool feed(struct rig *rig, const struct kind *kind, int64_t *sent_ns, str
         net_peer_frame(&rig->feeder, "block", buf_span(&block), &frame);
     }
     net_peer_drain(&rig->feeder);
-    usleep(2000); /* what the transactions have set off has ended */
+    net_pause(2); /* what the transactions have set off has ended */
     net_peer_drain(&rig->hearer);
     bool ok = net_peer_write(&rig->feeder, span_of(frame.data, frame.len - 1));
     *sent_ns = wall_ns();
@@ -207,7 +207,7 @@ static bool switch_kind(struct report *report, struct rig *rig, const struct kin
             collect(rig, sent, &stages);
         }
     }
-    usleep(1100000); /* the last switch is noted within a second */
+    net_pause(1100); /* the last switch is noted within a second */
     collect(rig, sent, &stages);
     report_stage(report, kind->name, "first byte", &stages.first);
     for (size_t hop = 0; hop < P2P_HOPS; hop++) {

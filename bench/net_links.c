@@ -287,7 +287,7 @@ static bool all_know_txs(struct rig *rig)
         i += all;
         if (!all) {
             net_peer_drain(&rig->feeder);
-            usleep(2000);
+            net_pause(2);
         }
     }
     return wall_ns() < until;
@@ -323,7 +323,7 @@ static bool one_round(struct rig *rig, bool counts, struct samples ms[NODES][2])
     net_chain_block(&rig->chain, true, &block);
     net_chain_compact(&rig->chain, buf_span(&block), true, &compact);
     net_peer_frame(&rig->feeder, "cmpctblock", buf_span(&compact), &frame);
-    usleep(200000); /* the last transaction's messages are over */
+    net_pause(200); /* the last transaction's messages are over */
     net_peer_drain(&rig->feeder);
     ok = ok && net_peer_write(&rig->feeder, span_of(frame.data, frame.len - 1));
     int64_t sent_us = wall_ns() / 1000;

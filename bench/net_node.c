@@ -76,6 +76,11 @@ void net_end(const char *folder, struct chain_params *params)
     chain_params_free(params);
 }
 
+void net_pause(int ms)
+{
+    poll(NULL, 0, ms);
+}
+
 bool net_namespace(struct error *error)
 {
     struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
@@ -176,7 +181,7 @@ static bool reach(struct net_node *node, struct error *error)
     snprintf(path, sizeof path, "%s/cluster/node.sock", node->folder);
     while (!(node->rpc = client_open(path, error)) && wall_ns() < until) {
         error_clear(error);
-        usleep(2000);
+        net_pause(2);
     }
     return node->rpc != NULL;
 }

@@ -195,7 +195,7 @@ bool net_peer_give_txs(struct net_peer *peer, struct net_node *node, const struc
         have = json_integer_value(json_object_get(info, "size"));
         json_decref(info);
         if (have < (json_int_t)chain->tx_count) {
-            usleep(1000);
+            net_pause(1);
         }
     }
     buf_free(&frames);

@@ -26,6 +26,7 @@
 #define GOODBYE_US          INT64_C(300000) /* for answers that are still on their way at the end */
 #define NAMES_PATIENCE_US   INT64_C(200000)
 #define KEYS_MAX            16u
+#define PUBLIC_TRICKLE_MS   2000       /* --help says so too */
 #define KEEP_BYTES          (16 << 20) /* of freed memory */
 #define SAVED_BYTES_MAX     (4 * MIB)
 #define DESCRIPTORS_KEPT    512u
@@ -616,6 +617,14 @@ static uint32_t inbound_places(struct host *host)
     return places;
 }
 
+/* On a network of one's own there is nobody to hide from. */
+static int64_t trickle_us(const struct host *host)
+{
+    bool private = host->params.kind == CHAIN_CLUSTER || host->params.kind == CHAIN_REGTEST;
+    int64_t ms = host->settings->trickle_ms;
+    return (ms >= 0 ? ms : private ? 0 : PUBLIC_TRICKLE_MS) * 1000;
+}
+
 static bool start_node(struct host *host, const struct cpu_limits *limits, struct error *error)
 {
     const struct settings *s = host->settings;
@@ -629,6 +638,7 @@ static bool start_node(struct host *host, const struct cpu_limits *limits, struc
         .recent_blocks_bytes = RECENT_BLOCKS_BYTES,
         .mempool_bytes = share_of_memory(s->mempool_mib, MEMPOOL_MIB, limits),
         .inbound_max = inbound_places(host),
+        .trickle_us = trickle_us(host),
         .discover = strcmp(s->discover, "no") == 0    ? P2P_DISCOVER_NO
                     : strcmp(s->discover, "yes") == 0 ? P2P_DISCOVER_YES
                                                       : P2P_DISCOVER_FALLBACK,

@@ -84,6 +84,9 @@ static const struct setting table[] = {
      "inbound)"},
     {"Network", "maxinbound", "N", TYPE_NUMBER, NODE, AT(max_inbound), "117", 0, 10000, NULL, NULL,
      "places for peers that connect to us"},
+    {"Network", "tx-trickle", "MS", TYPE_NUMBER, NODE, AT(trickle_ms), "-1", -1, 60000, NULL, NULL,
+     "a transaction waits so long, on average, before a peer is told of it; -1: 0 on cluster and regtest, "
+     "else 2000"},
     {"Network", "loop", "auto|io_uring|epoll", TYPE_TEXT, NODE, AT(loop), "auto", 0, 0, "auto|io_uring|epoll",
      NULL, "how to wait for sockets and files"},
     {"Mining", "mine", "yes|no", TYPE_YES, NODE, AT(mine), "no", 0, 0, NULL, "NODE_IS_MINER",

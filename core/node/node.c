@@ -248,8 +248,13 @@ static bool open_rooms(struct node *node, const struct store_reader *reader, str
     };
     const struct mempool_events pool_events = {node, on_tx_result, on_tx_tested, on_tx_added, on_tx_removed};
     node->mempool = mempool_new(&pool_config, node->chain, node_submit, node, &pool_events);
-    const struct p2p_config p2p_config = {config->user_agent, config->version_text, config->inbound_max,
-                                          config->discover,   &node->rng,           config->clock_us};
+    const struct p2p_config p2p_config = {.user_agent = config->user_agent,
+                                          .program_line = config->version_text,
+                                          .inbound_max = config->inbound_max,
+                                          .discover = config->discover,
+                                          .rng = &node->rng,
+                                          .trickle_us = config->trickle_us,
+                                          .clock_us = config->clock_us};
     const struct p2p_events p2p_events = {node, on_send, on_close, on_pause, on_dial, on_print};
     node->p2p = p2p_new(&p2p_config, node->chain, node->mempool, &p2p_events);
     for (size_t i = 0; i < config->whitelist_count; i++) {

@@ -49,7 +49,7 @@ struct p2p *p2p_new(const struct p2p_config *config, struct chain *chain, struct
 static void peer_free(struct p2p *p2p, struct peer *peer)
 {
     p2p->send_total -= peer->queued_bytes;
-    p2p->receive_total -= peer->in.capacity + peer->wanted.capacity;
+    p2p->receive_total -= peer->in.capacity + peer->wanted.capacity + peer->untold.capacity;
     p2p->inbound_count -= peer->inbound;
     compact_forget_peer(p2p, peer);
     presync_forget(peer);
@@ -58,6 +58,7 @@ static void peer_free(struct p2p *p2p, struct peer *peer)
     map_free(&peer->known);
     buf_free(&peer->in);
     buf_free(&peer->wanted);
+    buf_free(&peer->untold);
     mem_free(peer);
 }
 
@@ -389,7 +390,7 @@ int64_t p2p_tick(struct p2p *p2p, struct moment now)
         addresses_tick(p2p);
         tell_again(p2p);
     }
-    return nodes_tick(p2p, p2p->ticked_us + TICK_US);
+    return MIN(nodes_tick(p2p, p2p->ticked_us + TICK_US), relay_tick(p2p));
 }
 
 void p2p_set_active(struct p2p *p2p, bool active, struct moment now)

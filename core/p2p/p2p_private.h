@@ -138,7 +138,9 @@ struct peer {
     /* relay and serving */
     size_t tx_announcements; /* of its that wait in tx_requests */
     struct map known;        /* hashes that it has or has been told of */
-    struct buf wanted;       /* getdata items not served yet: type, hash */
+    struct buf untold;       /* wtxids that it is told of at tell_at_us, with a trickle */
+    int64_t tell_at_us;
+    struct buf wanted; /* getdata items not served yet: type, hash */
     size_t wanted_at;
     bool reading;     /* a block is being read for it */
     bool reading_txs; /* likewise, for getblocktxn */
@@ -424,6 +426,7 @@ bool peer_has_block(const struct peer *peer, const struct block_entry *entry);
 void handle_tx(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_notfound(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_mempool(struct p2p *p2p, struct peer *peer, struct cursor *c);
+int64_t relay_tick(struct p2p *p2p); /* when it wants to be called next */
 void relay_announce_tip(struct p2p *p2p);
 
 #endif

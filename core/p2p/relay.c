@@ -1,9 +1,11 @@
-/* Transactions from peer to peer, and the announcement of new tips. No trickling: on a private network there
- * is nobody to hide from. */
+/* Transactions from peer to peer, and the announcement of new tips. Transactions are announced at once where
+ * there is nobody to hide from; with a trickle they wait for a random moment, other for each peer, so that
+ * nobody sees who was first. */
 #include "core/p2p/p2p_private.h"
 
 #define REJECTED_MAX          50000u
 #define HEADERS_ANNOUNCED_MAX 8u
+#define UNTOLD_MAX            5000u /* for one peer; then it is told at once */
 
 /* What is still to be asked for goes into items. */
 static void want_tx(struct p2p *p2p, struct peer *peer, const struct hash256 *hash, bool by_wtxid,
@@ -75,6 +77,63 @@ static void announce_tx(struct p2p *p2p, struct peer *peer, const struct mempool
     message_send(p2p, peer, "inv", &b);
 }
 
+/* Everything that has waited for this moment and is still in the mempool, in one message. */
+static void tell(struct p2p *p2p, struct peer *peer)
+{
+    struct buf b = {0}, items = {0};
+    for (size_t at = 0; at < peer->untold.len; at += 32) {
+        struct hash256 wtxid;
+        memcpy(wtxid.b, peer->untold.data + at, 32);
+        const struct mempool_entry *entry = mempool_find_wtxid(p2p->pool, &wtxid);
+        const struct hash256 *hash = entry && !peer->wants_wtxid ? &entry->tx->txid : &wtxid;
+        if (entry && entry->fee.sat * 1000 >= peer->fee_filter_sat * (int64_t)entry->vsize &&
+            !peer_is_known(peer, hash)) {
+            peer_knows(p2p, peer, hash);
+            buf_u32(&items, peer->wants_wtxid ? INV_WTX : INV_TX);
+            buf_bytes(&items, hash->b, 32);
+        }
+    }
+    p2p->receive_total -= peer->untold.capacity;
+    buf_free(&peer->untold);
+    if (items.len) {
+        buf_compact_size(&b, items.len / 36);
+        buf_bytes(&b, items.data, items.len);
+        message_send(p2p, peer, "inv", &b);
+    }
+    buf_free(&items);
+}
+
+static void tell_later(struct p2p *p2p, struct peer *peer, const struct hash256 *wtxid)
+{
+    if (!peer->untold.len) { /* evenly from none to twice the average */
+        peer->tell_at_us =
+            p2p->now.mono_us + (int64_t)rng_below(p2p->config.rng, 2 * (uint64_t)p2p->config.trickle_us + 1);
+    }
+    p2p->receive_total -= peer->untold.capacity;
+    buf_bytes(&peer->untold, wtxid->b, 32);
+    p2p->receive_total += peer->untold.capacity;
+    if (peer->untold.len >= UNTOLD_MAX * 32) {
+        tell(p2p, peer);
+    }
+}
+
+int64_t relay_tick(struct p2p *p2p)
+{
+    int64_t next = INT64_MAX;
+    LIST_EACH(at, &p2p->peers)
+    {
+        struct peer *peer = CONTAINER_OF(at, struct peer, link);
+        if (peer_ready(peer) && peer->untold.len) {
+            if (peer->tell_at_us <= p2p->now.mono_us) {
+                tell(p2p, peer);
+            } else {
+                next = MIN(next, peer->tell_at_us);
+            }
+        }
+    }
+    return next;
+}
+
 /* again: also to those that have it or have been told of it. */
 static void announce_to_all(struct p2p *p2p, const struct mempool_entry *entry, bool again)
 {
@@ -82,7 +141,11 @@ static void announce_to_all(struct p2p *p2p, const struct mempool_entry *entry, 
     {
         struct peer *peer = CONTAINER_OF(at, struct peer, link);
         if (peer_ready(peer) && peer->wants_txs) {
-            announce_tx(p2p, peer, entry, again);
+            if (p2p->config.trickle_us && !again) {
+                tell_later(p2p, peer, &entry->tx->wtxid);
+            } else {
+                announce_tx(p2p, peer, entry, again);
+            }
         }
     }
 }

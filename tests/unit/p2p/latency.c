@@ -132,3 +132,34 @@ Test(latency, a_download_is_shared_among_peers_and_no_block_is_asked_for_twice)
     cr_assert(asked[1], "the lowest first");
     mem_free(branch);
 }
+
+/* ---- Trickling ------------------------------------------------------------------------------------------
+ */
+
+Test(latency, with_a_trickle_transactions_wait_and_are_told_together)
+{
+    struct tx *txs[2];
+    struct span told;
+    rig.config.trickle_us = 2000000;
+    begin_again();
+    grow(10);
+    connect_peer(PEER);
+    connect_peer(PEER + 1);
+    for (size_t i = 0; i < ARRAY_COUNT(txs); i++) {
+        struct buf raw = {0};
+        txs[i] = spend((uint32_t)i + 1, 400000);
+        tx_write(&raw, txs[i], true);
+        say(PEER, "tx", &raw);
+        cr_assert(mempool_find(rig.pool, &txs[i]->txid));
+    }
+    cr_assert_eq(heard(PEER + 1, "inv", NULL), 0, "not at once");
+    for (int half_seconds = 0; half_seconds < 9; half_seconds++) {
+        pass(500000);
+    }
+    cr_assert_eq(heard(PEER + 1, "inv", &told), 1);
+    cr_assert_eq(told.len, 1 + 2 * 36, "both in one message");
+    cr_assert_eq(heard(PEER, "inv", NULL), 0, "it has them");
+    for (size_t i = 0; i < ARRAY_COUNT(txs); i++) {
+        tx_unref(txs[i]);
+    }
+}
