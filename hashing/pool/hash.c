@@ -23,7 +23,7 @@
 #include "hashing/pool/pool_private.h"
 #include "hashing/pool/space.h"
 
-#define SLICE_NS          INT64_C(150000) /* between two looks at the sequence */
+#define SLICE_NS          INT64_C(100000) /* between two looks at the sequence */
 #define SLICE_NONCES_MIN  UINT64_C(64)
 #define PACE_AHEAD_NS     INT64_C(1000000)
 #define PACE_CREDIT_NS    INT64_C(1000000)

@@ -3,7 +3,7 @@
  * once) scan nonces for the work that is published; check workers (ordinary threads) run batches of a pure
  * function, asleep until there is one. What to hash and what to check is the owner's business.
  *
- * Work is published through a sequence lock that workers read between slices of about 0.15 ms: no lock on the
+ * Work is published through a sequence lock that workers read between slices of about 0.1 ms: no lock on the
  * hash path. Hits come back through a ring per worker, checked batches through a queue, both announced by one
  * eventfd. The owner never waits for a hash worker, which may have lost its CPU to another process for long.
  * All functions are called by the owner's thread, except where said; pool_stop ends everything.

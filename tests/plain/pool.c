@@ -1,8 +1,7 @@
 /* The pool under the thread sanitizer: work that changes while workers hash, batches beside it, stopping at
  * any moment. A hit is proof that a worker took exactly the work it names: no copy may ever be a mixture.
  *
- *   plain-pool [--switches=N] [--seed=N]      N: how often the work changes (default 2000; the soak run:
- * 10^7)
+ *   plain-pool [--switches=N] [--seed=N]      N: how often the work changes (default 2000; tools/soak: 10^7)
  */
 #include <errno.h>
 #include <inttypes.h>
