@@ -261,10 +261,13 @@ void chain_activate(struct chain *chain);
  * (false: there are none to run). */
 bool connect_rules(struct chain *chain, struct error *error);
 bool connect_scripts(struct chain *chain, void (*done)(void *context, struct job *job), void *context);
-void chain_commit_when_ready(struct chain *chain);
-bool chain_dirty(const struct chain *chain);
 
-/* store.c: jobs out, writes, the recent blocks, commits */
+/* commit.c */
+size_t chain_changes(const struct chain *chain); /* bytes of what the next batch will hold */
+bool chain_dirty(const struct chain *chain);
+void chain_commit_when_ready(struct chain *chain);
+
+/* store.c: jobs out, writes, the recent blocks, results */
 void chain_submit(struct chain *chain, struct job *job);
 bool chain_finished(struct chain *chain,
                     struct job *job); /* bookkeeping of an answer; false: it failed and the chain is dead */

@@ -4,20 +4,18 @@
  *   chain_activate   picks the best candidate and the next step towards it
  *     connect:       [read the block] -> coins -> rules -> scripts -> apply -> undo bytes written
  *     disconnect:    [read block and undo] -> apply backwards
- *   chain_commit_when_ready   puts what changed into one atomic batch, when the bytes it refers to are
- * written
+ *
+ * What it changes goes to the disk in batches (commit.c).
  *
  * The settled tip moves when the applied block has more work than it: during a reorganisation everybody is
  * told the old tip until the new branch is ahead.
  */
 #include "core/chain/chain_private.h"
 
-#define GATHER_US   5000000  /* while many blocks come: the time after which a rest makes a batch */
 #define BIP34_LIMIT 1983702u /* from here on, coinbases older than BIP34 have named heights (main) */
 
-#define ASSUME_BURIED_S                                                                                      \
-    (14u * 24 * 3600) /* work on top of a block before its scripts may be assumed valid                      \
-                       */
+#define ASSUME_BURIED_S (14u * 24 * 3600) /* work on top of a block before its scripts may be assumed valid  \
+                                           */
 
 static void step_connect(struct chain *chain);
 static void step_disconnect(struct chain *chain);
@@ -44,12 +42,6 @@ static void settle(struct chain *chain)
     chain_commit_when_ready(chain);
 }
 
-/* What the next batch will hold. */
-static size_t changes_bytes(const struct chain *chain)
-{
-    return chain->coins.dirty_bytes + chain->tx_rows.bytes.len;
-}
-
 static void next_step(struct chain *chain)
 {
     if (!chain->started || chain->dead || chain->step != STEP_IDLE) {
@@ -70,7 +62,7 @@ static void next_step(struct chain *chain)
         step_propose(chain);
         return;
     }
-    if (chain->commit && changes_bytes(chain) >= chain->flush_bytes) {
+    if (chain->commit && chain_changes(chain) >= chain->flush_bytes) {
         return; /* the disk is slower than we are: on with the end of the batch */
     }
     const struct block_entry *fork = block_fork(&chain->applied->e, &best->e);
@@ -775,131 +767,4 @@ static void step_disconnect(struct chain *chain)
     chain->step = STEP_READ_BLOCK;
     chain->now.entry = chain->applied;
     chain_read_block(chain, &chain->applied->e, old_block_is_here, chain);
-}
-
-/* ---- Commits
- * --------------------------------------------------------------------------------------------------- */
-
-bool chain_dirty(const struct chain *chain)
-{
-    return chain->coins.dirty.len || chain->dirty_entries.len || chain->durable != chain->applied ||
-           chain->loose;
-}
-
-static void put_entries(struct chain *chain, struct kv_batch *batch)
-{
-    struct buf value = {0};
-    for (size_t at = 0; at < chain->dirty_entries.len; at += sizeof(struct entry *)) {
-        struct entry *entry;
-        memcpy(&entry, chain->dirty_entries.data + at, sizeof entry);
-        if (entry->e.prev && !entry->e.prev->stored) {
-            index_dirty(chain, entry_of(entry->e.prev)); /* no row without its parent's: a header alone too */
-        }
-        entry->e.stored = true;
-        uint8_t key[33] = {'b'};
-        memcpy(key + 1, entry->e.hash.b, 32);
-        buf_clear(&value);
-        entry_encode(&value, &entry->e);
-        kv_put(batch, CF_INDEX, span_of(key, sizeof key), buf_span(&value));
-        entry->e.dirty = false;
-    }
-    buf_free(&value);
-    buf_clear(&chain->dirty_entries);
-}
-
-/* Height to hash, for readers of the store: what changed between the last batch's tip and this one. */
-static void put_heights(struct chain *chain, struct kv_batch *batch)
-{
-    const struct block_entry *fork = block_fork(&chain->durable->e, &chain->applied->e);
-    uint8_t key[5] = {'h'};
-    for (uint32_t height = chain->durable->e.height; height > chain->applied->e.height; height--) {
-        store_le32(key + 1, __builtin_bswap32(height));
-        kv_delete(batch, CF_INDEX, span_of(key, sizeof key));
-    }
-    for (const struct block_entry *e = &chain->applied->e; e != fork; e = e->prev) {
-        store_le32(key + 1, __builtin_bswap32(e->height));
-        kv_put(batch, CF_INDEX, span_of(key, sizeof key), span_of(e->hash.b, 32));
-    }
-}
-
-static void committed(void *context, struct job *job)
-{
-    struct chain *chain = context;
-    chain->commit = NULL;
-    chain->commit_out = false;
-    bool synced = job->commit.sync;
-    bool alive = chain_finished(chain, job);
-    job_free(job);
-    if (!alive) {
-        return;
-    }
-    coins_committed(&chain->coins);
-    chain->durable = chain->commit_tip;
-    chain->metrics.batches++;
-    chain->loose = !synced;
-    if (synced) {
-        chain->events.durable(chain->events.context, &chain->durable->e);
-    }
-    query_after_commit(chain);
-    chain_commit_when_ready(chain);
-    chain_activate(chain);
-}
-
-static struct job *build_commit(struct chain *chain, bool sync)
-{
-    struct job *job = job_new(JOB_COMMIT, committed, chain);
-    struct kv_batch *batch = &job->commit.batch;
-    coins_flush(&chain->coins, batch);
-    put_entries(chain, batch);
-    put_heights(chain, batch);
-    buf_bytes(&batch->bytes, chain->tx_rows.bytes.data, chain->tx_rows.bytes.len);
-    batch->count += chain->tx_rows.count;
-    buf_free(&chain->tx_rows.bytes);
-    chain->tx_rows.count = 0;
-    if (chain->addr_complete) {
-        kv_put(batch, CF_META, span_of("addr", 4), span_of("1", 1));
-    } else {
-        kv_delete(batch, CF_META, span_of("addr", 4));
-    }
-    kv_put(batch, CF_META, span_of("best", 4), span_of(chain->applied->e.hash.b, 32));
-    job->commit.sync = sync;
-    chain->metrics.batch_bytes += batch->bytes.len;
-    return job;
-}
-
-/* Many blocks come one after another: catching up with them now and then is no rest, and a synced batch after
- * every few would cost more than the blocks. What a crash takes meanwhile is rolled forward from the files.
- */
-static bool gathers(const struct chain *chain)
-{
-    bool many = chain->expects_more || chain->best_header->e.height > chain->tip->e.height + CHAIN_SMALL_LAG;
-    bool waited_for = chain->flush_wanted || !list_empty(&chain->scans);
-    return many && !waited_for && chain->now_us - chain->batch_us < GATHER_US;
-}
-
-void chain_commit_when_ready(struct chain *chain)
-{
-    if (chain->dead || !chain->started) {
-        return;
-    }
-    if (!chain->commit) {
-        bool resting = chain->step == STEP_IDLE && (chain->applied == chain->tip) &&
-                       (chain->stopping || index_best_candidate(chain) == chain->applied);
-        bool full = changes_bytes(chain) >= chain->flush_bytes;
-        bool due = full || chain->stopping || (resting && !gathers(chain));
-        if (!chain_dirty(chain) || !due || (chain->stopping && chain->step != STEP_IDLE)) {
-            return;
-        }
-        chain->commit = build_commit(chain, resting || chain->stopping);
-        chain->commit_tip = chain->applied;
-        chain->batch_us = chain->now_us;
-        chain->flush_wanted &= !resting;
-        chain->commit_needs_write = chain->next_write;
-    }
-    struct pending_write *oldest = CONTAINER_OF(chain->writes.next, struct pending_write, link);
-    bool written = list_empty(&chain->writes) || oldest->number >= chain->commit_needs_write;
-    if (written && !chain->commit_out) {
-        chain->commit_out = true;
-        chain_submit(chain, chain->commit);
-    }
 }
