@@ -66,11 +66,17 @@ static void one_step(struct host *host, struct chunk *chunks, uint32_t *made, st
     be_connected(host, peer, true);
     if (*made < CHUNKS_MAX && (what & 2 || !chunk)) {
         const struct block_entry *tip = chain_tip(node_chain(host->node));
-        struct chunk fresh = {.salt = which & 3, .count = what & 8 ? 2000u : number % 2001u};
-        fresh.parent =
-            what & 4 && chunk ? chunk->last : block_ancestor(tip, which % (tip->height + 1))->header;
+        struct block_header parent;
+        if (what & 4 && chunk) {
+            parent = chunk->last;
+        } else {
+            uint8_t raw[HEADER_BYTES];
+            block_entry_encode(raw, block_ancestor(tip, which % (tip->height + 1)));
+            struct cursor header = cursor_of(raw, sizeof raw);
+            header_read(&parent, &header);
+        }
         chunk = &chunks[(*made)++];
-        *chunk = fresh;
+        make_chunk(chunk, &parent, what & 8 ? 2000u : number % 2001u, which & 3);
     }
     buf_bytes(&message, chunk->message.data, chunk->message.len);
     spoil(&message, how, number);
@@ -103,7 +109,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     entry_of(chain_tip(chain))->e.work = u256_of((1 + BLOCKS + ahead) * HEADER_WORK);
     p2p->side_headers = ALLOWANCE - left;
     for (int i = 0; i < STEPS_MAX && cursor_left(&c); i++) {
-        size_t before = chain->index.count;
+        size_t before = chain->entry_count;
         one_step(&host, chunks, &made, &c);
         const struct block_entry *best = chain_best_header(chain);
         bool shown = u256_compare(best->work, chain_tip(chain)->work) > 0;
@@ -111,7 +117,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
             const struct peer *peer = host.peers[k] ? peer_find(p2p, host.peers[k]) : NULL;
             shown |= peer && peer->presync;
         }
-        CHECK(shown || chain->index.count - before <= left);
+        CHECK(shown || chain->entry_count - before <= left);
         CHECK(!host.exited);
         CHECK(p2p_memory_bytes(p2p) <= p2p_memory_bytes_max(p2p));
     }
