@@ -18,7 +18,8 @@
 #include "api/api_private.h"
 
 #define COOKIE_USER     "__cookie__"
-#define WRONG_PAUSE_US  INT64_C(250000) /* before a wrong password is told so, as Core does */
+#define WRONG_PAUSE_US  INT64_C(250000)  /* before a wrong password is told so, as Core does */
+#define WRONG_SAID_US   INT64_C(1000000) /* the log hears of them so often */
 #define CREDENTIALS_MAX 1024u
 
 struct rpc_face {
@@ -28,7 +29,9 @@ struct rpc_face {
     bool cookie_written;
     struct subnet *allowed;
     size_t allowed_count;
-    struct list wrong; /* exchanges to be told 401, the first soonest */
+    struct list wrong;    /* exchanges to be told 401, the first soonest */
+    unsigned wrong_count; /* not yet said in the log */
+    int64_t wrong_said_us;
 };
 
 /* ---- Who may ------------------------------------------------------------------------------------------- */
@@ -241,8 +244,13 @@ void rpc_face_tick(struct rpc_face *face, int64_t now_us)
             break;
         }
         list_remove(at);
-        log_warn(LOG_RPC, "JSON-RPC: an incorrect password");
+        face->wrong_count++;
         reply_unauthorized(x);
+    }
+    if (face->wrong_count && now_us - face->wrong_said_us >= WRONG_SAID_US) {
+        log_warn(LOG_RPC, "JSON-RPC: incorrect passwords: %u", face->wrong_count);
+        face->wrong_count = 0;
+        face->wrong_said_us = now_us;
     }
 }
 
