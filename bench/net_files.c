@@ -16,11 +16,11 @@
 #define ROUNDS    3
 
 static const size_t sizes[] = {1 << 20, 4096};
+static uint8_t bytes[1 << 20]; /* of every block */
 
 struct append { /* one block of the loop's way */
     struct task task;
     struct file_run *run;
-    uint8_t *bytes;
 };
 
 struct file_run {
@@ -61,12 +61,11 @@ static void start_append(struct file_run *run, struct append *append)
         loop_stop(run->loop);
     } else if (run->started < BLOCKS) {
         uint64_t offset = (uint64_t)run->started++ * run->size;
-        run->failed |=
-            !loop_file(run->loop, true, run->fd, append->bytes, run->size, offset, is_written, append);
+        run->failed |= !loop_file(run->loop, true, run->fd, bytes, run->size, offset, is_written, append);
     }
 }
 
-static bool with_loop(int fd, size_t size, uint8_t *bytes, struct error *error)
+static bool with_loop(int fd, size_t size, struct error *error)
 {
     struct file_run run = {.fd = fd, .size = size};
     run.loop = loop_new("io_uring", error);
@@ -76,7 +75,7 @@ static bool with_loop(int fd, size_t size, uint8_t *bytes, struct error *error)
     run.tasks = tasks_new(run.loop);
     for (size_t i = 0; i < UNDER_WAY; i++) {
         run.syncs[i] = task_thread_start(run.tasks, "sync");
-        run.appends[i] = (struct append){.run = &run, .bytes = bytes};
+        run.appends[i] = (struct append){.run = &run};
         run.appends[i].task.run = sync_it;
         run.appends[i].task.done = is_synced;
         start_append(&run, &run.appends[i]);
@@ -90,7 +89,7 @@ static bool with_loop(int fd, size_t size, uint8_t *bytes, struct error *error)
     return !run.failed || error_set(error, ERROR_IO, NULL, "an append failed");
 }
 
-static bool with_pwrite(int fd, size_t size, const uint8_t *bytes, struct error *error)
+static bool with_pwrite(int fd, size_t size, struct error *error)
 {
     for (size_t i = 0; i < BLOCKS; i++) {
         if (pwrite(fd, bytes, size, (off_t)(i * size)) != (ssize_t)size || fdatasync(fd) != 0) {
@@ -100,8 +99,7 @@ static bool with_pwrite(int fd, size_t size, const uint8_t *bytes, struct error 
     return true;
 }
 
-static bool one_run(const char *folder, bool loop, size_t size, uint8_t *bytes, struct samples *us,
-                    struct error *error)
+static bool one_run(const char *folder, bool loop, size_t size, struct samples *us, struct error *error)
 {
     char path[192];
     snprintf(path, sizeof path, "%s/appends", folder);
@@ -110,7 +108,7 @@ static bool one_run(const char *folder, bool loop, size_t size, uint8_t *bytes, 
         return error_set(error, ERROR_IO, NULL, "cannot make %s: %s", path, strerror(errno));
     }
     int64_t began = wall_ns();
-    bool ok = loop ? with_loop(fd, size, bytes, error) : with_pwrite(fd, size, bytes, error);
+    bool ok = loop ? with_loop(fd, size, error) : with_pwrite(fd, size, error);
     samples_add(us, (double)(wall_ns() - began) / 1000 / BLOCKS);
     close(fd);
     return ok;
@@ -120,7 +118,6 @@ bool net_files(struct report *report, const struct options *options, struct erro
 {
     char folder[128];
     struct chain_params params;
-    uint8_t *bytes = mem_alloc(sizes[0]);
     bool ok = net_begin(folder, &params, error);
     (void)options;
     report_note(report,
@@ -130,7 +127,7 @@ bool net_files(struct report *report, const struct options *options, struct erro
         struct samples us[2] = {{0}};
         char name[64];
         for (size_t i = 0; ok && i < 2 * ROUNDS; i++) {
-            ok = one_run(folder, i % 2, sizes[s], bytes, &us[i % 2], error);
+            ok = one_run(folder, i % 2, sizes[s], &us[i % 2], error);
         }
         for (size_t i = 0; i < 2; i++) {
             snprintf(name, sizeof name, "%s, %zu bytes", i ? "io_uring" : "pwrite + fdatasync", sizes[s]);
@@ -138,7 +135,6 @@ bool net_files(struct report *report, const struct options *options, struct erro
             samples_free(&us[i]);
         }
     }
-    mem_free(bytes);
     net_end(folder, &params);
     return ok;
 }

@@ -121,7 +121,7 @@ bool net_hop(struct report *report, const struct options *options, struct error 
         struct samples hop = {0};
         char name[64];
         for (int64_t i = 0; ok && i < options->rounds; i++) {
-            int64_t sent_ns, first_ns;
+            int64_t sent_ns = 0, first_ns = 0;
             ok = feed(&rig, &kinds[k], &sent_ns, error) &&
                  ((hear(&rig, &first_ns) && net_node_wait_height(&rig.node, rig.chain.height, 10)) ||
                   error_set(error, ERROR_IO, NULL, "the node does not announce a block"));
@@ -198,7 +198,7 @@ static bool switch_kind(struct report *report, struct rig *rig, const struct kin
     struct sent *sent = mem_alloc((rig->chain.height + (size_t)rounds + 2) * sizeof *sent);
     bool ok = true;
     for (int64_t i = 0; ok && i < rounds; i++) {
-        int64_t sent_ns, first_ns;
+        int64_t sent_ns = 0, first_ns = 0;
         ok = feed(rig, kind, &sent_ns, error) &&
              ((hear(rig, &first_ns) && net_node_wait_height(&rig->node, rig->chain.height, 10)) ||
               error_set(error, ERROR_IO, NULL, "the node does not follow"));
