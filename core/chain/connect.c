@@ -14,8 +14,9 @@
 
 #define BIP34_LIMIT 1983702u /* from here on, coinbases older than BIP34 have named heights (main) */
 
-#define ASSUME_BURIED_S (14u * 24 * 3600) /* work on top of a block before its scripts may be assumed valid  \
-                                           */
+#define ASSUME_BURIED_S                                                                                      \
+    (14u * 24 * 3600) /* work on top of a block before its scripts may be assumed valid                      \
+                       */
 
 static void step_connect(struct chain *chain);
 static void step_disconnect(struct chain *chain);
