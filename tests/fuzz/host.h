@@ -18,6 +18,7 @@ struct host {
     struct span import_key;  /* xor.dat beside it */
     peer_id peers[PEERS];    /* 0: not connected */
     peer_id last_peer;
+    int64_t timer_us; /* what the node asked for last */
     bool exited;
     int exit_code;
     void (*replied)(uint64_t rpc, struct span json); /* NULL: answers are dropped */
@@ -137,6 +138,8 @@ static void host_drain(struct host *host)
             tell(host, (struct event){.kind = EVENT_CLOSED, .peer = action.peer, .text = "closed"});
         } else if (action.kind == ACTION_RPC_REPLY && host->replied) {
             host->replied(action.rpc, buf_span(&action.bytes));
+        } else if (action.kind == ACTION_TIMER) {
+            host->timer_us = action.at_mono_us;
         } else if (action.kind == ACTION_EXIT) {
             host->exited = true;
             host->exit_code = action.exit_code;
@@ -145,10 +148,16 @@ static void host_drain(struct host *host)
     }
 }
 
+/* With the timers that are due at once: a block that was announced is connected by one. */
 static void host_event(struct host *host, struct event event)
 {
     tell(host, event);
     host_drain(host);
+    for (int i = 0; i < 8 && host->timer_us <= host->now.mono_us; i++) {
+        host->timer_us = INT64_MAX;
+        tell(host, (struct event){.kind = EVENT_TIMER});
+        host_drain(host);
+    }
 }
 
 static void host_open(struct host *host, const char *const *load_blocks)
@@ -170,6 +179,7 @@ static void host_open(struct host *host, const char *const *load_blocks)
                                        .load_block_count = load_blocks ? 1 : 0,
                                        .exit_when = load_blocks ? EXIT_LOADED : EXIT_NEVER};
     host->now = (struct moment){1000000, INT64_C(1700000000) * 1000000};
+    host->timer_us = INT64_MAX;
     host->node = node_new(&config, &reader, NULL);
     CHECK(host->node);
     host_event(host, (struct event){.kind = EVENT_START});
