@@ -16,6 +16,8 @@
 #define PLACES_FIRST 64u
 #define AHEAD        16u /* look-ups whose memory is fetched at the same time */
 
+_Static_assert(sizeof(struct cached_coin) == 88, "what a coin costs is said in docs/performance.md");
+
 struct coins_chunk {
     struct cached_coin coins[CHUNK_COINS];
 };

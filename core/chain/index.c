@@ -8,6 +8,8 @@
 #define MAX_TIMEWARP_S 600 /* BIP94 */
 #define PLACES_FIRST   1024u
 
+_Static_assert(sizeof(struct entry) == 192, "what a header costs is said in docs/performance.md");
+
 /* ---- The table
  * ------------------------------------------------------------------------------------------------ */
 
