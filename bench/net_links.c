@@ -218,7 +218,12 @@ static bool start_nodes(struct rig *rig, struct error *error)
         if (i) {
             snprintf(connect, sizeof connect, "--connect=10.9.%u.1:2001", i - 1);
         }
-        const char *const flags[] = {"--listen=0.0.0.0:2001", "--mine=no", "--threads=0", connect, NULL};
+        const char *const flags[] = {"--listen=0.0.0.0:2001",
+                                     "--whitelist=noban@127.0.0.0/8",
+                                     "--mine=no",
+                                     "--threads=0",
+                                     connect,
+                                     NULL};
         struct place place = {.number = i};
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) != 0) {
             return error_set(error, ERROR_IO, NULL, "no socket pair: %s", strerror(errno));
