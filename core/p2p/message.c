@@ -138,7 +138,7 @@ static void dispatch(struct p2p *p2p, struct peer *peer, size_t type, struct spa
         peer->solicited = false;
         kind->handle(p2p, peer, &c);
         double bytes = (double)(MESSAGE_HEADER_BYTES + payload.len); /* charged when they came */
-        flood_charge(peer, peer->solicited ? -bytes : bytes * (kind->units_per_byte - 1) + kind->units);
+        flood_charge(p2p, peer, peer->solicited ? -bytes : bytes * (kind->units_per_byte - 1) + kind->units);
     }
 }
 

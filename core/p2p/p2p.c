@@ -53,6 +53,7 @@ static void peer_free(struct p2p *p2p, struct peer *peer)
     p2p->inbound_count -= peer->inbound;
     compact_forget_peer(p2p, peer);
     presync_forget(peer);
+    flood_close_account(p2p, peer);
     list_remove(&peer->link);
     map_remove(&p2p->by_id, &peer->id);
     map_free(&peer->known);
@@ -323,7 +324,7 @@ void p2p_bytes(struct p2p *p2p, peer_id id, const uint8_t *data, size_t len, str
     peer->bytes_received += len;
     peer->last_receive_us = now.mono_us;
     peer->last_receive_unix_s = moment_unix_s(now);
-    flood_charge(peer, (double)len);
+    flood_charge(p2p, peer, (double)len);
     message_receive(p2p, peer, span_of(data, len));
     flood_settle(p2p, peer);
     relieve(p2p);

@@ -109,6 +109,7 @@ struct peer {
     uint64_t bytes_sent, bytes_received, sent_by_type[P2P_MESSAGE_TYPES], received_by_type[P2P_MESSAGE_TYPES];
     double units; /* its account (flood.c) */
     int64_t units_us;
+    bool overdrawn;
     bool solicited;                    /* the message being handled was asked for */
     int64_t good_tx_us, good_block_us; /* when it last was first with one that we took; 0: never */
     size_t queued_bytes;               /* sent by us, not yet taken by the network */
@@ -207,6 +208,9 @@ struct p2p {
     int64_t crowd_until_us;
     bool active; /* setnetworkactive */
     size_t known_max;
+    double units; /* what all peers may spend of our time (flood.c) */
+    int64_t units_us;
+    size_t overdrawn; /* peers */
     int64_t ticked_us, told_us;
     int closings_to_tell; /* in the log, before it falls silent */
     uint32_t closings_untold;
@@ -362,7 +366,8 @@ struct peer *eviction_choose(struct p2p *p2p, const struct peer *newcomer);
 
 /* flood.c */
 void flood_open_account(struct p2p *p2p, struct peer *peer);
-void flood_charge(struct peer *peer, double units); /* negative: pays back */
+void flood_close_account(struct p2p *p2p, struct peer *peer);
+void flood_charge(struct p2p *p2p, struct peer *peer, double units); /* negative: pays back */
 void flood_settle(struct p2p *p2p, struct peer *peer);
 
 /* book.c */

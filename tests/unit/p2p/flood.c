@@ -24,21 +24,40 @@ static bool is_paused(peer_id peer)
     return rig.paused_until_us[slot_of(peer)] > rig.now.mono_us;
 }
 
+/* All of what is there for everybody. */
+static void spend_all(peer_id first)
+{
+    for (peer_id peer = first; peer < first + 6; peer++) {
+        connect_peer(peer);
+        shout(peer);
+        shout(peer);
+        shout(peer);
+    }
+}
+
+Test(flood, who_shouts_alone_is_heard)
+{
+    connect_peer(PEER);
+    shout(PEER);
+    shout(PEER);
+    cr_assert_not(is_paused(PEER), "there is time for it");
+}
+
 Test(flood, who_shouts_waits_and_is_heard_again)
 {
     connect_peer(PEER);
-    connect_peer(PEER + 1);
-    shout(PEER);
-    shout(PEER);
-    cr_assert(is_paused(PEER));
-    cr_assert_leq(rig.paused_until_us[PEER], rig.now.mono_us + 5 * SECOND);
-    cr_assert_not(is_paused(PEER + 1));
-    cr_assert_not(rig.closed[PEER], "it is no crime");
-    pass(20 * SECOND);
+    spend_all(PEER + 1);
+    cr_assert(is_paused(PEER + 6));
+    cr_assert_leq(rig.paused_until_us[PEER + 6], rig.now.mono_us + 5 * SECOND);
+    cr_assert_not(rig.closed[PEER + 6], "it is no crime");
     struct buf b = {0};
     buf_u64(&b, 1);
     say(PEER, "ping", &b);
-    cr_assert_not(is_paused(PEER));
+    cr_assert_not(is_paused(PEER), "who does not shout");
+    pass(20 * SECOND);
+    buf_u64(&b, 1);
+    say(PEER + 6, "ping", &b);
+    cr_assert_not(is_paused(PEER + 6));
 }
 
 Test(flood, headers_that_were_asked_for_cost_nothing_while_they_lead_on)
@@ -53,7 +72,7 @@ Test(flood, headers_that_were_asked_for_cost_nothing_while_they_lead_on)
     }
     cr_assert_not(is_paused(PEER));
     struct branch *branch = branch_new(39, 2000);
-    for (uint32_t i = 0; i < 10; i++) {
+    for (uint32_t i = 0; i < 120; i++) {
         say_headers(PEER, branch, 1, 2000); /* again and again the same */
         forget_heard(PEER);
     }
@@ -63,9 +82,12 @@ Test(flood, headers_that_were_asked_for_cost_nothing_while_they_lead_on)
 
 Test(flood, coming_again_is_no_way_to_more)
 {
-    for (peer_id peer = PEER; peer < PEER + 20; peer++) {
+    spend_all(PEER);
+    for (peer_id peer = PEER; peer < PEER + 6; peer++) {
+        p2p_closed(rig.p2p, peer, "gone", rig.now);
+    }
+    for (peer_id peer = PEER + 10; peer < PEER + 30; peer++) {
         connect_peer(peer);
-        shout(peer);
         shout(peer);
         cr_assert(is_paused(peer));
         p2p_closed(rig.p2p, peer, "gone", rig.now);
@@ -82,6 +104,7 @@ Test(flood, permitted_and_drawn_peers_have_no_account)
     peer_id drawn = rig.dialled;
     p2p_opened(rig.p2p, drawn, "10.0.0.2:18444", rig.now);
     shake_hands(drawn, 0);
+    spend_all(PEER + 1);
     for (int i = 0; i < 5; i++) {
         shout(PEER);
         shout(drawn);
