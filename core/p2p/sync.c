@@ -17,6 +17,7 @@
 #define BLOCK_TIMEOUT_MAX_US (60 * US_PER_S)
 #define REST_US              (10 * US_PER_S)
 #define HEADERS_TIMEOUT_US   (30 * US_PER_S)
+#define HEADERS_PATIENCE_US  (5 * US_PER_S) /* an answer may be long, and the line slow */
 #define NOT_FOUND_US         US_PER_S
 #define WITHHELD_US          (10 * US_PER_S)
 #define ANNOUNCED_ASKS_MAX   5u
@@ -67,7 +68,7 @@ static void ask_what_leads_to(struct p2p *p2p, struct peer *peer, const struct h
     if (peer->presync) {
         return; /* a question is open already, and the answer to another would begin all anew */
     }
-    if (!peer->headers_asked_us || p2p->now.mono_us - peer->headers_asked_us > US_PER_S) {
+    if (!peer->headers_asked_us || p2p->now.mono_us - peer->headers_asked_us > HEADERS_PATIENCE_US) {
         sync_ask_headers(p2p, peer, chain_best_header(p2p->chain));
     }
 }
@@ -441,7 +442,7 @@ void sync_tick(struct p2p *p2p)
             sync_ask_headers(p2p, peer, NULL);
         }
         if (peer_ready(peer) && !peer->presync && peer->announced_asks &&
-            now - peer->headers_asked_us > US_PER_S) {
+            now - peer->headers_asked_us > HEADERS_PATIENCE_US) {
             ask_again(p2p, peer);
         }
         /* Larger allowances while everything is slow: a peer that has no rival is not dropped for it. */
