@@ -386,7 +386,8 @@ static void fill_from_mempool(struct p2p *p2p, struct partial *partial, const st
             buf_bytes(&matches, &match, sizeof match);
         }
     }
-    take_matches(partial, (const struct match *)matches.data, matches.len / sizeof(struct match));
+    take_matches(partial, (const struct match *)(const void *)matches.data,
+                 matches.len / sizeof(struct match));
     buf_free(&matches);
 }
 
