@@ -248,7 +248,7 @@ static inline void put_block(struct buf *out, const struct hash256 *parent, uint
 
 static inline void say_bytes(struct host *host, size_t peer, struct span bytes)
 {
-    if (host->peers[peer]) {
+    if (host->peers[peer] && bytes.len) { /* a host hands on what has come, never nothing */
         host_event(host,
                    (struct event){
                        .kind = EVENT_BYTES, .peer = host->peers[peer], .data = bytes.data, .len = bytes.len});
