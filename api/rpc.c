@@ -117,8 +117,8 @@ static bool credentials_ok(const struct rpc_face *face, const char *given, size_
     const struct settings *s = face->api->settings;
     struct buf own = {0};
     buf_printf(&own, "%s:%s", s->rpc_user, s->rpc_password);
-    bool ok = (*s->rpc_password && same_text((const char *)own.data, own.len, given, len)) |
-              (*face->cookie && same_text(face->cookie, strlen(face->cookie), given, len));
+    bool ok = *s->rpc_password && same_text((const char *)own.data, own.len, given, len);
+    ok |= *face->cookie && same_text(face->cookie, strlen(face->cookie), given, len);
     mem_wipe(own.data, own.len);
     buf_free(&own);
     for (size_t i = 0; i < s->rpc_auth.count; i++) {
