@@ -100,6 +100,9 @@ static void tell(struct p2p *p2p, const struct peer *from, const struct place *p
         const struct peer *peer = CONTAINER_OF(at, struct peer, link);
         others += peer != from && peer_ready(peer);
     }
+    if (!others) {
+        return;
+    }
     size_t turn = others > to_max ? (size_t)rng_below(p2p->config.rng, others) : 0;
     LIST_EACH(at, &p2p->peers)
     {
