@@ -75,6 +75,11 @@ void coin_encode(struct buf *out, const struct coin *coin);
 bool coin_decode(struct coin *out, struct span bytes); /* borrows */
 /* Undo of one block: the spent coins in order of inputs, behind a length, before a checksum bound to the
  * block. */
+struct named_block { /* a block of the main chain that a rule names */
+    uint32_t height;
+    const char *hash;
+};
+bool block_is_one_of(const struct block_entry *e, const struct named_block *blocks, size_t count);
 /* How many coins a block spends: all inputs but the coinbase's. */
 size_t block_spent_count(const struct block *block);
 void undo_encode(struct buf *out, const struct coin *spent, size_t count, const struct hash256 *block_hash);

@@ -135,19 +135,10 @@ static void refuse_block(struct chain *chain, const struct error *error)
 /* The two blocks of the main chain that repeated a coinbase before there was a rule. */
 static bool repeats_coinbase(const struct block_entry *e)
 {
-    static const struct {
-        uint32_t height;
-        const char *hash;
-    } blocks[] = {{91842, "00000000000a4d0a398161ffc163c503763b1f4360639393e0e4c8e300e0caec"},
-                  {91880, "00000000000743f190a18c5577a3c2d2a1f610ae9601ac046a38084ccb7cd721"}};
-    for (size_t i = 0; i < ARRAY_COUNT(blocks); i++) {
-        struct hash256 hash;
-        if (e->height == blocks[i].height && hash256_parse(&hash, blocks[i].hash) &&
-            hash256_equal(&e->hash, &hash)) {
-            return true;
-        }
-    }
-    return false;
+    static const struct named_block blocks[] = {
+        {91842, "00000000000a4d0a398161ffc163c503763b1f4360639393e0e4c8e300e0caec"},
+        {91880, "00000000000743f190a18c5577a3c2d2a1f610ae9601ac046a38084ccb7cd721"}};
+    return block_is_one_of(e, blocks, ARRAY_COUNT(blocks));
 }
 
 bool bip30_applies(const struct chain_params *params, const struct block_entry *e)

@@ -51,6 +51,18 @@ static void undo_checksum(uint8_t out[32], struct span body, const struct hash25
     sha256_final(&ctx, out);
 }
 
+bool block_is_one_of(const struct block_entry *e, const struct named_block *blocks, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct hash256 hash;
+        if (e->height == blocks[i].height && hash256_parse(&hash, blocks[i].hash) &&
+            hash256_equal(&e->hash, &hash)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 size_t block_spent_count(const struct block *block)
 {
     size_t count = 0;

@@ -144,19 +144,10 @@ static bool coin_before(struct verify *v, const struct outpoint *outpoint, struc
 /* Of the two coinbases that were repeated, the first ones are gone. */
 static bool was_overwritten(const struct block_entry *e)
 {
-    static const struct {
-        uint32_t height;
-        const char *hash;
-    } blocks[] = {{91722, "00000000000271a2dc26e7667f8419f2e15416dc6955e5a6c6cdf3f2574dd08e"},
-                  {91812, "00000000000af0aed4792b1acee3d966af36cf5def14935db8de83d6f9306f2f"}};
-    for (size_t i = 0; i < ARRAY_COUNT(blocks); i++) {
-        struct hash256 hash;
-        if (e->height == blocks[i].height && hash256_parse(&hash, blocks[i].hash) &&
-            hash256_equal(&e->hash, &hash)) {
-            return true;
-        }
-    }
-    return false;
+    static const struct named_block blocks[] = {
+        {91722, "00000000000271a2dc26e7667f8419f2e15416dc6955e5a6c6cdf3f2574dd08e"},
+        {91812, "00000000000af0aed4792b1acee3d966af36cf5def14935db8de83d6f9306f2f"}};
+    return block_is_one_of(e, blocks, ARRAY_COUNT(blocks));
 }
 
 static bool take_outputs(struct verify *v, uint32_t t)
