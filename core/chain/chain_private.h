@@ -277,6 +277,8 @@ void chain_submit(struct chain *chain, struct job *job);
 bool chain_finished(struct chain *chain,
                     struct job *job); /* bookkeeping of an answer; false: it failed and the chain is dead */
 void chain_die(struct chain *chain, const struct error *error);
+void chain_read(struct chain *chain, enum file_kind file, uint32_t number, uint64_t offset, uint32_t len,
+                void (*done)(void *context, struct job *job), void *context);
 void chain_write(struct chain *chain, enum file_kind file, uint32_t number, uint64_t offset,
                  struct buf *bytes, const struct hash256 *hash);
 uint64_t *undo_end(struct chain *chain, uint32_t file); /* where the next undo record goes */

@@ -746,12 +746,7 @@ static void old_block_is_here(void *context, struct block *block)
         return;
     }
     chain->step = STEP_READ_UNDO;
-    struct job *job = job_new(JOB_READ, undo_read, chain);
-    job->io.file = FILE_UNDO;
-    job->io.number = entry->e.file;
-    job->io.offset = entry->e.undo_offset;
-    job->io.len = entry->e.undo_len;
-    chain_submit(chain, job);
+    chain_read(chain, FILE_UNDO, entry->e.file, entry->e.undo_offset, entry->e.undo_len, undo_read, chain);
 }
 
 static void step_disconnect(struct chain *chain)

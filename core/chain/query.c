@@ -197,12 +197,7 @@ void chain_read_block(struct chain *chain, const struct block_entry *entry,
     }
     struct block_read *read = mem_alloc(sizeof *read);
     *read = (struct block_read){chain, entry->hash, done, context};
-    struct job *job = job_new(JOB_READ, block_answered, read);
-    job->io.file = FILE_BLOCKS;
-    job->io.number = entry->file;
-    job->io.offset = entry->data_offset;
-    job->io.len = entry->data_len;
-    chain_submit(chain, job);
+    chain_read(chain, FILE_BLOCKS, entry->file, entry->data_offset, entry->data_len, block_answered, read);
 }
 
 /* ---- Spent coins
@@ -251,12 +246,7 @@ void chain_read_spent(struct chain *chain, const struct block_entry *entry, cons
         spent_end(read, span_of(NULL, 0));
         return;
     }
-    struct job *job = job_new(JOB_READ, spent_answered, read);
-    job->io.file = FILE_UNDO;
-    job->io.number = entry->file;
-    job->io.offset = entry->undo_offset;
-    job->io.len = entry->undo_len;
-    chain_submit(chain, job);
+    chain_read(chain, FILE_UNDO, entry->file, entry->undo_offset, entry->undo_len, spent_answered, read);
 }
 
 struct raw_read {
@@ -293,12 +283,7 @@ void chain_read_raw(struct chain *chain, const struct block_entry *entry,
 {
     struct raw_read *read = mem_alloc(sizeof *read);
     *read = (struct raw_read){chain, entry->hash, done, context};
-    struct job *job = job_new(JOB_READ, raw_answered, read);
-    job->io.file = FILE_BLOCKS;
-    job->io.number = entry->file;
-    job->io.offset = entry->data_offset;
-    job->io.len = entry->data_len;
-    chain_submit(chain, job);
+    chain_read(chain, FILE_BLOCKS, entry->file, entry->data_offset, entry->data_len, raw_answered, read);
 }
 
 /* ---- Transactions by id
@@ -345,12 +330,8 @@ static void tx_row_answered(void *context, struct job *job)
         tx_end(read, NULL);
         return;
     }
-    struct job *next = job_new(JOB_READ, tx_bytes_answered, read);
-    next->io.file = FILE_BLOCKS;
-    next->io.number = read->entry->file;
-    next->io.offset = read->entry->data_offset + offset;
-    next->io.len = len;
-    chain_submit(chain, next);
+    chain_read(chain, FILE_BLOCKS, read->entry->file, read->entry->data_offset + offset, len,
+               tx_bytes_answered, read);
 }
 
 /* A transaction of a block that is still in memory: the index row may not be in the store yet. */

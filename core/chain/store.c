@@ -119,6 +119,17 @@ static void write_done(void *context, struct job *job)
     job_free(job);
 }
 
+void chain_read(struct chain *chain, enum file_kind file, uint32_t number, uint64_t offset, uint32_t len,
+                void (*done)(void *context, struct job *job), void *context)
+{
+    struct job *job = job_new(JOB_READ, done, context);
+    job->io.file = file;
+    job->io.number = number;
+    job->io.offset = offset;
+    job->io.len = len;
+    chain_submit(chain, job);
+}
+
 void chain_write(struct chain *chain, enum file_kind file, uint32_t number, uint64_t offset,
                  struct buf *bytes, const struct hash256 *hash)
 {

@@ -286,15 +286,11 @@ static void undo_answered(void *context, struct job *job)
     }
 }
 
-static struct job *read_job(struct verify *v, enum file_kind file, void (*done)(void *, struct job *))
+static void read_file(struct verify *v, enum file_kind file, void (*done)(void *, struct job *))
 {
     const struct block_entry *e = &v->at->e;
-    struct job *job = job_new(JOB_READ, done, v);
-    job->io.file = file;
-    job->io.number = e->file;
-    job->io.offset = file == FILE_BLOCKS ? e->data_offset : e->undo_offset;
-    job->io.len = file == FILE_BLOCKS ? e->data_len : e->undo_len;
-    return job;
+    uint64_t offset = file == FILE_BLOCKS ? e->data_offset : e->undo_offset;
+    chain_read(v->chain, file, e->file, offset, file == FILE_BLOCKS ? e->data_len : e->undo_len, done, v);
 }
 
 /* In memory because its bytes are on their way to the files; else NULL. */
@@ -326,7 +322,7 @@ static void block_is_here(struct verify *v, struct block *block)
         buf_bytes(&v->undo, recent->undo.data, recent->undo.len);
         undo_is_here(v);
     } else {
-        chain_submit(chain, read_job(v, FILE_UNDO, undo_answered));
+        read_file(v, FILE_UNDO, undo_answered);
     }
 }
 
@@ -358,7 +354,7 @@ static void look_at_next(struct verify *v)
     } else if (being_written(v)) {
         block_is_here(v, block_ref(being_written(v)->block));
     } else {
-        chain_submit(chain, read_job(v, FILE_BLOCKS, block_answered));
+        read_file(v, FILE_BLOCKS, block_answered);
     }
 }
 
