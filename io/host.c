@@ -28,6 +28,7 @@
 #define KEYS_MAX            16u
 #define PUBLIC_TRICKLE_MS   2000       /* --help says so too */
 #define KEEP_BYTES          (16 << 20) /* of freed memory */
+#define SWITCH_PATIENCE_NS  INT64_C(300000)
 #define SAVED_BYTES_MAX     (4 * MIB)
 #define DESCRIPTORS_KEPT    512u
 #define PEERS_BESIDE        512u /* outbound, and those that are on their way out */
@@ -44,14 +45,35 @@ struct host_job { /* a job on a thread or on the ring */
 static void carry_out(struct host *host, struct action *action);
 
 /* Also called from inside node_handle, when something is urgent: nothing here calls back into the node. */
-static void carry_out_all(void *context)
+static void carry_out_all(struct host *host)
 {
-    struct host *host = context;
     struct action action;
     while (node_next_action(host->node, &action)) {
         carry_out(host, &action);
         action_free(&action);
     }
+}
+
+/* When the last hash worker had begun with the work that is out. Nobody waits for it: told when the actions
+ * at hand are done. */
+static void see_switch(struct host *host)
+{
+    int64_t mono_ns;
+    if (host->watched_work && pool_begun(host->pool, host->watched_work, &mono_ns)) {
+        host->switched_work = host->watched_work;
+        host->switched_us = mono_ns / 1000;
+        host->watched_work = 0;
+    }
+}
+
+/* From inside node_handle, with new work for the hash workers: the one whose CPU this thread has begins
+ * before the node goes on with what takes it some milliseconds. */
+static void switch_now(void *context)
+{
+    struct host *host = context;
+    carry_out_all(host);
+    pool_await(host->pool, SWITCH_PATIENCE_NS);
+    see_switch(host);
 }
 
 static void emit(struct host *host, struct event *event)
@@ -221,18 +243,6 @@ static void start_job(struct host *host, struct job *job)
 
 /* ---- The pool
  * ----------------------------------------------------------------------------------------------- */
-
-/* When the last hash worker had begun with the work that is out. Nobody waits for it: told when the actions
- * at hand are done. */
-static void see_switch(struct host *host)
-{
-    int64_t mono_ns;
-    if (host->watched_work && pool_begun(host->pool, host->watched_work, &mono_ns)) {
-        host->switched_work = host->watched_work;
-        host->switched_us = mono_ns / 1000;
-        host->watched_work = 0;
-    }
-}
 
 static void give_work(struct host *host, const struct work_order *order)
 {
@@ -657,7 +667,7 @@ static bool start_node(struct host *host, const struct cpu_limits *limits, struc
         .block_interval_s = (uint32_t)s->block_interval_s,
         .load_blocks = (const char *const *)s->load_blocks.items,
         .load_block_count = s->load_blocks.count,
-        .urgent = carry_out_all,
+        .urgent = switch_now,
         .host = host,
         .clock_us = clock_us,
     };

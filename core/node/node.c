@@ -111,7 +111,9 @@ static bool on_checked(void *context, const struct block_entry *entry, const str
 
 static void on_ahead(void *context, const struct block_entry *entry)
 {
-    miner_ahead(context, entry);
+    struct node *node = context;
+    p2p_block_verified(node->p2p, entry);
+    miner_ahead(node, entry);
 }
 
 static void on_disconnected(void *context, const struct block_entry *entry, const struct block *block)

@@ -9,7 +9,8 @@
 const int64_t p2p_latency_bounds_us[P2P_LATENCY_BUCKETS - 1] = {
     100, 250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000, 2500000};
 
-const char *const p2p_hop_names[P2P_HOPS] = {"received", "checked", "announced", "connected", "switched"};
+const char *const p2p_hop_names[P2P_HOPS] = {"received", "checked",  "announced",
+                                             "verified", "switched", "connected"};
 
 static int64_t clock_us(const struct p2p *p2p)
 {
@@ -107,6 +108,11 @@ void latency_passed(struct p2p *p2p, const struct hash256 *hash, enum p2p_hop ho
     if (times) {
         passed(p2p, times, hop, clock_us(p2p));
     }
+}
+
+void p2p_block_verified(struct p2p *p2p, const struct block_entry *entry)
+{
+    latency_passed(p2p, &entry->hash, HOP_VERIFIED);
 }
 
 void p2p_block_connected(struct p2p *p2p, const struct block_entry *entry)

@@ -118,6 +118,8 @@ int64_t p2p_tick(struct p2p *p2p, struct moment now);
 /* BIP152: header, proof of work and form are right, the rest follows. True: peers were told, and what is to
  * be sent should leave before the block is connected. */
 bool p2p_block_checked(struct p2p *p2p, const struct block_entry *entry, const struct block *block);
+void p2p_block_verified(struct p2p *p2p,
+                        const struct block_entry *entry); /* scripts passed: it will be the tip */
 void p2p_block_connected(struct p2p *p2p, const struct block_entry *entry);
 void p2p_tip_changed(struct p2p *p2p, const struct block_entry *old_tip, const struct block_entry *tip,
                      struct moment now); /* announces */
@@ -150,8 +152,9 @@ enum p2p_hop {
     HOP_RECEIVED,  /* its last byte is here, a compact one is put together */
     HOP_CHECKED,   /* header, proof of work and all rules that need no coins */
     HOP_ANNOUNCED, /* to the first peer */
-    HOP_CONNECTED, /* coins and scripts too: the tip */
+    HOP_VERIFIED,  /* coins and scripts too: work on top of it goes out */
     HOP_SWITCHED,  /* every hash worker is at work on top of it */
+    HOP_CONNECTED, /* coins applied, indexes and undo made: the tip */
     P2P_HOPS
 };
 extern const char *const p2p_hop_names[P2P_HOPS];

@@ -1,6 +1,7 @@
 /*
- * The hash workers. Nothing they do takes a lock or writes to a line that another thread writes: work comes
- * through the sequence lock, hits leave through a ring of their own, statistics are lines of their own.
+ * The hash workers. Nothing they do takes a lock, and between two changes of work nothing writes to a line
+ * that another thread writes: work comes through the sequence lock, hits leave through a ring of their own,
+ * statistics are lines of their own.
  *
  * Sleeping: on the sequence itself (a futex). The owner changes it first and wakes then, the kernel compares
  * it with what the sleeper has seen, under its own lock: no wake-up is missed.
@@ -286,6 +287,20 @@ static void choose_kernels(struct hash_worker *worker)
              rolling->name, plain->name, worker->pool->config.kernel ? "forced" : "measured on its CPU");
 }
 
+/* Whoever awaits it has set `awaited` before its last look at the number, so one of the two sees the other.
+ */
+static void tell_begun(struct hash_worker *worker, uint64_t work_id)
+{
+    struct pool *pool = worker->pool;
+    add(&worker->switches, 1);
+    atomic_store_explicit(&worker->begun_ns, pool_clock_ns(CLOCK_MONOTONIC), memory_order_relaxed);
+    atomic_store_explicit(&worker->begun_id, work_id, memory_order_release);
+    atomic_fetch_add(&pool->begun, 1);
+    if (atomic_load(&pool->awaited)) {
+        syscall(SYS_futex, &pool->begun, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    }
+}
+
 void *hash_main(void *context)
 {
     struct hash_worker *worker = context;
@@ -299,9 +314,7 @@ void *hash_main(void *context)
         unsigned seen = take_published(pool, &published);
         if (published.number != h.place.published.number) {
             enter_work(&h.place, &published, worker->number);
-            add(&worker->switches, 1);
-            atomic_store_explicit(&worker->begun_ns, pool_clock_ns(CLOCK_MONOTONIC), memory_order_relaxed);
-            atomic_store_explicit(&worker->begun_id, published.work.id, memory_order_release);
+            tell_begun(worker, published.work.id);
         }
         bool rests = published.idle || worker->number >= atomic_load(&pool->active);
         if (!rests && !idle_priority) {

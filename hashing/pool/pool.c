@@ -157,6 +157,24 @@ bool pool_begun(const struct pool *pool, uint64_t work_id, int64_t *mono_ns)
     return workers > 0;
 }
 
+bool pool_await(struct pool *pool, int64_t most_ns)
+{
+    int64_t mono_ns, until_ns = pool_clock_ns(CLOCK_MONOTONIC) + most_ns;
+    const struct timespec until = {until_ns / 1000000000, until_ns % 1000000000};
+    bool all = false, late = pool->current.idle || !pool_hash_threads(pool);
+    atomic_store(&pool->awaited, true);
+    while (!all && !late) {
+        unsigned seen = atomic_load(&pool->begun);
+        all = pool_begun(pool, pool->current.work.id, &mono_ns);
+        late = !all &&
+               syscall(SYS_futex, &pool->begun, FUTEX_WAIT_BITSET_PRIVATE, seen, &until, NULL,
+                       FUTEX_BITSET_MATCH_ANY) != 0 &&
+               errno == ETIMEDOUT;
+    }
+    atomic_store(&pool->awaited, false);
+    return all;
+}
+
 /* ---- Limits ---------------------------------------------------------------------------------------------
  */
 

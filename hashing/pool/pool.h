@@ -5,8 +5,9 @@
  *
  * Work is published through a sequence lock that workers read between slices of about 0.1 ms: no lock on the
  * hash path. Hits come back through a ring per worker, checked batches through a queue, both announced by one
- * eventfd. The owner never waits for a hash worker, which may have lost its CPU to another process for long.
- * All functions are called by the owner's thread, except where said; pool_stop ends everything.
+ * eventfd. The owner waits for a hash worker, which may have lost its CPU to another process for long, only
+ * in pool_await, and for no longer than it says. All functions are called by the owner's thread, except where
+ * said; pool_stop ends everything.
  */
 #ifndef QUARRY_HASHING_POOL_H
 #define QUARRY_HASHING_POOL_H
@@ -84,6 +85,10 @@ void pool_check(struct pool *pool, bool (*check)(void *batch, size_t index), voi
 /* Whether every worker that hashes now has begun with the work of this id or a later one (ids that grow), and
  * when the last of them did. */
 bool pool_begun(const struct pool *pool, uint64_t work_id, int64_t *mono_ns);
+/* Lets go of this CPU until every worker that hashes has begun with the work that is out, for so long at
+ * most: a worker of idle priority that shares the owner's CPU would otherwise wait for the end of what the
+ * owner is about. False: not all of them have (another process has their CPU, or none hashes). */
+bool pool_await(struct pool *pool, int64_t most_ns);
 unsigned pool_hash_threads(const struct pool *pool); /* that hash now */
 unsigned pool_check_threads(const struct pool *pool);
 bool pool_ready(const struct pool *pool);          /* have all that hash chosen their kernels? */

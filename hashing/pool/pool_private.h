@@ -53,6 +53,9 @@ struct pool {
     atomic_uint_fast64_t words[WORK_WORDS];
     atomic_uint active;        /* workers numbered below it hash */
     atomic_uint pace_permille; /* of one CPU for all workers together; 0: no quota */
+    /* Written by a worker that begins with new work; a futex that the owner waits on. */
+    _Alignas(CACHE_LINE) atomic_uint begun;
+    atomic_bool awaited;
     /* Written by hash worker 0, ten times a second. */
     _Alignas(CACHE_LINE) atomic_uint reserve_permille; /* of one CPU: what the other threads use */
 

@@ -128,7 +128,10 @@ static void test_switches(void)
             pool_work(pool, NULL);
         }
         pool_work(pool, &work);
-        ok = answered(pool, &work, rng_below(&rng, 4) ? THREADS : 1);
+        int64_t begun_ns;
+        ok = !rng_below(&rng, 2) ||
+             (pool_await(pool, WAIT_MS * INT64_C(1000000)) && pool_begun(pool, id, &begun_ns));
+        ok = ok && answered(pool, &work, rng_below(&rng, 4) ? THREADS : 1);
         if (!ok) {
             printf("switch %" PRIu64 " of seed %" PRIu64 " was not answered\n", id, seed);
         }

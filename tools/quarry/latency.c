@@ -4,7 +4,7 @@
 
 #define BLOCKS_SHOWN 10
 
-static const char *const hops[] = {"received", "checked", "announced", "connected", "switched"};
+static const char *const hops[] = {"received", "checked", "announced", "verified", "switched", "connected"};
 
 static json_int_t number_of(const json_t *object, const char *key)
 {

@@ -10,6 +10,12 @@ static void submit(void *context, struct job *job)
     list_append(&rig.jobs, &job->link);
 }
 
+static void on_ahead(void *context, const struct block_entry *entry)
+{
+    (void)context;
+    p2p_block_verified(rig.p2p, entry);
+}
+
 static bool on_checked(void *context, const struct block_entry *entry, const struct block *block)
 {
     (void)context;
@@ -217,7 +223,8 @@ void begin(void)
                                         .durable = on_durable,
                                         .block_result = on_block_result,
                                         .fatal = on_fatal,
-                                        .checked = on_checked};
+                                        .checked = on_checked,
+                                        .ahead = on_ahead};
     const struct store_reader reader = {NULL, get_nothing, each_nothing, no_file, read_nothing};
     rig.chain = chain_open(&config, &events, &reader, &error);
     cr_assert(rig.chain, "%s", error.text);
