@@ -34,8 +34,27 @@ void header_hash(struct hash256 *out, const struct block_header *header)
     sha256d(out->b, bytes, sizeof bytes);
 }
 
-/* known: the transactions that the bytes are known to be, NULL: not known. */
-static struct block *parse(uint8_t *raw, size_t len, struct tx *const *known, struct error *error)
+/* The transactions from the bytes; those whose identifiers are known are not hashed again. */
+static bool read_txs(struct block *block, struct cursor *c, const struct tx *known)
+{
+    size_t stripped = HEADER_BYTES + compact_size_len(block->tx_count);
+    block->txs = arena_alloc(&block->arena, block->tx_count * sizeof *block->txs);
+    for (uint32_t i = 0; i < block->tx_count && !c->failed; i++) {
+        struct tx *tx = &block->txs[i];
+        if (tx_read(tx, c, &block->arena)) {
+            stripped += tx->stripped_bytes;
+            if (known) {
+                tx->txid = known[i].txid;
+                tx->wtxid = known[i].wtxid;
+            }
+        }
+    }
+    block->stripped_bytes = (uint32_t)stripped;
+    block->weight = (uint32_t)(stripped * (WITNESS_SCALE - 1) + block->raw.len);
+    return cursor_done(c);
+}
+
+struct block *block_parse(uint8_t *raw, size_t len, struct error *error)
 {
     struct block *block = mem_alloc(sizeof *block);
     block->raw = span_of(raw, len);
@@ -51,56 +70,55 @@ static struct block *parse(uint8_t *raw, size_t len, struct tx *const *known, st
     block->tx_count = (uint32_t)cursor_count(&c, TX_BYTES_MIN);
     c.failed |= block->tx_count > TXS_MAX;
     block->tx_count = c.failed ? 0 : block->tx_count;
-    block->txs = arena_alloc(&block->arena, block->tx_count * sizeof *block->txs);
-    size_t stripped = HEADER_BYTES + compact_size_len(block->tx_count);
-    for (uint32_t i = 0; i < block->tx_count && !c.failed; i++) {
-        struct tx *tx = &block->txs[i];
-        if (tx_read(tx, &c, &block->arena)) {
-            stripped += tx->stripped_bytes;
-            if (known) {
-                tx->txid = known[i]->txid;
-                tx->wtxid = known[i]->wtxid;
-            }
-        }
-    }
-    if (!cursor_done(&c)) {
+    if (!read_txs(block, &c, NULL)) {
         error_set(error, ERROR_PARSE, "block-decode-failed", "not the serialisation of a block (%zu bytes)",
                   len);
         block_unref(block);
         return NULL;
     }
-    if (!known) {
-        txs_hash(block->txs, block->tx_count);
-    }
-    block->stripped_bytes = (uint32_t)stripped;
-    block->weight = (uint32_t)(stripped * (WITNESS_SCALE - 1) + len);
+    txs_hash(block->txs, block->tx_count);
     header_hash(&block->hash, &block->header);
     return block;
 }
 
-struct block *block_parse(uint8_t *raw, size_t len, struct error *error)
-{
-    return parse(raw, len, NULL, error);
-}
-
 struct block *block_of_txs(const struct block_header *header, struct tx *const *txs, size_t count)
 {
-    struct buf raw = {0};
+    struct block *block = mem_alloc(sizeof *block);
     size_t len = HEADER_BYTES + compact_size_len(count);
+    block->header = *header;
+    header_hash(&block->hash, header);
+    block->references = 1;
+    block->tx_count = (uint32_t)count;
+    block->txs = arena_alloc(&block->arena, count * sizeof *block->txs);
     for (size_t i = 0; i < count; i++) {
+        block->txs[i] = *txs[i];
+        block->txs[i].arena = (struct arena){0};
         len += txs[i]->raw.len;
     }
-    buf_reserve(&raw, len);
-    header_encode(buf_extend(&raw, HEADER_BYTES), header);
-    buf_compact_size(&raw, count);
-    for (size_t i = 0; i < count; i++) {
-        if (i + FETCH_AHEAD < count) { /* they lie anywhere in memory */
-            __builtin_prefetch(txs[i + FETCH_AHEAD]->raw.data);
-            __builtin_prefetch(txs[i + FETCH_AHEAD]->raw.data + 64);
-        }
-        buf_bytes(&raw, txs[i]->raw.data, txs[i]->raw.len);
+    block->raw.len = len;
+    return block;
+}
+
+bool block_own_txs(struct block *block)
+{
+    struct buf raw = {0};
+    const struct tx *borrowed = block->txs;
+    if (block->raw.len > BLOCK_SERIALIZED_MAX) {
+        return false;
     }
-    return parse(raw.data, raw.len, txs, NULL);
+    buf_reserve(&raw, block->raw.len);
+    header_encode(buf_extend(&raw, HEADER_BYTES), &block->header);
+    buf_compact_size(&raw, block->tx_count);
+    struct cursor c = cursor_of(raw.data + raw.len, block->raw.len - raw.len);
+    for (size_t i = 0; i < block->tx_count; i++) {
+        if (i + FETCH_AHEAD < block->tx_count) { /* they lie anywhere in memory */
+            __builtin_prefetch(borrowed[i + FETCH_AHEAD].raw.data);
+            __builtin_prefetch(borrowed[i + FETCH_AHEAD].raw.data + 64);
+        }
+        buf_bytes(&raw, borrowed[i].raw.data, borrowed[i].raw.len);
+    }
+    block->raw.data = raw.data;
+    return read_txs(block, &c, borrowed);
 }
 
 struct block *block_ref(struct block *block)

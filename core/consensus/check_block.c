@@ -49,7 +49,7 @@ bool block_check(const struct block *block, const struct chain_params *params, s
     return block_check_contents(block, error);
 }
 
-bool block_check_contents(const struct block *block, struct error *error)
+static bool check_merkle(const struct block *block, struct error *error)
 {
     struct hash256 root = {{0}};
     bool mutated = block->tx_count && merkle_root_of_txids(&root, block->txs, block->tx_count, false);
@@ -58,6 +58,14 @@ bool block_check_contents(const struct block *block, struct error *error)
     }
     if (mutated) {
         return refuse(error, ERROR_MUTATED, "bad-txns-duplicate", "duplicate transaction");
+    }
+    return true;
+}
+
+bool block_check_contents(const struct block *block, struct error *error)
+{
+    if (!block->committed && !check_merkle(block, error)) {
+        return false;
     }
     if (block->tx_count == 0 || (uint64_t)block->tx_count * WITNESS_SCALE > BLOCK_WEIGHT_MAX ||
         (uint64_t)block->stripped_bytes * WITNESS_SCALE > BLOCK_WEIGHT_MAX) {
@@ -139,6 +147,14 @@ static bool check_witness(const struct block *block, bool segwit, struct error *
     return true;
 }
 
+bool block_commits(struct block *block, uint32_t height, const struct chain_params *params)
+{
+    struct error error = {0};
+    block->committed = block->tx_count && check_merkle(block, &error) && tx_is_coinbase(&block->txs[0]) &&
+                       check_witness(block, height >= params->segwit_height, &error);
+    return block->committed;
+}
+
 bool block_check_context(const struct block *block, uint32_t height, int64_t prev_median_time,
                          const struct chain_params *params, struct error *error)
 {
@@ -159,7 +175,7 @@ bool block_check_context(const struct block *block, uint32_t height, int64_t pre
             return refuse(error, ERROR_INVALID, "bad-cb-height", "block height mismatch in coinbase");
         }
     }
-    if (!check_witness(block, height >= params->segwit_height, error)) {
+    if (!block->committed && !check_witness(block, height >= params->segwit_height, error)) {
         return false;
     }
     if (block->weight > BLOCK_WEIGHT_MAX) {

@@ -125,13 +125,16 @@ struct block {
     uint32_t stripped_bytes;
     uint32_t weight;
     uint32_t references;
+    bool committed; /* block_commits has said yes */
     struct arena arena;
 };
 /* From exactly these bytes; takes ownership of raw (a mem_alloc pointer, freed also on failure). */
 struct block *block_parse(uint8_t *raw, size_t len, struct error *error) MUST_USE;
-/* Made of whole transactions (with raw and ids set), which are copied and not hashed again. NULL: larger than
- * any block. Whether it keeps to the header's merkle root is for block_check to say. */
+/* Made of whole transactions (with raw and ids set), whose bytes and inputs it borrows: raw has a length and
+ * no data. Enough for block_commits and for announcing it; block_own_txs makes it a block like any other. */
 struct block *block_of_txs(const struct block_header *header, struct tx *const *txs, size_t count) MUST_USE;
+/* Copies what block_of_txs has borrowed; nothing is hashed again. False: larger than any block. */
+bool block_own_txs(struct block *block) MUST_USE;
 struct block *block_ref(struct block *block);
 void block_unref(struct block *block);
 
@@ -386,6 +389,9 @@ bool header_check(const struct block_header *header, const struct hash256 *hash,
 bool block_check(const struct block *block, const struct chain_params *params, struct error *error) MUST_USE;
 /* The same without work and solution, which a proposal lacks. */
 bool block_check_contents(const struct block *block, struct error *error) MUST_USE;
+/* Whether header and coinbase commit to exactly these transactions: merkle root without a repetition, witness
+ * commitment (BIP141). What this has answered with yes, the two other checks do not compute again. */
+bool block_commits(struct block *block, uint32_t height, const struct chain_params *params) MUST_USE;
 /* With its height and the parent's median time past: finality, BIP34 height in the coinbase, witness
  * commitment (BIP141), weight. */
 bool block_check_context(const struct block *block, uint32_t height, int64_t prev_median_time,

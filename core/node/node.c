@@ -401,7 +401,7 @@ static void set_timer(struct node *node, int64_t at_us)
 {
     at_us = MIN(at_us, miner_next_us(node));
     at_us = MIN(at_us, rpc_waits_next_us(node));
-    if (chain_waits(node->chain)) {
+    if (chain_waits(node->chain) || p2p_waits(node->p2p)) {
         at_us = node->now.mono_us; /* right after what was announced has left */
     }
     if (node->stopping) {
@@ -479,6 +479,7 @@ void node_handle(struct node *node, const struct event *event)
         node->now.unix_us = node->mock_time_s * 1000000;
     }
     int64_t next_us = node->timer_us;
+    p2p_go_on(node->p2p, node->now);
     dispatch(node, event);
     if (makes_peers_due(event->kind)) {
         next_us = node->stopping ? INT64_MAX : p2p_tick(node->p2p, node->now);

@@ -25,6 +25,14 @@ struct partial {
     struct tx **txs; /* references; NULL: missing */
 };
 
+/* A block that is put together and announced. It goes on when that has left: before anything else happens. */
+struct announced {
+    struct block *block;     /* borrows from partial */
+    struct partial *partial; /* owned */
+    peer_id peer;
+    bool asked;
+};
+
 static void partial_free(struct partial *partial)
 {
     if (partial) {
@@ -89,6 +97,11 @@ void compact_free(struct p2p *p2p)
         tx_unref(p2p->extra[i]);
     }
     map_free(&p2p->compacted);
+    if (p2p->announced) {
+        block_unref(p2p->announced->block);
+        partial_free(p2p->announced->partial);
+        mem_free(p2p->announced);
+    }
 }
 
 void p2p_compact_stats(const struct p2p *p2p, struct p2p_compact_stats *out)
@@ -159,43 +172,63 @@ static void short_id(uint8_t out[8], const uint64_t key[2], const struct hash256
     store_le64(out, siphash_2_4(key, wtxid->b, 32)); /* six of them count */
 }
 
-void compact_send(struct p2p *p2p, struct peer *peer, const struct block *block)
+/* The message; one nonce for all who get it. */
+static void write_compact(struct buf *b, const struct block *block, struct rng *rng)
 {
-    struct buf b = {0};
     uint64_t key[2];
     uint8_t id[8];
-    header_encode(buf_extend(&b, HEADER_BYTES), &block->header);
-    buf_u64(&b, rng_next(p2p->config.rng));
-    short_key(key, b.data);
-    buf_compact_size(&b, block->tx_count - 1);
+    buf_reserve(b, HEADER_BYTES + 8 + (size_t)block->tx_count * SHORT_BYTES + block->txs[0].raw.len + 16);
+    header_encode(buf_extend(b, HEADER_BYTES), &block->header);
+    buf_u64(b, rng_next(rng));
+    short_key(key, b->data);
+    buf_compact_size(b, block->tx_count - 1);
     for (uint32_t i = 1; i < block->tx_count; i++) {
         short_id(id, key, &block->txs[i].wtxid);
-        buf_bytes(&b, id, SHORT_BYTES);
+        buf_bytes(b, id, SHORT_BYTES);
     }
-    buf_compact_size(&b, 1);
-    buf_compact_size(&b, 0);
-    tx_write(&b, &block->txs[0], true);
+    buf_compact_size(b, 1);
+    buf_compact_size(b, 0);
+    tx_write(b, &block->txs[0], true);
+}
+
+/* A copy of the message to a peer. */
+static void send_compact(struct p2p *p2p, struct peer *peer, const struct block *block, struct span message)
+{
+    struct buf b = {0};
+    buf_bytes(&b, message.data, message.len);
     message_send(p2p, peer, "cmpctblock", &b);
     peer_knows(p2p, peer, &block->hash);
     p2p->compact.sent++;
 }
 
+void compact_send(struct p2p *p2p, struct peer *peer, const struct block *block)
+{
+    struct buf message = {0};
+    write_compact(&message, block, p2p->config.rng);
+    send_compact(p2p, peer, block, buf_span(&message));
+    buf_free(&message);
+}
+
 bool compact_announce(struct p2p *p2p, const struct block_entry *entry, const struct block *block)
 {
-    bool any = false;
+    struct buf message = {0};
     LIST_EACH(at, &p2p->peers)
     {
         struct peer *peer = CONTAINER_OF(at, struct peer, link);
         if (peer_ready(peer) && peer->wants_compact && entry->prev && peer_has_block(peer, entry->prev) &&
             !peer_has_block(peer, entry) && !peer_is_known(peer, &entry->hash)) {
-            compact_send(p2p, peer, block);
+            if (!message.len) {
+                write_compact(&message, block, p2p->config.rng);
+            }
+            send_compact(p2p, peer, block, buf_span(&message));
             peer->best_sent = entry;
-            any = true;
         }
     }
+    bool any = message.len > 0;
     if (any) {
         latency_passed(p2p, &entry->hash, HOP_ANNOUNCED);
     }
+    buf_free(&message);
     return any;
 }
 
@@ -415,28 +448,67 @@ static bool fill(struct p2p *p2p, struct partial *partial, const struct compact 
     return ok;
 }
 
-/* All transactions are here: the block goes the way of every block. */
+/* The block goes the way of every block. Takes over block and partial. */
+static void take_block(struct p2p *p2p, struct announced *it)
+{
+    struct peer *peer = peer_find(p2p, it->peer);
+    bool whole = block_own_txs(it->block), asked = it->asked;
+    if (peer) {
+        asked |= end_request(p2p, peer, &it->partial->hash);
+    }
+    if (!whole || !sync_take_block(p2p, it->peer, it->block, asked, true)) {
+        p2p->compact.fell_back++;
+        peer = peer_find(p2p, it->peer);
+        if (peer && !peer->closing) {
+            ask_whole_block(p2p, peer, &it->partial->hash);
+        }
+    }
+    block_unref(it->block);
+    partial_free(it->partial);
+    sync_request_blocks(p2p);
+}
+
+/* BIP152 lets a block be announced when its header is right. We look at one thing more: it must commit to
+ * what we have put together, else it would be our word that is wrong. */
+static bool announced_early(struct p2p *p2p, const struct block_entry *entry, struct block *block)
+{
+    bool next = entry && !(entry->status & (BLOCK_HAVE_DATA | BLOCK_BAD)) &&
+                entry->prev == chain_tip(p2p->chain) && p2p_near_tip(p2p);
+    return next && block_commits(block, entry->height, chain_parameters(p2p->chain)) &&
+           compact_announce(p2p, entry, block);
+}
+
+/* All transactions are here. Takes over the partial. */
 static void complete(struct p2p *p2p, struct peer *peer, struct partial *partial, bool asked)
 {
-    struct block *block = block_of_txs(&partial->header, partial->txs, partial->count);
-    peer_id id = peer->id;
+    struct announced it = {block_of_txs(&partial->header, partial->txs, partial->count), partial, peer->id,
+                           asked};
     if (p2p->compacted.count >= COMPACTED_MAX) {
         map_clear(&p2p->compacted);
     }
-    if (block) {
-        latency_received(p2p, peer, block, true);
-        asked |= end_request(p2p, peer, &block->hash);
-        peer->last_block_us = p2p->now.mono_us;
+    latency_received(p2p, peer, it.block, true);
+    peer->last_block_us = p2p->now.mono_us;
+    if (announced_early(p2p, chain_find(p2p->chain, &partial->hash), it.block)) {
+        p2p->announced = mem_dup(&it, sizeof it);
+    } else {
+        take_block(p2p, &it);
     }
-    if (!block || !sync_take_block(p2p, id, block, asked, true)) {
-        p2p->compact.fell_back++;
-        peer = peer_find(p2p, id);
-        if (peer && !peer->closing) {
-            ask_whole_block(p2p, peer, &partial->hash);
-        }
+}
+
+bool p2p_waits(const struct p2p *p2p)
+{
+    return p2p->announced;
+}
+
+void p2p_go_on(struct p2p *p2p, struct moment now)
+{
+    struct announced *it = p2p->announced;
+    if (it) {
+        p2p->now = now;
+        p2p->announced = NULL;
+        take_block(p2p, it);
+        mem_free(it);
     }
-    block_unref(block);
-    sync_request_blocks(p2p);
 }
 
 static void ask_missing(struct p2p *p2p, struct peer *peer, const struct partial *partial)
@@ -519,7 +591,6 @@ void handle_cmpctblock(struct p2p *p2p, struct peer *peer, struct cursor *c)
     } else if (!partial->missing) {
         p2p->compact.at_once++;
         complete(p2p, peer, partial, asked);
-        partial_free(partial);
     } else if (elsewhere) {
         partial_free(partial); /* the block is on its way from somebody else */
     } else if (partial_keep(p2p, peer, partial)) {
@@ -552,12 +623,12 @@ void handle_blocktxn(struct p2p *p2p, struct peer *peer, struct cursor *c)
             ok = partial->txs[i] != NULL;
         }
     }
-    if (!ok || !cursor_done(c)) {
-        peer_misbehaves(p2p, peer, "blocktxn with other transactions than were asked for");
-    } else {
+    if (ok && cursor_done(c)) {
         complete(p2p, peer, partial, true);
+    } else {
+        peer_misbehaves(p2p, peer, "blocktxn with other transactions than were asked for");
+        partial_free(partial);
     }
-    partial_free(partial);
 }
 
 /* ---- Serving what others miss -------------------------------------------------------------------------- */

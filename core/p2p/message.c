@@ -205,6 +205,10 @@ static bool take_message(struct p2p *p2p, struct peer *peer, struct span in, siz
         return false;
     }
     *at += MESSAGE_HEADER_BYTES + len;
+    p2p_go_on(p2p, p2p->now); /* with a block that an earlier message of these bytes has completed */
+    if (peer->closing) {
+        return false;
+    }
     dispatch(p2p, peer, type, payload);
     peer->message_us = p2p->now.mono_us; /* of what stands behind it, which came with its last byte */
     return !peer->closing;

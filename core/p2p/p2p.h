@@ -114,6 +114,11 @@ void p2p_closed(struct p2p *p2p, peer_id peer, const char *why, struct moment no
 /* Time-outs, pings, retries, block requests that stalled. Call at or after the returned moment (mono_us). */
 int64_t p2p_tick(struct p2p *p2p, struct moment now);
 
+/* A compact block has been announced and goes on when that has left: the node is to call p2p_go_on before it
+ * handles another event, and soon. */
+bool p2p_waits(const struct p2p *p2p);
+void p2p_go_on(struct p2p *p2p, struct moment now);
+
 /* To be called from the events of chain and mempool. */
 /* BIP152: header, proof of work and form are right, the rest follows. True: peers were told, and what is to
  * be sent should leave before the block is connected. */

@@ -191,6 +191,7 @@ struct p2p {
     struct map tx_requests;                    /* wtxid or txid -> struct tx_request */
     size_t tx_announcements, tx_request_bytes; /* in them */
     struct map rejected;                       /* transactions not to ask for again on this tip */
+    struct announced *announced; /* a compact block that goes on when its announcement has left; NULL */
     struct map compacted;        /* blocks put together from compact ones, until their fate is known */
     struct map orphans;          /* wtxid -> struct orphan */
     struct tx *extra[EXTRA_TXS]; /* ring: seen lately and not in the mempool, for compact blocks */

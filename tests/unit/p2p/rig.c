@@ -175,7 +175,8 @@ static bool read_nothing(void *context, enum file_kind file, uint32_t number, ui
 
 void pump(void)
 {
-    chain_go_on(rig.chain, rig.now); /* what was to be sent about a block has left */
+    p2p_go_on(rig.p2p, rig.now); /* what was to be sent about a block has left */
+    chain_go_on(rig.chain, rig.now);
     while (!list_empty(&rig.jobs)) {
         struct job *job = CONTAINER_OF(rig.jobs.next, struct job, link);
         list_remove(&job->link);
