@@ -331,6 +331,13 @@ enum output_kind {
 enum output_kind script_classify(struct span script, struct span *payload);
 const char *output_kind_name(
     enum output_kind kind); /* Core's words: "pubkeyhash", "witness_v0_keyhash", ... */
+#define MULTISIG_KEYS_MAX 20u
+/* The parts of a bare m-of-n: m, and the keys, which borrow from the script. */
+bool script_multisig(struct span script, unsigned *needed, struct span keys[MULTISIG_KEYS_MAX],
+                     unsigned *count) MUST_USE;
+/* Whether all its operations are known to scripts of every kind and none ends it at once: what decodescript
+ * wants of a script before it shows addresses by hash. */
+bool script_may_run(struct span script);
 /* Core's assembly text of a script, appended. */
 void script_asm(struct buf *out, struct span script, bool sighash_names);
 

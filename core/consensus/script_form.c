@@ -76,19 +76,33 @@ static bool is_key_push(struct span script, size_t at, size_t *len)
     return fits && at + 1 + *len <= script.len;
 }
 
-static bool is_multisig(struct span script)
+/* A number from least to MULTISIG_KEYS_MAX, pushed in the shortest way; 0: it is none. */
+static unsigned small_number(uint8_t op, struct span data, unsigned least)
 {
-    if (script.len < 3 || script.data[script.len - 1] != OP_CHECKMULTISIG) {
+    unsigned value = 0;
+    if (op >= OP_1 && op <= OP_16) {
+        value = op - (OP_1 - 1u);
+    } else if (op == 1 && data.data[0] > 16) {
+        value = data.data[0];
+    }
+    return value >= least && value <= MULTISIG_KEYS_MAX ? value : 0;
+}
+
+bool script_multisig(struct span script, unsigned *needed, struct span keys[MULTISIG_KEYS_MAX],
+                     unsigned *count)
+{
+    size_t at = 0, len;
+    uint8_t op;
+    struct span data;
+    if (!script.len || script.data[script.len - 1] != OP_CHECKMULTISIG ||
+        !script_next_op(script, &at, &op, &data) || !(*needed = small_number(op, data, 1))) {
         return false;
     }
-    uint8_t needed = script.data[0];
-    size_t keys = 0, at = 1, len;
-    while (is_key_push(script, at, &len)) {
-        at += 1 + len;
-        keys++;
+    for (*count = 0; is_key_push(script, at, &len) && *count < MULTISIG_KEYS_MAX; at += 1 + len) {
+        keys[(*count)++] = span_of(script.data + at + 1, len);
     }
-    return at + 2 == script.len && needed >= OP_1 && script.data[at] >= OP_1 && script.data[at] <= OP_16 &&
-           keys == script.data[at] - (OP_1 - 1u) && needed - (OP_1 - 1u) <= keys;
+    return *count && script_next_op(script, &at, &op, &data) && small_number(op, data, *needed) == *count &&
+           at + 1 == script.len;
 }
 
 enum output_kind script_classify(struct span script, struct span *payload)
@@ -123,7 +137,9 @@ enum output_kind script_classify(struct span script, struct span *payload)
     if (len >= 1 && p[0] == OP_RETURN && script_is_push_only(span_of(p + 1, len - 1))) {
         return OUTPUT_NULL_DATA;
     }
-    return is_multisig(script) ? OUTPUT_MULTISIG : OUTPUT_OTHER;
+    unsigned needed, count;
+    struct span keys[MULTISIG_KEYS_MAX];
+    return script_multisig(script, &needed, keys, &count) ? OUTPUT_MULTISIG : OUTPUT_OTHER;
 }
 
 const char *output_kind_name(enum output_kind kind)
@@ -142,6 +158,19 @@ const char *output_kind_name(enum output_kind kind)
         [OUTPUT_ANCHOR] = "anchor",
     };
     return kind_names[kind];
+}
+
+bool script_may_run(struct span script)
+{
+    bool success;
+    for (size_t at = 0; at < script.len;) {
+        uint8_t op;
+        struct span data;
+        if (!script_next_op(script, &at, &op, &data) || op > OP_NOP10 || data.len > SCRIPT_PUSH_BYTES_MAX) {
+            return false;
+        }
+    }
+    return !script_unspendable(script) && tapscript_scan(script, &success) == SCRIPT_ERROR_OK && !success;
 }
 
 static const char *const op_names[256] = {

@@ -7,7 +7,6 @@
 #include "hashing/kernels/kernels.h"
 
 #define OPS_MAX                201
-#define MULTISIG_KEYS_MAX      20
 #define NUMBER_BYTES           4u
 #define LOCKTIME_BYTES         5u
 #define SIGOP_WEIGHT           50 /* BIP342's budget: per signature that is checked */

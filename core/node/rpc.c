@@ -21,6 +21,7 @@ const struct rpc_method rpc_methods[] = {
      "A block header, as an object (default) or as hex."},
     {"Blockchain", "getblockstats", "hash_or_height:any stats:any?", rpc_getblockstats,
      "Statistics of a block, all or those named: satoshis, and satoshis per virtual byte."},
+    {"Blockchain", "getchainstates", "", rpc_getchainstates, "The chain states: one, which is validated."},
     {"Blockchain", "getchaintips", "", rpc_getchaintips, "All known tips, the active one first."},
     {"Blockchain", "getchaintxstats", "nblocks:number? blockhash:text?", rpc_getchaintxstats,
      "The number and rate of transactions in the last nblocks blocks (default: a month) up to a block."},
@@ -412,6 +413,19 @@ bool arg_bool(struct rpc_call *call, size_t index, bool *out)
     if (value) {
         *out = json_is_true(value);
     }
+    return true;
+}
+
+bool arg_verbosity(struct rpc_call *call, size_t index, uint32_t *out)
+{
+    const json_t *value = arg_any(call, index);
+    int64_t number = *out;
+    if (json_is_boolean(value)) {
+        number = json_is_true(value);
+    } else if (!arg_number(call, index, &number, INT32_MIN, INT32_MAX)) {
+        return false;
+    }
+    *out = (uint32_t)MAX(number, INT64_C(0));
     return true;
 }
 

@@ -4,23 +4,31 @@
 
 #include "core/node/rpc_private.h"
 
+#define TAPROOT_MAIN_HEIGHT    709632u
+#define TAPROOT_MAIN_START_S   INT64_C(1619222400)
+#define TAPROOT_MAIN_TIMEOUT_S INT64_C(1628640000)
+
 static const struct block_entry *tip_of(const struct rpc_call *call)
 {
     return chain_tip(call->node->chain);
 }
 
-static void put_work(struct buf *out, const char *key, struct u256 work)
+void put_u256(struct buf *out, const char *key, struct u256 number)
 {
     struct hash256 bytes;
-    u256_to_le(bytes.b, work);
+    u256_to_le(bytes.b, number);
     put_hash(out, key, &bytes);
 }
 
-static void put_bits(struct buf *out, uint32_t bits)
+void put_bits(struct buf *out, uint32_t bits)
 {
+    struct u256 target;
     char text[9];
     snprintf(text, sizeof text, "%08x", bits);
     put_text(out, "bits", text);
+    if (pow_target(&target, bits)) {
+        put_u256(out, "target", target);
+    }
 }
 
 RPC_HANDLER(getblockcount)
@@ -41,30 +49,61 @@ RPC_HANDLER(getdifficulty)
     rpc_ok(call);
 }
 
+/* By height, since what the headers above the tip hold is not known. */
+static double progress_of(const struct node *node)
+{
+    uint32_t height = chain_tip(node->chain)->height, best = chain_best_header(node->chain)->height;
+    return node_synced(node) ? 1.0 : (double)(height + 1) / (double)(MAX(best, height) + 1);
+}
+
 RPC_HANDLER(getblockchaininfo)
 {
     const struct node *node = call->node;
     const struct block_entry *tip = tip_of(call), *best = chain_best_header(node->chain);
     struct buf *out = &call->out;
-    struct chain_metrics metrics;
-    bool synced = node_synced(node);
-    chain_metrics(node->chain, &metrics);
+    const struct buf *challenge = &node->params->signet_challenge;
     put_open(out, NULL, '{');
     put_text(out, "chain", node->params->rpc_name);
     put_int(out, "blocks", tip->height);
     put_int(out, "headers", best->height);
     put_hash(out, "bestblockhash", &tip->hash);
+    put_bits(out, tip->header.bits);
     put_real(out, "difficulty", pow_difficulty(tip->header.bits));
     put_int(out, "time", tip->header.time);
     put_int(out, "mediantime", block_median_time(tip));
-    put_real(out, "verificationprogress",
-             synced ? 1.0 : (double)(tip->height + 1) / (double)(MAX(best->height, tip->height) + 1));
-    put_yes(out, "initialblockdownload", !synced);
-    put_work(out, "chainwork", tip->work);
+    put_real(out, "verificationprogress", progress_of(node));
+    put_yes(out, "initialblockdownload", !node_synced(node));
+    put_u256(out, "chainwork", tip->work);
     put_int(out, "size_on_disk",
             (int64_t)tip->data_offset + tip->data_len + (int64_t)tip->file * (128 << 20));
     put_yes(out, "pruned", false);
+    if (challenge->len) {
+        put_hex(out, "signet_challenge", buf_span(challenge));
+    }
     put_open(out, "warnings", '[');
+    put_close(out, '[');
+    put_close(out, '{');
+    rpc_ok(call);
+}
+
+RPC_HANDLER(getchainstates)
+{
+    const struct node *node = call->node;
+    const struct block_entry *tip = tip_of(call);
+    struct buf *out = &call->out;
+    put_open(out, NULL, '{');
+    put_int(out, "headers", chain_best_header(node->chain)->height);
+    put_open(out, "chainstates", '[');
+    put_open(out, NULL, '{');
+    put_int(out, "blocks", tip->height);
+    put_hash(out, "bestblockhash", &tip->hash);
+    put_bits(out, tip->header.bits);
+    put_real(out, "difficulty", pow_difficulty(tip->header.bits));
+    put_real(out, "verificationprogress", progress_of(node));
+    put_int(out, "coins_db_cache_bytes", 0); /* the cache below keeps rows, the store none of its own */
+    put_int(out, "coins_tip_cache_bytes", (int64_t)node->config.coins_cache_bytes);
+    put_yes(out, "validated", true);
+    put_close(out, '{');
     put_close(out, '[');
     put_close(out, '{');
     rpc_ok(call);
@@ -115,7 +154,7 @@ static void put_header(struct buf *out, const struct chain *chain, const struct 
     put_int(out, "nonce", e->header.nonce);
     put_bits(out, e->header.bits);
     put_real(out, "difficulty", pow_difficulty(e->header.bits));
-    put_work(out, "chainwork", e->work);
+    put_u256(out, "chainwork", e->work);
     put_int(out, "nTx", e->tx_count);
     if (e->prev) {
         put_hash(out, "previousblockhash", &e->prev->hash);
@@ -196,11 +235,8 @@ static void block_is_read(void *context, struct block *block)
 
 RPC_HANDLER(getblock)
 {
-    const json_t *verbosity = arg_any(call, 1);
-    int64_t number = 1;
-    if (json_is_boolean(verbosity)) {
-        number = json_is_true(verbosity);
-    } else if (!arg_number(call, 1, &number, 0, 3)) {
+    uint32_t verbosity = 1;
+    if (!arg_verbosity(call, 1, &verbosity)) {
         return;
     }
     const struct block_entry *entry = arg_block(call, 0);
@@ -211,7 +247,7 @@ RPC_HANDLER(getblock)
         rpc_fail(call, RPC_MISC_ERROR, "Block not available (not fully downloaded)");
         return;
     }
-    call->number = (uint32_t)number;
+    call->number = MIN(verbosity, 3u);
     chain_read_block(call->node->chain, entry, block_is_read, call);
 }
 
@@ -295,6 +331,30 @@ static void put_buried(struct buf *out, const char *name, uint32_t from, const s
     put_close(out, '{');
 }
 
+/* BIP9's last deployment. Here it holds from genesis on everywhere; main signalled for it, and what is told
+ * is what that came to. */
+static void put_taproot(struct buf *out, const struct chain_params *params, const struct block_entry *at)
+{
+    bool signalled = params->kind == CHAIN_MAIN;
+    uint32_t from = signalled ? TAPROOT_MAIN_HEIGHT : 0;
+    bool active = at->height >= from, active_next = at->height + 1 >= from;
+    put_open(out, "taproot", '{');
+    put_text(out, "type", "bip9");
+    if (active_next) {
+        put_int(out, "height", from);
+    }
+    put_yes(out, "active", active_next);
+    put_open(out, "bip9", '{');
+    put_int(out, "start_time", signalled ? TAPROOT_MAIN_START_S : -1);
+    put_int(out, "timeout", signalled ? TAPROOT_MAIN_TIMEOUT_S : INT64_MAX);
+    put_int(out, "min_activation_height", from);
+    put_text(out, "status", active ? "active" : "defined");
+    put_int(out, "since", active ? from : 0);
+    put_text(out, "status_next", active_next ? "active" : "defined");
+    put_close(out, '{');
+    put_close(out, '{');
+}
+
 RPC_HANDLER(getdeploymentinfo)
 {
     const struct chain_params *params = call->node->params;
@@ -312,6 +372,7 @@ RPC_HANDLER(getdeploymentinfo)
     put_buried(out, "bip65", params->bip65_height, at);
     put_buried(out, "csv", params->csv_height, at);
     put_buried(out, "segwit", params->segwit_height, at);
+    put_taproot(out, params, at);
     put_close(out, '{');
     put_close(out, '{');
     rpc_ok(call);

@@ -50,6 +50,8 @@ RPC_HANDLER(getmininginfo)
     const struct block_entry *tip = chain_tip(node->chain);
     struct buf *out = &call->out;
     struct mempool_info info;
+    uint32_t next_bits =
+        chain_next_bits(node->chain, tip, MAX(moment_unix_s(node->now), chain_min_time(node->chain, tip)));
     mempool_info(node->mempool, &info);
     put_open(out, NULL, '{');
     put_int(out, "blocks", tip->height);
@@ -57,6 +59,7 @@ RPC_HANDLER(getmininginfo)
         put_int(out, "currentblockweight", node->mining.template->weight);
         put_int(out, "currentblocktx", node->mining.template->tx_count);
     }
+    put_bits(out, tip->header.bits);
     put_real(out, "difficulty", pow_difficulty(tip->header.bits));
     put_real(out, "networkhashps", network_hashes_per_s(tip, 120));
     put_int(out, "pooledtx", (int64_t)info.count);
@@ -68,6 +71,14 @@ RPC_HANDLER(getmininginfo)
     put_int(out, "hashes", (int64_t)node->hashes_total);
     put_hash_workers(out, node);
     put_int(out, "blocksfound", (int64_t)node->mining.blocks_found);
+    put_open(out, "next", '{');
+    put_int(out, "height", (int64_t)tip->height + 1);
+    put_bits(out, next_bits);
+    put_real(out, "difficulty", pow_difficulty(next_bits));
+    put_close(out, '{');
+    if (node->params->signet_challenge.len) {
+        put_hex(out, "signet_challenge", buf_span(&node->params->signet_challenge));
+    }
     put_open(out, "warnings", '[');
     put_close(out, '[');
     put_close(out, '{');

@@ -68,6 +68,7 @@ bool arg_number(struct rpc_call *call, size_t index, int64_t *out, int64_t least
 bool arg_bool(struct rpc_call *call, size_t index, bool *out);
 bool arg_hash(struct rpc_call *call, size_t index, const char *name, struct hash256 *out);
 bool arg_script(struct rpc_call *call, size_t index, struct buf *script); /* an address */
+bool arg_verbosity(struct rpc_call *call, size_t index, uint32_t *out);   /* a number, or true for 1 */
 json_t *arg_any(struct rpc_call *call, size_t index);                     /* NULL: absent or null */
 
 /* The writer: ordered JSON text. A key is NULL inside arrays. */
@@ -84,6 +85,10 @@ void put_hash(struct buf *out, const char *key, const struct hash256 *hash);
 void put_hex(struct buf *out, const char *key, struct span bytes);
 void put_raw(struct buf *out, const char *key, struct span json);
 
+/* rpc_chain.c: "bits" and "target" */
+void put_bits(struct buf *out, uint32_t bits);
+void put_u256(struct buf *out, const char *key, struct u256 number); /* as hashes are shown */
+
 /* rpc_tx.c */
 /* "workers": what each hash worker has counted, as of the last report (a second ago at most). */
 void put_hash_workers(struct buf *out, const struct node *node);
@@ -92,10 +97,12 @@ void put_tx(struct buf *out, const struct node *node, const struct tx *tx); /* t
  * asked for, the outputs that it spent. */
 void put_tx_spent(struct buf *out, const struct node *node, const struct tx *tx, const struct coin *spent,
                   bool prevouts);
-void put_script(struct buf *out, const char *key, const struct node *node, struct span script);
 struct tx *tx_from_hex(const char *hex); /* one reference; NULL: not a transaction */
 /* The first argument as a transaction; NULL after the call was failed with these words. */
 struct tx *arg_tx(struct rpc_call *call, const char *failure);
+
+/* rpc_script.c */
+void put_script(struct buf *out, const char *key, const struct node *node, struct span script);
 
 /* rpc_mining.c: BIP22's word for a block that is known already */
 void rpc_put_known(struct rpc_call *call, const struct block_entry *known);
@@ -116,6 +123,7 @@ bool amount_from_json(const json_t *value, int64_t *sat);
 #define RPC_HANDLER(name) void rpc_##name(struct rpc_call *call)
 RPC_HANDLER(getblockchaininfo);
 RPC_HANDLER(getblockcount);
+RPC_HANDLER(getchainstates);
 RPC_HANDLER(getbestblockhash);
 RPC_HANDLER(getblockhash);
 RPC_HANDLER(getblock);

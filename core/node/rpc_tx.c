@@ -1,24 +1,8 @@
-/* RPC methods about transactions, scripts and addresses. */
+/* RPC methods about transactions. */
 #include <inttypes.h>
 #include <stdio.h>
 
 #include "core/node/rpc_private.h"
-
-void put_script(struct buf *out, const char *key, const struct node *node, struct span script)
-{
-    struct buf text = {0};
-    char address[ADDRESS_TEXT];
-    script_asm(&text, script, false);
-    put_open(out, key, '{');
-    put_span_text(out, "asm", buf_span(&text));
-    put_hex(out, "hex", script);
-    if (address_from_script(address, script, node->params)) {
-        put_text(out, "address", address);
-    }
-    put_text(out, "type", output_kind_name(script_classify(script, NULL)));
-    put_close(out, '{');
-    buf_free(&text);
-}
 
 static void put_prevout(struct buf *out, const struct node *node, const struct coin *coin)
 {
@@ -132,24 +116,6 @@ RPC_HANDLER(decoderawtransaction)
     }
 }
 
-RPC_HANDLER(decodescript)
-{
-    const char *hex = "";
-    struct buf raw = {0};
-    if (!arg_text(call, 0, &hex)) {
-        return;
-    }
-    if (hex_decode_buf(&raw, hex, SCRIPT_BYTES_MAX)) {
-        put_script(&call->out, NULL, call->node, buf_span(&raw));
-        rpc_ok(call);
-    } else {
-        rpc_fail(call, RPC_INVALID_PARAMETER,
-                 "argument must be hexadecimal string of at most %u bytes (not '%.100s')", SCRIPT_BYTES_MAX,
-                 hex);
-    }
-    buf_free(&raw);
-}
-
 static void show_tx(struct rpc_call *call, const struct tx *tx, const struct block_entry *entry,
                     const struct coin *spent)
 {
@@ -159,14 +125,22 @@ static void show_tx(struct rpc_call *call, const struct tx *tx, const struct blo
         rpc_ok(call);
         return;
     }
+    bool in_chain = entry && chain_contains(call->node->chain, entry);
     put_open(out, NULL, '{');
+    if (arg_any(call, 2)) {
+        put_yes(out, "in_active_chain", in_chain);
+    }
     put_tx_spent(out, call->node, tx, spent, true);
     put_hex(out, "hex", tx->raw);
     if (entry) {
         put_hash(out, "blockhash", &entry->hash);
+    }
+    if (in_chain) {
         put_int(out, "confirmations", (int64_t)chain_tip(call->node->chain)->height - entry->height + 1);
         put_int(out, "time", entry->header.time);
         put_int(out, "blocktime", entry->header.time);
+    } else if (entry) {
+        put_int(out, "confirmations", 0);
     }
     put_close(out, '{');
     rpc_ok(call);
@@ -221,8 +195,8 @@ static void tx_is_read(void *context, struct tx *tx, const struct block_entry *e
                  "No such mempool or blockchain transaction. Use gettransaction for wallet transactions.");
     } else {
         rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY,
-                 "No such mempool transaction. Use --txindex=yes or provide a block hash to enable "
-                 "blockchain queries.");
+                 "No such mempool transaction. Use -txindex or provide a block hash to enable blockchain "
+                 "queries. Use gettransaction for wallet transactions.");
     }
     tx_unref(tx);
 }
@@ -231,24 +205,31 @@ RPC_HANDLER(getrawtransaction)
 {
     struct node *node = call->node;
     struct hash256 block_hash;
-    const json_t *verbosity = arg_any(call, 1);
-    int64_t number = 0;
-    if (json_is_boolean(verbosity)) {
-        number = json_is_true(verbosity);
-    } else if (!arg_number(call, 1, &number, 0, 2)) {
-        return;
-    }
-    call->number = (uint32_t)number;
+    uint32_t verbosity = 0;
     if (!arg_hash(call, 0, "parameter 1", &call->hash)) {
         return;
     }
+    if (hash256_equal(&call->hash, &node->params->genesis.merkle_root)) {
+        rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY,
+                 "The genesis block coinbase is not considered an ordinary transaction and cannot be "
+                 "retrieved");
+        return;
+    }
+    if (!arg_verbosity(call, 1, &verbosity)) {
+        return;
+    }
+    call->number = MIN(verbosity, 2u);
     if (arg_any(call, 2)) {
         if (!arg_hash(call, 2, "parameter 3", &block_hash)) {
             return;
         }
         const struct block_entry *entry = chain_find(node->chain, &block_hash);
-        if (!entry || !(entry->status & BLOCK_HAVE_DATA)) {
+        if (!entry) {
             rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY, "Block hash not found");
+            return;
+        }
+        if (!(entry->status & BLOCK_HAVE_DATA)) {
+            rpc_fail(call, RPC_MISC_ERROR, "Block not available");
             return;
         }
         chain_read_block(node->chain, entry, tx_block_is_read, call);
@@ -260,42 +241,4 @@ RPC_HANDLER(getrawtransaction)
     } else {
         chain_read_tx(node->chain, &call->hash, tx_is_read, call);
     }
-}
-
-/* ---- Addresses ---------------------------------------------------------------------------------------- */
-
-RPC_HANDLER(validateaddress)
-{
-    const char *address = "";
-    struct buf script = {0}, *out = &call->out;
-    struct error error = {0};
-    if (!arg_text(call, 0, &address)) {
-        return;
-    }
-    bool valid = address_to_script(&script, address, call->node->params, &error);
-    put_open(out, NULL, '{');
-    put_yes(out, "isvalid", valid);
-    if (valid) {
-        struct span payload;
-        enum output_kind kind = script_classify(buf_span(&script), &payload);
-        bool witness = kind == OUTPUT_P2WPKH || kind == OUTPUT_P2WSH || kind == OUTPUT_P2TR ||
-                       kind == OUTPUT_WITNESS_UNKNOWN || kind == OUTPUT_ANCHOR;
-        char canonical[ADDRESS_TEXT];
-        CHECK(address_from_script(canonical, buf_span(&script), call->node->params));
-        put_text(out, "address", canonical);
-        put_hex(out, "scriptPubKey", buf_span(&script));
-        put_yes(out, "isscript", kind == OUTPUT_P2SH || kind == OUTPUT_P2WSH || kind == OUTPUT_P2TR);
-        put_yes(out, "iswitness", witness);
-        if (witness) {
-            put_int(out, "witness_version", script.data[0] ? script.data[0] - 0x50 : 0);
-            put_hex(out, "witness_program", payload);
-        }
-    } else {
-        put_open(out, "error_locations", '[');
-        put_close(out, '[');
-        put_text(out, "error", error.text);
-    }
-    put_close(out, '{');
-    buf_free(&script);
-    rpc_ok(call);
 }

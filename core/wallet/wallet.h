@@ -33,6 +33,12 @@ bool descriptor_expand(const char *text, const struct chain_params *params,
                        void (*each)(void *context, struct span script, const char *descriptor), void *context,
                        struct error *error) MUST_USE;
 
+/* Appends the descriptor, checksum included, that an output script has for whoever knows nothing but the
+ * script: pk, multi, rawtr, else addr, else raw. address: its address, NULL where it has none. */
+void descriptor_infer(struct buf *out, struct span script, const char *address);
+/* The same of the witness script of a P2WSH output: wsh(pk()) or wsh(multi()). False: it is neither. */
+bool descriptor_infer_witness(struct buf *out, struct span witness_script) MUST_USE;
+
 void wallet_init(const uint8_t seed32[32]); /* call once before signing */
 
 struct key {

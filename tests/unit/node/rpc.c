@@ -1,202 +1,10 @@
-/* The RPC table through node_handle, without sockets: a regtest node over a real store, every job done at
- * once. */
+/* The RPC table: requests, and the methods' results and errors. */
 #include <criterion/criterion.h>
-#include <ftw.h>
-#include <jansson.h>
-#include <stdlib.h>
-#include <unistd.h>
+#include <string.h>
 
-#include "core/node/node.h"
-#include "io/io.h"
+#include "rig.h"
 
-static char folder[64];
-static struct chain_params params;
-static struct store *store;
-static struct node *node;
-static struct key key;
-static struct buf script;
-static char address[ADDRESS_TEXT];
-static struct moment now;
-static json_t *reply;                 /* to the last call; NULL: none yet */
-static json_int_t waited_height = -1; /* in the last answer to the request with id 1 */
-
-static void drain(void);
-
-static void happen(struct event event)
-{
-    now.mono_us += 1000;
-    now.unix_us += 1000;
-    event.now = now;
-    node_handle(node, &event);
-    drain();
-}
-
-static void do_job(struct job *job)
-{
-    if (job->kind == JOB_CHECK_SCRIPTS) {
-        job->check.failed_index = SIZE_MAX;
-        for (size_t i = job->check.count; i-- > 0;) {
-            job->check.failed_index = job->check.check(job->check.batch, i) ? job->check.failed_index : i;
-        }
-    } else {
-        store_run(store, job, job->kind == JOB_SCAN ? store_snapshot(store) : NULL);
-    }
-    happen((struct event){.kind = EVENT_JOB, .job = job});
-}
-
-static void drain(void)
-{
-    struct action action;
-    while (node_next_action(node, &action)) {
-        if (action.kind == ACTION_JOB) {
-            do_job(action.job);
-        } else if (action.kind == ACTION_RPC_REPLY) {
-            json_decref(reply);
-            reply = json_loadb((const char *)action.bytes.data, action.bytes.len, JSON_DECODE_ANY, NULL);
-            cr_assert(reply, "not JSON: %.*s", (int)action.bytes.len, (const char *)action.bytes.data);
-            json_t *height = json_object_get(json_object_get(reply, "result"), "height");
-            waited_height = height && action.rpc == 1 ? json_integer_value(height) : waited_height;
-        }
-        action_free(&action);
-    }
-}
-
-static void begin(void)
-{
-    const uint8_t secret[32] = {1}, entropy[32] = {7};
-    struct error error = {0};
-    struct store_reader reads;
-    strcpy(folder, "/tmp/quarry-node.XXXXXX");
-    cr_assert(mkdtemp(folder));
-    wallet_init(entropy);
-    cr_assert(chain_params_init(&params, CHAIN_REGTEST, NULL, &error));
-    cr_assert(key_from_secret(&key, secret));
-    key_script(&script, &key);
-    key_address(address, &key, &params);
-    store = store_open(folder, &params, &error);
-    cr_assert(store, "%s", error.text);
-    store_reads(store, &reads);
-    const struct node_config config = {.params = &params,
-                                       .user_agent = "/Quarry:test/",
-                                       .version_text = "test",
-                                       .datadir_text = folder,
-                                       .coins_cache_bytes = 1u << 20,
-                                       .recent_blocks_bytes = 1u << 20,
-                                       .mempool_bytes = 5u << 20,
-                                       .inbound_max = 8,
-                                       .tx_index = true,
-                                       .payout_script = buf_span(&script),
-                                       .payout_address = address};
-    now = (struct moment){1000000, INT64_C(1700000000) * 1000000};
-    node = node_new(&config, &reads, &error);
-    cr_assert(node, "%s", error.text);
-    happen((struct event){.kind = EVENT_START});
-}
-
-static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *walk)
-{
-    (void)info, (void)kind, (void)walk;
-    return remove(path);
-}
-
-static void end(void)
-{
-    json_decref(reply);
-    happen((struct event){.kind = EVENT_STOP});
-    node_free(node);
-    store_close(store);
-    buf_free(&script);
-    chain_params_free(&params);
-    nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-TestSuite(rpc, .init = begin, .fini = end);
-
-static void say(const char *text)
-{
-    json_decref(reply);
-    reply = NULL;
-    happen((struct event){.kind = EVENT_RPC, .rpc = 1, .rpc_text = text, .rpc_len = strlen(text)});
-}
-
-/* The result of a method; borrowed until the next call. */
-static json_t *ask(const char *method, const char *arguments)
-{
-    struct buf text = {0};
-    buf_printf(&text, "{\"id\":1,\"method\":\"%s\",\"params\":%s}%c", method, arguments, 0);
-    say((const char *)text.data);
-    buf_free(&text);
-    return json_object_get(reply, "result");
-}
-
-static int code_of(const char *method, const char *arguments)
-{
-    ask(method, arguments);
-    return (int)json_integer_value(json_object_get(json_object_get(reply, "error"), "code"));
-}
-
-static const char *words(void)
-{
-    const char *text = json_string_value(json_object_get(json_object_get(reply, "error"), "message"));
-    return text ? text : "";
-}
-
-static void mine(unsigned blocks)
-{
-    struct buf arguments = {0};
-    buf_printf(&arguments, "[%u,\"%s\"]%c", blocks, address, 0);
-    cr_assert_eq(json_array_size(ask("generatetoaddress", (const char *)arguments.data)), blocks);
-    buf_free(&arguments);
-}
-
-static json_int_t number(const json_t *object, const char *name)
-{
-    const json_t *value = json_object_get(object, name);
-    cr_assert(json_is_integer(value), "%s is not a whole number", name);
-    return json_integer_value(value);
-}
-
-/* The first output of the coinbase at a height. */
-static void coinbase_of(unsigned height, struct outpoint *out)
-{
-    char arguments[100];
-    snprintf(arguments, sizeof arguments, "[%u]", height);
-    snprintf(arguments, sizeof arguments, "[\"%s\"]", json_string_value(ask("getblockhash", arguments)));
-    json_t *txs = json_object_get(ask("getblock", arguments), "tx");
-    cr_assert(hash256_parse(&out->txid, json_string_value(json_array_get(txs, 0))));
-    out->index = 0;
-}
-
-/* Moves a coin of ours to ourselves, less the fee; the hex is good until the next call. */
-static const char *payment(struct outpoint from, int64_t sat, int64_t fee_sat, struct hash256 *txid)
-{
-    static char hex[1000];
-    struct error error = {0};
-    const struct coin coin = {.value = {sat}, .script = buf_span(&script)};
-    const struct tx_output output = {.value = {sat - fee_sat}, .script = buf_span(&script)};
-    struct tx *tx = wallet_sign(&key, &from, &coin, 1, &output, 1, 0, &error);
-    cr_assert(tx && tx->raw.len * 2 < sizeof hex, "%s", error.text);
-    hex_encode(hex, tx->raw.data, tx->raw.len);
-    hex[tx->raw.len * 2] = 0;
-    *txid = tx->txid;
-    tx_unref(tx);
-    return hex;
-}
-
-/* method(["text" rest]) */
-static json_t *ask_about(const char *method, const char *text, const char *rest)
-{
-    struct buf arguments = {0};
-    buf_printf(&arguments, "[\"%s\"%s]%c", text, rest, 0);
-    json_t *result = ask(method, (const char *)arguments.data);
-    buf_free(&arguments);
-    return result;
-}
-
-static int last_code(void)
-{
-    return (int)json_integer_value(json_object_get(json_object_get(reply, "error"), "code"));
-}
+TestSuite(rpc, .init = rig_begin, .fini = rig_end);
 
 Test(rpc, requests_and_batches)
 {
@@ -598,4 +406,52 @@ Test(rpc, a_block_of_chosen_transactions)
     cr_assert_eq(code_of("generateblock", "[\"raw(51)\",[\"00\"]]"), RPC_DESERIALIZATION_ERROR);
     cr_assert_eq(code_of("generateblock", "[\"raw(51)\",[]]"), 0);
     mine(1);
+}
+
+Test(rpc, the_state_of_the_chain)
+{
+    char hash[HASH256_TEXT];
+    mine(3);
+    json_t *info = ask("getblockchaininfo", "[]");
+    cr_assert_str_eq(json_string_value(json_object_get(info, "bits")), "207fffff");
+    cr_assert_eq(strlen(json_string_value(json_object_get(info, "target"))), 64);
+    json_t *state = json_array_get(json_object_get(ask("getchainstates", "[]"), "chainstates"), 0);
+    cr_assert_eq(number(state, "blocks"), 3);
+    cr_assert(json_is_true(json_object_get(state, "validated")));
+    cr_assert_eq(number(json_object_get(ask("getmininginfo", "[]"), "next"), "height"), 4);
+    json_t *taproot =
+        json_object_get(json_object_get(ask("getdeploymentinfo", "[]"), "deployments"), "taproot");
+    cr_assert_eq(number(taproot, "height"), 0);
+    cr_assert(json_is_true(json_object_get(taproot, "active")));
+    cr_assert_eq(number(json_object_get(taproot, "bip9"), "start_time"), -1);
+    cr_assert_str_eq(json_string_value(json_object_get(json_object_get(taproot, "bip9"), "status_next")),
+                     "active");
+    snprintf(hash, sizeof hash, "%s", json_string_value(ask("getbestblockhash", "[]")));
+    cr_assert_eq(json_array_size(json_object_get(ask_about("getblock", hash, ",9"), "tx")), 1,
+                 "a higher verbosity is the highest");
+    cr_assert(json_is_string(ask_about("getblock", hash, ",-1")));
+}
+
+Test(rpc, transactions_and_the_chain_they_are_in)
+{
+    struct outpoint coin;
+    char hash[HASH256_TEXT], txid[HASH256_TEXT], rest[80];
+    mine(2);
+    coinbase_of(2, &coin);
+    hash256_text(txid, &coin.txid);
+    snprintf(hash, sizeof hash, "%s", json_string_value(ask("getbestblockhash", "[]")));
+    snprintf(rest, sizeof rest, ",1,\"%s\"", hash);
+    json_t *tx = ask_about("getrawtransaction", txid, rest);
+    cr_assert(json_is_true(json_object_get(tx, "in_active_chain")));
+    cr_assert_eq(number(tx, "confirmations"), 1);
+    cr_assert_null(json_object_get(ask_about("getrawtransaction", txid, ",1"), "in_active_chain"));
+    ask_about("invalidateblock", hash, "");
+    tx = ask_about("getrawtransaction", txid, rest);
+    cr_assert(json_is_false(json_object_get(tx, "in_active_chain")));
+    cr_assert_eq(number(tx, "confirmations"), 0);
+    cr_assert_null(json_object_get(tx, "blocktime"));
+    coinbase_of(0, &coin);
+    ask_about("getrawtransaction", hash256_text(txid, &coin.txid), "");
+    cr_assert_eq(last_code(), RPC_INVALID_ADDRESS_OR_KEY);
+    cr_assert(strstr(words(), "genesis block coinbase"));
 }

@@ -1,0 +1,124 @@
+/* Scripts and addresses as JSON: descriptors, kinds, decodescript, validateaddress. */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "rig.h"
+
+#define KEY "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
+#define LONG_KEY                                                                                             \
+    "0479be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798483ada7726a3c4655da4fbfc0e1108a8"     \
+    "fd17b448a68554199c47d08ffb10d4b8"
+#define MIXED_KEY                                                                                            \
+    "0679be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798483ada7726a3c4655da4fbfc0e1108a8"     \
+    "fd17b448a68554199c47d08ffb10d4b8"
+#define XKEY "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
+
+TestSuite(rpc_script, .init = rig_begin, .fini = rig_end);
+
+static const char *text_of(const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+    return text ? text : "";
+}
+
+/* Whether a descriptor is this text and its own checksum. */
+static bool describes(const char *desc, const char *text)
+{
+    char sum[9];
+    size_t len = strlen(text);
+    return descriptor_checksum(sum, text, len) && strncmp(desc, text, len) == 0 && desc[len] == '#' &&
+           strcmp(desc + len + 1, sum) == 0;
+}
+
+Test(rpc_script, descriptors_and_kinds)
+{
+    static const struct {
+        const char *hex, *type, *desc, *address;
+    } cases[] = {
+        {"21" KEY "ac", "pubkey", "pk(" KEY ")", ""},
+        {"41" LONG_KEY "ac", "pubkey", "pk(" LONG_KEY ")", ""},
+        {"41" MIXED_KEY "ac", "pubkey", "raw(41" MIXED_KEY "ac)", ""},
+        {"76a914751e76e8199196d454941c45d1b3a323f1433bd688ac", "pubkeyhash",
+         "addr(mrCDrCybB6J1vRfbwM5hemdJz73FwDBC8r)", "mrCDrCybB6J1vRfbwM5hemdJz73FwDBC8r"},
+        {"0014751e76e8199196d454941c45d1b3a323f1433bd6", "witness_v0_keyhash",
+         "addr(bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080)",
+         "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"},
+        {"5120" XKEY, "witness_v1_taproot", "rawtr(" XKEY ")",
+         "bcrt1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqc8gma6"},
+        {"5120ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff", "witness_v1_taproot", NULL,
+         NULL}, /* not on the curve: only its address */
+        {"51024e73", "anchor", "addr(bcrt1pfeesnyr2tx)", "bcrt1pfeesnyr2tx"},
+        {"52020000", "witness_unknown", NULL, NULL},
+        {"5121" KEY "51ae", "multisig", "multi(1," KEY ")", ""},
+        {"5221" KEY "41" LONG_KEY "52ae", "multisig", "multi(2," KEY "," LONG_KEY ")", ""},
+        {"5141" MIXED_KEY "51ae", "multisig", "raw(5141" MIXED_KEY "51ae)", ""},
+        {"5221" KEY "51ae", "nonstandard", "raw(5221" KEY "51ae)", ""}, /* two of one */
+        {"5150ae", "nonstandard", "raw(5150ae)", ""},
+        {"6a0401020304", "nulldata", "raw(6a0401020304)", ""},
+        {"51", "nonstandard", "raw(51)", ""},
+        {"", "nonstandard", "raw()", ""},
+        {"4c", "nonstandard", "raw(4c)", ""},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        json_t *got = ask_about("decodescript", cases[i].hex, "");
+        const char *address_text = text_of(got, "address");
+        char by_address[200];
+        snprintf(by_address, sizeof by_address, "addr(%s)", address_text);
+        cr_assert_str_eq(text_of(got, "type"), cases[i].type, "%s", cases[i].hex);
+        cr_assert(describes(text_of(got, "desc"), cases[i].desc ? cases[i].desc : by_address), "%s: %s",
+                  cases[i].hex, text_of(got, "desc"));
+        cr_assert(!cases[i].address || strcmp(address_text, cases[i].address) == 0, "%s: %s", cases[i].hex,
+                  address_text);
+        cr_assert_null(json_object_get(got, "hex"), "decodescript was given it");
+    }
+    char twenty[2 * 1400] = "51";
+    for (int i = 0; i < 20; i++) {
+        strcat(twenty, "21" KEY);
+    }
+    strcat(twenty, "0114ae");
+    cr_assert_str_eq(text_of(ask_about("decodescript", twenty, ""), "type"), "multisig");
+}
+
+Test(rpc_script, how_a_script_may_be_wrapped)
+{
+    json_t *got = ask_about("decodescript", "21" KEY "ac", ""), *segwit = json_object_get(got, "segwit");
+    cr_assert_eq(strlen(text_of(got, "p2sh")), 35);
+    cr_assert_str_eq(text_of(segwit, "hex"), "0014751e76e8199196d454941c45d1b3a323f1433bd6");
+    cr_assert_str_eq(text_of(segwit, "address"), "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080");
+    cr_assert_eq(strlen(text_of(segwit, "p2sh-segwit")), 35);
+    segwit = json_object_get(
+        ask_about("decodescript", "76a914751e76e8199196d454941c45d1b3a323f1433bd688ac", ""), "segwit");
+    cr_assert_str_eq(text_of(segwit, "address"), "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080");
+    segwit = json_object_get(ask_about("decodescript", "5121" KEY "51ae", ""), "segwit");
+    cr_assert_str_eq(text_of(segwit, "type"), "witness_v0_scripthash");
+    cr_assert(describes(text_of(segwit, "desc"), "wsh(multi(1," KEY "))"), "%s", text_of(segwit, "desc"));
+    static const char *const never[] = {
+        "6a00", "4c",        "ff",       "ba",
+        "50",   "5120" XKEY, "51024e73", "a914751e76e8199196d454941c45d1b3a323f1433bd687"};
+    for (size_t i = 0; i < ARRAY_COUNT(never); i++) {
+        got = ask_about("decodescript", never[i], "");
+        cr_assert(json_is_object(got) && !json_object_get(got, "p2sh"), "%s", never[i]);
+        cr_assert_null(json_object_get(got, "segwit"), "%s", never[i]);
+    }
+    static const char *const not_by_witness[] = {"41" LONG_KEY "ac", "5141" LONG_KEY "51ae",
+                                                 "0014751e76e8199196d454941c45d1b3a323f1433bd6"};
+    for (size_t i = 0; i < ARRAY_COUNT(not_by_witness); i++) {
+        got = ask_about("decodescript", not_by_witness[i], "");
+        cr_assert(json_object_get(got, "p2sh") && !json_object_get(got, "segwit"), "%s", not_by_witness[i]);
+    }
+    cr_assert_eq(code_of("decodescript", "[\"0\"]"), RPC_INVALID_PARAMETER);
+    cr_assert_str_eq(words(), "argument must be hexadecimal string (not '0')");
+}
+
+Test(rpc_script, what_an_address_is)
+{
+    json_t *got = ask_about("validateaddress", "bcrt1pfeesnyr2tx", "");
+    cr_assert(json_is_true(json_object_get(got, "isscript")) &&
+              json_is_true(json_object_get(got, "iswitness")));
+    cr_assert_null(json_object_get(got, "witness_version"));
+    got = ask_about("validateaddress", address, "");
+    cr_assert(json_is_false(json_object_get(got, "isscript")));
+    cr_assert_eq(number(got, "witness_version"), 0);
+    got = ask_about("validateaddress", "x", "");
+    cr_assert(json_is_false(json_object_get(got, "isvalid")) && json_object_get(got, "error"));
+}
