@@ -484,6 +484,7 @@ void node_handle(struct node *node, const struct event *event)
     if (makes_peers_due(event->kind)) {
         next_us = node->stopping ? INT64_MAX : p2p_tick(node->p2p, node->now);
     }
+    rpc_go_on(node);
     import_go_on(node);
     miner_update(node);
     check_exit(node);

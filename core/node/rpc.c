@@ -7,11 +7,13 @@
 
 #include "core/node/rpc_private.h"
 
-#define BATCH_MAX 1000u
+#define BATCH_MAX       20000u
+#define BATCH_SLICE     100u        /* calls of a batch that one event begins */
+#define BATCH_BYTES_MAX (64u << 20) /* of answers; the calls behind them are refused */
 
 const struct rpc_method rpc_methods[] = {
     {"Blockchain", "getbestblockhash", "", rpc_getbestblockhash, "The hash of the best block."},
-    {"Blockchain", "getblock", "blockhash:text verbosity:any?", rpc_getblock,
+    {"Blockchain", "getblock", "blockhash:text verbosity|verbose:any?", rpc_getblock,
      "A block: 0 as hex, 1 as an object (default), 2 with its transactions."},
     {"Blockchain", "getblockchaininfo", "", rpc_getblockchaininfo, "The state of the chain."},
     {"Blockchain", "getblockcount", "", rpc_getblockcount, "The height of the best chain; genesis is 0."},
@@ -126,7 +128,7 @@ const struct rpc_method rpc_methods[] = {
     {"Rawtransactions", "decoderawtransaction", "hexstring:text iswitness:bool?", rpc_decoderawtransaction,
      "A transaction as an object."},
     {"Rawtransactions", "decodescript", "hexstring:text", rpc_decodescript, "A script as an object."},
-    {"Rawtransactions", "getrawtransaction", "txid:text verbosity:any? blockhash:text?",
+    {"Rawtransactions", "getrawtransaction", "txid:text verbosity|verbose:any? blockhash:text?",
      rpc_getrawtransaction, "A transaction of mempool or chain."},
     {"Rawtransactions", "sendrawtransaction", "hexstring:text maxfeerate:any? maxburnamount:any?",
      rpc_sendrawtransaction, "Takes a transaction into the mempool and relays it."},
@@ -172,6 +174,8 @@ static void batch_done(struct node *node, struct rpc_batch *batch)
     for (size_t i = 0; i < batch->count; i++) {
         buf_free(&batch->replies[i]);
     }
+    json_decref(batch->requests);
+    list_remove(&batch->link);
     mem_free(batch->replies);
     mem_free(batch);
 }
@@ -214,6 +218,7 @@ static void call_end(struct rpc_call *call, int code, const char *message)
     bool notification = call->version_2 && !call->id; /* wants no answer, not even an error */
     if (!notification) {
         put_reply(call, &batch->replies[call->batch_index], code, message);
+        batch->reply_bytes += batch->replies[call->batch_index].len;
     }
     list_remove(&call->link);
     json_decref(call->params);
@@ -222,8 +227,14 @@ static void call_end(struct rpc_call *call, int code, const char *message)
     tx_unref(call->tx);
     block_unref(call->block);
     mem_free(call);
-    if (--batch->left == 0) {
+    batch->ended++;
+    if (batch->running) {
+        return;
+    }
+    if (batch->ended == batch->count || batch->gone) {
         batch_done(node, batch);
+    } else { /* whoever has ended this call may be walking the list of calls: none begins in here */
+        list_append(&node->rpc->ready, &batch->link);
     }
 }
 
@@ -284,6 +295,11 @@ void rpc_gone(struct node *node, uint64_t rpc)
             call->batch->gone = true;
         }
     }
+    LIST_EACH(at, &node->rpc->ready)
+    {
+        struct rpc_batch *batch = CONTAINER_OF(at, struct rpc_batch, link);
+        batch->gone |= batch->rpc == rpc;
+    }
     rpc_waits_end(node, false);
 }
 
@@ -291,6 +307,7 @@ void rpc_begin(struct node *node)
 {
     node->rpc = mem_alloc(sizeof *node->rpc);
     list_init(&node->rpc->calls);
+    list_init(&node->rpc->ready);
     node->rpc->next_source = SOURCE_RPC;
 }
 
@@ -302,22 +319,37 @@ void rpc_free(struct node *node)
         call->batch->gone = true;
         rpc_fail(call, RPC_MISC_ERROR, "the node is gone");
     }
+    LIST_EACH_SAFE(at, following, &node->rpc->ready)
+    {
+        struct rpc_batch *batch = CONTAINER_OF(at, struct rpc_batch, link);
+        batch->gone = true;
+        batch_done(node, batch);
+    }
     rpc_scan_free(node->rpc);
     mem_free(node->rpc);
 }
 
 /* ---- Parameters --------------------------------------------------------------------------------------- */
 
-/* The index-th word of a parameter list: name, type, whether it may be left out. False behind the last. */
-static bool param_spec(const char *params, size_t index, char name[32], char type[8], bool *optional)
+struct param {
+    char name[32], alias[32]; /* the latter may be empty */
+    char type[8];
+    bool optional;
+};
+
+/* The index-th word of a parameter list. False behind the last. */
+static bool param_spec(const char *params, size_t index, struct param *out)
 {
     const char *at = params;
     for (size_t i = 0; *at; i++) {
-        size_t len = strcspn(at, " "), colon = strcspn(at, ":");
+        size_t len = strcspn(at, " "), colon = strcspn(at, ":"), bar = strcspn(at, "|:");
         if (i == index) {
-            *optional = at[len - 1] == '?';
-            snprintf(name, 32, "%.*s", (int)colon, at);
-            snprintf(type, 8, "%.*s", (int)(len - colon - 1 - (*optional ? 1u : 0u)), at + colon + 1);
+            out->optional = at[len - 1] == '?';
+            snprintf(out->name, sizeof out->name, "%.*s", (int)bar, at);
+            snprintf(out->alias, sizeof out->alias, "%.*s", (int)(bar < colon ? colon - bar - 1 : 0),
+                     at + bar + 1);
+            snprintf(out->type, sizeof out->type, "%.*s", (int)(len - colon - 1 - (out->optional ? 1u : 0u)),
+                     at + colon + 1);
             return true;
         }
         at += len;
@@ -339,9 +371,8 @@ static const struct rpc_method *method_find(const char *name)
 bool rpc_argument_is_text(const char *method, size_t index)
 {
     const struct rpc_method *m = method_find(method);
-    char name[32], type[8];
-    bool optional;
-    return m && param_spec(m->params, index, name, type, &optional) && strcmp(type, "text") == 0;
+    struct param param;
+    return m && param_spec(m->params, index, &param) && strcmp(param.type, "text") == 0;
 }
 
 json_t *arg_any(struct rpc_call *call, size_t index)
@@ -462,31 +493,43 @@ bool arg_script(struct rpc_call *call, size_t index, struct buf *script)
 
 /* ---- Requests ----------------------------------------------------------------------------------------- */
 
+static json_t *named_value(const json_t *given, const struct param *param)
+{
+    json_t *value = json_object_get(given, param->name);
+    return value || !*param->alias ? value : json_object_get(given, param->alias);
+}
+
+static bool is_param(const struct rpc_method *method, const char *key)
+{
+    struct param param;
+    for (size_t i = 0; param_spec(method->params, i, &param); i++) {
+        if (strcmp(param.name, key) == 0 || (*param.alias && strcmp(param.alias, key) == 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Named parameters, behind the positional ones that stand in "args". False: the call was failed. */
 static bool order_named(struct rpc_call *call, const json_t *given)
 {
     const json_t *positional = json_object_get(given, "args");
-    char name[32], type[8];
+    struct param param;
     const char *key;
     json_t *value;
-    bool optional;
     json_object_foreach((json_t *)(uintptr_t)given, key, value)
     {
-        bool known = strcmp(key, "args") == 0 && json_is_array(value);
-        for (size_t i = 0; param_spec(call->method->params, i, name, type, &optional); i++) {
-            known |= strcmp(name, key) == 0;
-        }
-        if (!known) {
+        if (!is_param(call->method, key) && !(strcmp(key, "args") == 0 && json_is_array(value))) {
             rpc_fail(call, RPC_INVALID_PARAMETER, "Unknown named parameter %.100s", key);
             return false;
         }
     }
     size_t count = json_array_size(positional), i = 0;
-    for (; param_spec(call->method->params, i, name, type, &optional); i++) {
-        json_t *named = json_object_get(given, name);
+    for (; param_spec(call->method->params, i, &param); i++) {
+        json_t *named = named_value(given, &param);
         if (named && i < count) {
             rpc_fail(call, RPC_INVALID_PARAMETER,
-                     "Parameter %s specified twice both as positional and named argument", name);
+                     "Parameter %s specified twice both as positional and named argument", param.name);
             return false;
         }
         json_array_append(call->params, named       ? named
@@ -499,11 +542,38 @@ static bool order_named(struct rpc_call *call, const json_t *given)
     return true;
 }
 
-/* Puts named parameters in order, and looks at number and presence. False: the call was failed. */
+/* Core tells all that do not fit at once. False: the call was failed. */
+static bool types_fit(struct rpc_call *call)
+{
+    static const struct {
+        const char *type, *shown;
+    } types[] = {{"text", "string"}, {"number", "number"}, {"bool", "bool"}, {"array", "array"}};
+    struct buf wrong = {0};
+    struct param param;
+    for (size_t i = 0; param_spec(call->method->params, i, &param); i++) {
+        const json_t *value = arg_any(call, i);
+        for (size_t k = 0; value && k < ARRAY_COUNT(types); k++) {
+            if (strcmp(param.type, types[k].type) == 0 && strcmp(type_name(value), types[k].shown) != 0) {
+                buf_printf(
+                    &wrong,
+                    "%s    \"Position %zu (%s)\": \"JSON value of type %s is not of expected type %s\"",
+                    wrong.len ? ",\n" : "", i + 1, param.name, type_name(value), types[k].shown);
+            }
+        }
+    }
+    bool ok = !wrong.len;
+    if (!ok) {
+        rpc_fail(call, RPC_TYPE_ERROR, "Wrong type passed:\n{\n%.*s\n}", (int)wrong.len,
+                 (const char *)wrong.data);
+    }
+    buf_free(&wrong);
+    return ok;
+}
+
+/* Puts named parameters in order, and looks at number, presence and types. False: the call was failed. */
 static bool order_params(struct rpc_call *call, const json_t *given)
 {
-    char name[32], type[8];
-    bool optional;
+    struct param param;
     call->params = json_array();
     if (json_is_array(given)) {
         for (size_t i = 0; i < json_array_size(given); i++) {
@@ -518,10 +588,11 @@ static bool order_params(struct rpc_call *call, const json_t *given)
         return false;
     }
     size_t index = 0;
-    for (; param_spec(call->method->params, index, name, type, &optional); index++) {
-        if (!optional && !arg_any(call, index)) {
+    for (; param_spec(call->method->params, index, &param); index++) {
+        if (!param.optional && !arg_any(call, index)) {
             rpc_fail(call, RPC_MISC_ERROR, "%s: the argument %s is missing\n\nusage: %s %s\n%s",
-                     call->method->name, name, call->method->name, call->method->params, call->method->help);
+                     call->method->name, param.name, call->method->name, call->method->params,
+                     call->method->help);
             return false;
         }
     }
@@ -530,7 +601,7 @@ static bool order_params(struct rpc_call *call, const json_t *given)
                  call->method->name, call->method->params, call->method->help);
         return false;
     }
-    return true;
+    return types_fit(call);
 }
 
 static void begin_call(struct node *node, struct rpc_batch *batch, size_t index, const json_t *request)
@@ -543,6 +614,15 @@ static void begin_call(struct node *node, struct rpc_batch *batch, size_t index,
     list_append(&node->rpc->calls, &call->link);
     if (!json_is_object(request)) {
         rpc_fail(call, RPC_INVALID_REQUEST, "Invalid Request object");
+        return;
+    }
+    if (index && node->stopping) {
+        rpc_fail(call, RPC_CLIENT_NOT_CONNECTED, "Shutting down");
+        return;
+    }
+    if (batch->reply_bytes > BATCH_BYTES_MAX) {
+        rpc_fail(call, RPC_OUT_OF_MEMORY, "the answers before this one hold more than %u bytes",
+                 BATCH_BYTES_MAX);
         return;
     }
     const json_t *method = json_object_get(request, "method"), *version = json_object_get(request, "jsonrpc");
@@ -579,37 +659,67 @@ static void begin_call(struct node *node, struct rpc_batch *batch, size_t index,
     }
 }
 
+/* One call after the other, as Core: each may rely on those before it. Many take turns with other events. */
+static void batch_go_on(struct node *node, struct rpc_batch *batch)
+{
+    size_t until = MIN(batch->count, batch->begun + BATCH_SLICE);
+    batch->running = true;
+    while (batch->ended == batch->begun && batch->begun < until && !batch->gone) {
+        size_t index = batch->begun++;
+        begin_call(node, batch, index,
+                   batch->is_array ? json_array_get(batch->requests, index) : batch->requests);
+    }
+    batch->running = false;
+    if (batch->ended < batch->begun) {
+        return; /* one is under way */
+    }
+    if (batch->ended == batch->count || batch->gone) {
+        batch_done(node, batch);
+    } else {
+        list_append(&node->rpc->ready, &batch->link);
+    }
+}
+
+void rpc_go_on(struct node *node)
+{
+    struct list now = node->rpc->ready;
+    if (list_empty(&node->rpc->ready)) {
+        return;
+    }
+    now.next->prev = now.prev->next = &now;
+    list_init(&node->rpc->ready);
+    while (!list_empty(&now)) {
+        struct rpc_batch *batch = CONTAINER_OF(now.next, struct rpc_batch, link);
+        list_remove(&batch->link);
+        batch_go_on(node, batch);
+    }
+}
+
 void rpc_handle(struct node *node, uint64_t rpc, const char *text, size_t len)
 {
     json_error_t problem;
     json_t *request =
         len <= RPC_REQUEST_BYTES_MAX ? json_loadb(text, len, JSON_REJECT_DUPLICATES, &problem) : NULL;
     struct rpc_batch *batch = mem_alloc(sizeof *batch);
+    bool usable =
+        json_is_object(request) || (json_is_array(request) && json_array_size(request) <= BATCH_MAX);
     batch->rpc = rpc;
-    batch->is_array = json_is_array(request);
-    bool usable = json_is_object(request) || (batch->is_array && json_array_size(request) <= BATCH_MAX);
-    batch->count = batch->left = batch->is_array && usable ? json_array_size(request) : 1;
-    batch->is_array = batch->is_array && usable;
+    batch->requests = request;
+    batch->is_array = json_is_array(request) && usable;
+    batch->count = batch->is_array ? json_array_size(request) : 1;
     batch->replies = mem_alloc((batch->count + 1) * sizeof *batch->replies);
-    if (batch->count == 0) {
-        batch_done(node, batch);
-    } else if (!usable) {
-        struct rpc_call *call = mem_alloc(sizeof *call);
-        call->node = node;
-        call->batch = batch;
-        list_append(&node->rpc->calls, &call->link);
-        if (json_is_array(request)) {
-            rpc_fail(call, RPC_INVALID_REQUEST, "a batch holds at most %u requests", BATCH_MAX);
-        } else {
-            rpc_fail(call, RPC_PARSE_ERROR, request ? "Top-level object parse error" : "Parse error");
-        }
-    } else if (batch->is_array) {
-        size_t count = batch->count; /* the batch may end inside its last call */
-        for (size_t i = 0; i < count; i++) {
-            begin_call(node, batch, i, json_array_get(request, i));
-        }
-    } else {
-        begin_call(node, batch, 0, request);
+    list_init(&batch->link);
+    if (usable) {
+        batch_go_on(node, batch);
+        return;
     }
-    json_decref(request);
+    struct rpc_call *call = mem_alloc(sizeof *call);
+    call->node = node;
+    call->batch = batch;
+    list_append(&node->rpc->calls, &call->link);
+    if (json_is_array(request)) {
+        rpc_fail(call, RPC_INVALID_REQUEST, "a batch holds at most %u requests", BATCH_MAX);
+    } else {
+        rpc_fail(call, RPC_PARSE_ERROR, request ? "Top-level object parse error" : "Parse error");
+    }
 }

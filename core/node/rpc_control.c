@@ -8,8 +8,8 @@ static void usage_of(struct buf *out, const struct rpc_method *m)
 {
     buf_printf(out, "%s", m->name);
     for (const char *at = m->params; *at; at += *at == ' ') {
-        size_t len = strcspn(at, " "), name = strcspn(at, ":");
-        bool optional = at[len - 1] == '?', text = strncmp(at + name, ":text", 5) == 0;
+        size_t len = strcspn(at, " "), name = strcspn(at, "|:");
+        bool optional = at[len - 1] == '?', text = strncmp(at + strcspn(at, ":"), ":text", 5) == 0;
         buf_printf(out, optional ? " ( %s%.*s%s )" : " %s%.*s%s", text ? "\"" : "", (int)name, at,
                    text ? "\"" : "");
         at += len;

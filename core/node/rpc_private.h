@@ -38,14 +38,19 @@ struct rpc_call {
 
 struct rpc_batch { /* the requests of one line */
     uint64_t rpc;
-    bool is_array, gone;
-    size_t count, left;
+    json_t *requests; /* an array, or the one request */
+    bool is_array, gone, running;
+    size_t count, begun, ended; /* one at a time, in order */
+    size_t reply_bytes;
     struct buf *replies;
+    struct list link; /* in rpc_state.ready: the next one may begin */
 };
 
 struct rpc_method {
     const char *category, *name;
-    const char *params; /* "name:type …", a '?' behind optional ones; types: text, number, bool, any */
+    /* "name:type …" or "name|alias:type …", a '?' behind optional ones; types: text, number, bool, array, any
+     */
+    const char *params;
     void (*handle)(struct rpc_call *call);
     const char *help;
 };
@@ -53,6 +58,7 @@ extern const struct rpc_method rpc_methods[];
 
 struct rpc_state {
     struct list calls; /* under way */
+    struct list ready; /* batches that go on after this event */
     uint64_t next_source;
     struct scan *scan; /* scantxoutset that is under way, or NULL (rpc_scan.c) */
 };

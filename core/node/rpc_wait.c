@@ -101,7 +101,7 @@ void rpc_waits_end(struct node *node, bool all)
 
 int64_t rpc_waits_next_us(const struct node *node)
 {
-    int64_t next_us = INT64_MAX;
+    int64_t next_us = list_empty(&node->rpc->ready) ? INT64_MAX : node->now.mono_us;
     LIST_EACH(at, &node->rpc->calls)
     {
         const struct rpc_call *call = CONTAINER_OF(at, struct rpc_call, link);

@@ -15,7 +15,6 @@ struct buf script;
 char address[ADDRESS_TEXT];
 struct moment now;
 json_t *reply;
-json_int_t waited_height = -1;
 
 static void drain(void);
 
@@ -47,12 +46,10 @@ static void drain(void)
     while (node_next_action(node, &action)) {
         if (action.kind == ACTION_JOB) {
             do_job(action.job);
-        } else if (action.kind == ACTION_RPC_REPLY) {
+        } else if (action.kind == ACTION_RPC_REPLY && action.rpc == 1) {
             json_decref(reply);
             reply = json_loadb((const char *)action.bytes.data, action.bytes.len, JSON_DECODE_ANY, NULL);
             cr_assert(reply, "not JSON: %.*s", (int)action.bytes.len, (const char *)action.bytes.data);
-            json_t *height = json_object_get(json_object_get(reply, "result"), "height");
-            waited_height = height && action.rpc == 1 ? json_integer_value(height) : waited_height;
         }
         action_free(&action);
     }

@@ -14,8 +14,7 @@ extern struct key key; /* the secret 1; script and address are its P2WPKH */
 extern struct buf script;
 extern char address[ADDRESS_TEXT];
 extern struct moment now;
-extern json_t *reply;            /* to the last call; NULL: none yet */
-extern json_int_t waited_height; /* in the last answer to the request with id 1 */
+extern json_t *reply; /* to the last `say` or `ask`, which have the number 1; NULL: none yet */
 
 void rig_begin(void); /* suite fixtures */
 void rig_end(void);

@@ -104,7 +104,7 @@ Test(rpc, waiting_for_blocks)
     cr_assert_null(reply, "answered before the block is there");
     const char *more = "{\"id\":2,\"method\":\"generatetodescriptor\",\"params\":[2,\"raw(51)\"]}";
     happen((struct event){.kind = EVENT_RPC, .rpc = 2, .rpc_text = more, .rpc_len = strlen(more)});
-    cr_assert_eq(waited_height, 2);
+    cr_assert_eq(number(json_object_get(reply, "result"), "height"), 2);
     cr_assert_eq(number(ask("waitforblockheight", "[2]"), "height"), 2);
 }
 
@@ -261,7 +261,7 @@ Test(rpc, a_template_for_miners)
     cr_assert_null(reply, "the mempool has not changed either");
     const char *more = "{\"id\":2,\"method\":\"generatetodescriptor\",\"params\":[1,\"raw(51)\"]}";
     happen((struct event){.kind = EVENT_RPC, .rpc = 2, .rpc_text = more, .rpc_len = strlen(more)});
-    cr_assert_eq(waited_height, 103);
+    cr_assert_eq(number(json_object_get(reply, "result"), "height"), 103);
 }
 
 Test(rpc, headers_from_outside)
@@ -454,4 +454,63 @@ Test(rpc, transactions_and_the_chain_they_are_in)
     ask_about("getrawtransaction", hash256_text(txid, &coin.txid), "");
     cr_assert_eq(last_code(), RPC_INVALID_ADDRESS_OR_KEY);
     cr_assert(strstr(words(), "genesis block coinbase"));
+}
+
+/* Each call of a batch sees what those before it did, also one that waits for a disk or a block. */
+Test(rpc, a_batch_goes_in_order)
+{
+    char text[600];
+    snprintf(text, sizeof text,
+             "[{\"id\":1,\"method\":\"generatetoaddress\",\"params\":[2,\"%s\"]},{\"id\":2,\"method\":"
+             "\"getblockcount\"},{\"id\":3,\"method\":\"waitforblockheight\",\"params\":[3,1000]},{\"id\":4,"
+             "\"method\":\"getblockcount\"}]",
+             address);
+    say(text);
+    cr_assert_null(reply, "the third call waits");
+    const char *more = "{\"id\":2,\"method\":\"generatetodescriptor\",\"params\":[1,\"raw(51)\"]}";
+    happen((struct event){.kind = EVENT_RPC, .rpc = 2, .rpc_text = more, .rpc_len = strlen(more)});
+    happen((struct event){.kind = EVENT_TIMER});
+    cr_assert_eq(json_array_size(reply), 4);
+    cr_assert_eq(json_integer_value(json_object_get(json_array_get(reply, 1), "result")), 2);
+    cr_assert_eq(json_integer_value(json_object_get(json_array_get(reply, 3), "result")), 3);
+}
+
+Test(rpc, a_long_batch_lets_others_through)
+{
+    struct buf text = {0};
+    buf_printf(&text, "[");
+    for (int i = 0; i < 250; i++) {
+        buf_printf(&text, "%s{\"id\":%d,\"method\":\"getblockhash\",\"params\":[0]}", i ? "," : "", i);
+    }
+    buf_printf(&text, "]%c", 0);
+    say((const char *)text.data);
+    cr_assert_null(reply);
+    cr_assert_eq(json_integer_value(ask("getblockcount", "[]")), 0, "%s", words());
+    for (int i = 0; i < 3; i++) {
+        happen((struct event){.kind = EVENT_TIMER});
+    }
+    cr_assert_eq(json_array_size(reply), 250);
+    say((const char *)text.data);
+    happen((struct event){.kind = EVENT_RPC_GONE, .rpc = 1});
+    json_decref(reply);
+    reply = NULL;
+    happen((struct event){.kind = EVENT_TIMER});
+    cr_assert_null(reply, "nobody waits for it any more");
+    say((const char *)text.data); /* and one that the end of the node finds half done */
+    buf_free(&text);
+}
+
+Test(rpc, types_and_other_names)
+{
+    char hash[HASH256_TEXT], arguments[200];
+    cr_assert_eq(code_of("waitforblock", "[1,\"x\"]"), RPC_TYPE_ERROR);
+    cr_assert_str_eq(words(),
+                     "Wrong type passed:\n{\n    \"Position 1 (blockhash)\": \"JSON value of type number is "
+                     "not of expected type string\",\n    \"Position 2 (timeout)\": \"JSON value of type "
+                     "string is not of expected type number\"\n}");
+    snprintf(hash, sizeof hash, "%s", json_string_value(ask("getbestblockhash", "[]")));
+    snprintf(arguments, sizeof arguments, "{\"blockhash\":\"%s\",\"verbose\":false}", hash);
+    cr_assert(json_is_string(ask("getblock", arguments)));
+    snprintf(arguments, sizeof arguments, "{\"blockhash\":\"%s\",\"verbosity\":2}", hash);
+    cr_assert(json_is_object(ask("getblock", arguments)));
 }
