@@ -19,7 +19,7 @@
 #define FORMAT_VERSION      1u
 #define BLOCK_CACHE_BYTES   (32u << 20)
 #define WRITE_BUFFERS_BYTES (32u << 20)
-#define LOG_FILE_BYTES      (1u << 20)
+#define INFO_LOG_NOTHING    6 /* RocksDB's NUM_INFO_LOG_LEVELS: above all of them */
 
 struct written { /* a file with bytes that no commit has synced */
     enum file_kind kind;
@@ -284,8 +284,8 @@ static void set_options(struct store *store)
     rocksdb_options_set_max_open_files(o, 256);
     rocksdb_options_set_max_background_jobs(o, 2);
     rocksdb_options_set_compression(o, rocksdb_lz4_compression);
-    rocksdb_options_set_info_log_level(o, 2); /* warnings */
-    rocksdb_options_set_max_log_file_size(o, LOG_FILE_BYTES);
+    /* Nothing: its errors come back to us, and a log of its own that meets a full disk ends the process. */
+    rocksdb_options_set_info_log_level(o, INFO_LOG_NOTHING);
     rocksdb_options_set_keep_log_file_num(o, 2);
     rocksdb_options_set_paranoid_checks(o, 1);
     store->reading = rocksdb_readoptions_create();

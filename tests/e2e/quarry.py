@@ -49,13 +49,13 @@ class Node:
 
     all = []
 
-    def __init__(self, *flags, chain="regtest", datadir=None, binary=None, listen=True, env=None):
+    def __init__(self, *flags, chain="regtest", datadir=None, binary=None, listen=True, env=None, under=()):
         self.own_datadir = datadir is None
         self.datadir = datadir or tempfile.mkdtemp(prefix="node.")
         self.chain = chain
         self.flags = [f"--chain={chain}", f"--datadir={self.datadir}", *flags]
         self.flags.append("--listen=127.0.0.1:0" if listen else "--listen=none")
-        self.binary = os.path.join(binary or BIN, "quarryd")
+        self.command = [*under, os.path.join(binary or BIN, "quarryd")]  # under: a program that becomes it
         self.env = dict(os.environ, **(env or {}))
         self.process = None
         self.lines = []
@@ -66,7 +66,7 @@ class Node:
     def start(self):
         self.lines = []
         self.port = None
-        self.process = subprocess.Popen([self.binary, *self.flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        self.process = subprocess.Popen([*self.command, *self.flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                         text=True, errors="replace", env=self.env, start_new_session=True)
         self.reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
         self.reader.start()

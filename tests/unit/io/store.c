@@ -1,6 +1,7 @@
 /* The store: lock, identity, batches, files, snapshots. */
 #include <criterion/criterion.h>
 #include <ftw.h>
+#include <rocksdb/c.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -37,13 +38,13 @@ static void not_told(void *context, struct job *job)
     (void)context, (void)job;
 }
 
-static void put(struct store *store, const char *key, const char *value, bool sync)
+static void put_in(struct store *store, enum column_family cf, const char *key, const char *value, bool sync)
 {
     struct job *job = job_new(JOB_COMMIT, not_told, NULL);
     if (value) {
-        kv_put(&job->commit.batch, CF_META, span_of(key, strlen(key)), span_of(value, strlen(value)));
+        kv_put(&job->commit.batch, cf, span_of(key, strlen(key)), span_of(value, strlen(value)));
     } else {
-        kv_delete(&job->commit.batch, CF_META, span_of(key, strlen(key)));
+        kv_delete(&job->commit.batch, cf, span_of(key, strlen(key)));
     }
     job->commit.sync = sync;
     store_run(store, job, NULL);
@@ -51,15 +52,25 @@ static void put(struct store *store, const char *key, const char *value, bool sy
     job_free(job);
 }
 
-static bool same(struct store *store, const char *key, const char *value)
+static void put(struct store *store, const char *key, const char *value, bool sync)
+{
+    put_in(store, CF_META, key, value, sync);
+}
+
+static bool same_in(struct store *store, enum column_family cf, const char *key, const char *value)
 {
     struct store_reader reads;
     struct buf got = {0};
     store_reads(store, &reads);
-    bool found = reads.get(reads.context, CF_META, span_of(key, strlen(key)), &got);
+    bool found = reads.get(reads.context, cf, span_of(key, strlen(key)), &got);
     bool ok = value ? found && span_equal(buf_span(&got), span_of(value, strlen(value))) : !found;
     buf_free(&got);
     return ok;
+}
+
+static bool same(struct store *store, const char *key, const char *value)
+{
+    return same_in(store, CF_META, key, value);
 }
 
 Test(store, keeps_what_is_committed)
@@ -148,6 +159,82 @@ static bool count_rows(void *context, struct span key, struct span value)
     cr_assert_eq(key.data[0], 'p');
     cr_assert_eq(value.len, 1);
     return ++*count < 2;
+}
+
+/* ---- Resets that were interrupted ------------------------------------------------------------------------
+ */
+
+/* By RocksDB itself: the store has no way to stop in between. */
+static void drop_family(enum column_family cf)
+{
+    char path[96], *problem = NULL;
+    size_t count;
+    snprintf(path, sizeof path, "%s/chainstate", folder);
+    rocksdb_options_t *options = rocksdb_options_create();
+    char **names = rocksdb_list_column_families(options, path, &count, &problem);
+    cr_assert_null(problem);
+    rocksdb_column_family_handle_t *handles[CF_COUNT + 1];
+    const rocksdb_options_t *all_options[CF_COUNT + 1];
+    cr_assert_eq(count, CF_COUNT + 1);
+    for (size_t i = 0; i < count; i++) {
+        all_options[i] = options;
+    }
+    rocksdb_t *db = rocksdb_open_column_families(options, path, (int)count, (const char *const *)names,
+                                                 all_options, handles, &problem);
+    cr_assert_null(problem);
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(names[i], column_family_names[cf]) == 0) {
+            rocksdb_drop_column_family(db, handles[i], &problem);
+            cr_assert_null(problem);
+        }
+        rocksdb_column_family_handle_destroy(handles[i]);
+    }
+    rocksdb_close(db);
+    rocksdb_list_column_families_destroy(names, count);
+    rocksdb_options_destroy(options);
+}
+
+/* The process was killed behind the mark; where `dropped` is a family, after that one was dropped too. */
+static void interrupted(const char *mark, enum column_family dropped)
+{
+    struct store *store = store_open(folder, &params, &error);
+    cr_assert(store, "%s", error.text);
+    for (enum column_family cf = 0; cf < CF_COUNT; cf++) {
+        put_in(store, cf, "best", "row", true);
+    }
+    put(store, "resetting", mark, true);
+    store_close(store);
+    if (dropped < CF_COUNT) {
+        drop_family(dropped);
+    }
+    store = store_open(folder, &params, &error);
+    cr_assert(store, "%s", error.text);
+    for (enum column_family cf = 0; cf < CF_COUNT; cf++) {
+        bool stays = cf == CF_INDEX && *mark == 'c' && dropped != CF_INDEX;
+        cr_expect(same_in(store, cf, "best", stays ? "row" : NULL), "mark %s, %s", mark,
+                  column_family_names[cf]);
+    }
+    cr_expect(same(store, "resetting", NULL));
+    put(store, "best", "new", true);
+    store_close(store);
+    store = store_open(folder, &params, &error);
+    cr_assert(store, "%s", error.text);
+    cr_expect(same(store, "best", "new"), "and it is not reset once more");
+    put(store, "best", NULL, true);
+    store_close(store);
+}
+
+Test(store, a_reset_that_was_interrupted_is_ended_by_the_next_opening)
+{
+    static const char *const marks[] = {"c", "i"};
+    for (size_t i = 0; i < ARRAY_COUNT(marks); i++) {
+        interrupted(marks[i], CF_COUNT);
+        for (enum column_family cf = 0; cf < CF_COUNT; cf++) {
+            if (cf != CF_META && (cf != CF_INDEX || *marks[i] == 'i')) {
+                interrupted(marks[i], cf);
+            }
+        }
+    }
 }
 
 Test(store, rows_by_prefix)
