@@ -4,6 +4,7 @@
 #include "core/p2p/p2p_private.h"
 
 #define VERSION_LEAST 31800
+#define VERSION_PONG  60001 /* BIP31: older nodes do not answer pings */
 
 static void put_address(struct buf *out, uint16_t port)
 {
@@ -21,8 +22,9 @@ static void send_version(struct p2p *p2p, struct peer *peer)
     buf_u64(&b, SERVICES);
     buf_i64(&b, moment_unix_s(p2p->now));
     put_address(&b, 0);
-    put_address(&b, p2p->listen_port);
-    buf_u64(&b, p2p->nonce);
+    put_address(&b, peer->inbound ? 0 : p2p->listen_port); /* who has dialled us knows it */
+    peer->version_nonce = rng_next(p2p->config.rng);
+    buf_u64(&b, peer->version_nonce);
     buf_var_span(&b, span_of(p2p->config.user_agent, strlen(p2p->config.user_agent)));
     buf_i32(&b, (int32_t)chain_tip(p2p->chain)->height);
     buf_u8(&b, 1); /* BIP37: announce transactions to us */
@@ -34,6 +36,19 @@ void handshake_begin(struct p2p *p2p, struct peer *peer)
     if (!peer->inbound) {
         send_version(p2p, peer);
     }
+}
+
+/* Whom we have dialled and sent this nonce to; NULL: nobody. */
+static struct peer *dialled_with(const struct p2p *p2p, uint64_t nonce)
+{
+    LIST_EACH(at, &p2p->peers)
+    {
+        struct peer *peer = CONTAINER_OF(at, struct peer, link);
+        if (!peer->inbound && peer->open && !peer->have_version && peer->version_nonce == nonce) {
+            return peer;
+        }
+    }
+    return NULL;
 }
 
 void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
@@ -69,8 +84,9 @@ void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
         peer_close(p2p, peer, LOG_INFO, "its protocol version %d is too old", peer->version);
         return;
     }
-    if (nonce == p2p->nonce) {
-        addresses_ourselves(p2p, peer);
+    const struct peer *ourselves = peer->inbound ? dialled_with(p2p, nonce) : NULL;
+    if (ourselves) {
+        addresses_ourselves(p2p, ourselves);
         peer_close(p2p, peer, LOG_INFO, "it is ourselves");
         return;
     }
@@ -116,18 +132,26 @@ void handle_verack(struct p2p *p2p, struct peer *peer, struct cursor *c)
     sync_ask_headers(p2p, peer, NULL);
 }
 
-/* BIP133: what pays less is not worth announcing to us. */
+/* BIP133: what pays less is not worth announcing to us. While we catch up nothing is. Whose transactions are
+ * relayed whatever they pay is told of no limit. */
 void fee_filter_send(struct p2p *p2p, struct peer *peer)
 {
     struct mempool_info info;
     struct buf b = {0};
     peer->fee_told_us = p2p->now.mono_us;
     mempool_info(p2p->pool, &info);
-    if (peer->wants_txs && peer->version >= 70013 && info.min_fee_per_kvb_sat != peer->fee_told_sat) {
-        peer->fee_told_sat = info.min_fee_per_kvb_sat;
-        buf_i64(&b, info.min_fee_per_kvb_sat);
+    int64_t fee_sat = p2p_near_tip(p2p) ? info.min_fee_per_kvb_sat : MAX_MONEY;
+    bool speaks = peer->version >= 70013 && !(peer->permissions & P2P_PERMIT_FORCERELAY);
+    if (peer->wants_txs && speaks && fee_sat != peer->fee_told_sat) {
+        peer->fee_told_sat = fee_sat;
+        buf_i64(&b, fee_sat);
         message_send(p2p, peer, "feefilter", &b);
     }
+}
+
+bool fee_filter_is_over(const struct p2p *p2p, const struct peer *peer)
+{
+    return peer->fee_told_sat == MAX_MONEY && p2p_near_tip(p2p);
 }
 
 void handle_feefilter(struct p2p *p2p, struct peer *peer, struct cursor *c)
@@ -142,8 +166,13 @@ void handle_feefilter(struct p2p *p2p, struct peer *peer, struct cursor *c)
 void ping_send(struct p2p *p2p, struct peer *peer)
 {
     struct buf b = {0};
+    peer->pinged_us = p2p->now.mono_us;
+    if (peer->version < VERSION_PONG) {
+        message_send(p2p, peer, "ping", NULL);
+        return;
+    }
     peer->ping_nonce = rng_next(p2p->config.rng);
-    peer->ping_sent_us = peer->pinged_us = p2p->now.mono_us;
+    peer->ping_sent_us = p2p->now.mono_us;
     buf_u64(&b, peer->ping_nonce);
     message_send(p2p, peer, "ping", &b);
 }
@@ -158,15 +187,20 @@ void handle_ping(struct p2p *p2p, struct peer *peer, struct cursor *c)
     }
 }
 
+/* An answer without a nonce, or with none of ours in it (zero), says that it lives and no more. */
 void handle_pong(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
     uint64_t nonce = cursor_u64(c);
-    if (!c->failed && nonce == peer->ping_nonce && peer->ping_sent_us >= 0) {
+    bool matches = !c->failed && nonce == peer->ping_nonce;
+    if (peer->ping_sent_us < 0 || (!matches && !c->failed && nonce)) {
+        return; /* nothing was asked, or this answers something else */
+    }
+    if (matches) {
         peer->solicited = true;
         peer->ping_us = p2p->now.mono_us - peer->ping_sent_us;
         peer->min_ping_us = peer->min_ping_us < 0 ? peer->ping_us : MIN(peer->ping_us, peer->min_ping_us);
-        peer->ping_sent_us = -1;
     }
+    peer->ping_sent_us = -1;
 }
 
 bool http_answer(struct p2p *p2p, struct peer *peer, struct span request)

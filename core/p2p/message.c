@@ -7,6 +7,7 @@
 #include "hashing/kernels/kernels.h"
 
 #define STRANGER_BYTES_MAX 4096u /* of a message before the first version */
+#define SHORT_BYTES_MAX    1024u /* of one with a few bytes or none: a newer node may have more to say */
 
 static size_t kind_of(const char *command);
 
@@ -55,18 +56,25 @@ void message_put(struct p2p *p2p, struct peer *peer, const char *command, struct
     }
 }
 
+/* True while things are still agreed upon; who comes later breaks BIP339 or BIP155, and goes. */
+static bool is_in_time(struct p2p *p2p, struct peer *peer, const char *command)
+{
+    if (peer->have_verack) {
+        peer_close(p2p, peer, LOG_INFO, "%s after verack", command);
+    }
+    return !peer->have_verack;
+}
+
 static void handle_wtxidrelay(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
-    (void)p2p;
     (void)c;
-    peer->wants_wtxid |= !peer->have_verack; /* BIP339: later it means nothing */
+    peer->wants_wtxid |= is_in_time(p2p, peer, "wtxidrelay");
 }
 
 static void handle_sendaddrv2(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
-    (void)p2p;
     (void)c;
-    peer->wants_addrv2 |= !peer->have_verack; /* BIP155 */
+    peer->wants_addrv2 |= is_in_time(p2p, peer, "sendaddrv2");
 }
 
 static void handle_sendheaders(struct p2p *p2p, struct peer *peer, struct cursor *c)
@@ -74,6 +82,13 @@ static void handle_sendheaders(struct p2p *p2p, struct peer *peer, struct cursor
     (void)p2p;
     (void)c;
     peer->wants_headers = true;
+}
+
+/* BIP111, BIP157: our services say that there are none, and who asks all the same would wait for ever. */
+static void handle_filters(struct p2p *p2p, struct peer *peer, struct cursor *c)
+{
+    (void)c;
+    peer_close(p2p, peer, LOG_INFO, "it asks for filters, which are not offered");
 }
 
 enum stage { AT_ONCE, AFTER_VERSION, AFTER_VERACK };
@@ -92,25 +107,31 @@ static const struct message_kind {
     {"block", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_block, 2, 0},
     {"blocktxn", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_blocktxn, 4, 0},
     {"cmpctblock", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_cmpctblock, 12, 0},
-    {"feefilter", 8, AFTER_VERACK, handle_feefilter, 1, 0},
-    {"getaddr", 0, AFTER_VERACK, handle_getaddr, 1, 100000},
+    {"feefilter", SHORT_BYTES_MAX, AFTER_VERACK, handle_feefilter, 1, 0},
+    {"filteradd", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_filters, 1, 0},
+    {"filterclear", SHORT_BYTES_MAX, AFTER_VERACK, handle_filters, 1, 0},
+    {"filterload", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_filters, 1, 0},
+    {"getaddr", SHORT_BYTES_MAX, AFTER_VERACK, handle_getaddr, 1, 100000},
     {"getblocks", 4 + 9 + 32 * (LOCATOR_MAX + 1), AFTER_VERACK, handle_getblocks, 1, 100000},
     {"getblocktxn", 32 + 3 + 3 * 100000, AFTER_VERACK, handle_getblocktxn, 1, 200000},
+    {"getcfcheckpt", SHORT_BYTES_MAX, AFTER_VERACK, handle_filters, 1, 0},
+    {"getcfheaders", SHORT_BYTES_MAX, AFTER_VERACK, handle_filters, 1, 0},
+    {"getcfilters", SHORT_BYTES_MAX, AFTER_VERACK, handle_filters, 1, 0},
     {"getdata", 9 + 36 * INV_MAX, AFTER_VERACK, handle_getdata, 4, 0},
     {"getheaders", 4 + 9 + 32 * (LOCATOR_MAX + 1), AFTER_VERACK, handle_getheaders, 1, 200000},
     {"headers", 9 + 81 * HEADERS_MAX, AFTER_VERACK, handle_headers, 8, 0},
     {"inv", 9 + 36 * INV_MAX, AFTER_VERACK, handle_inv, 4, 0},
-    {"mempool", 0, AFTER_VERACK, handle_mempool, 1, 1000000},
+    {"mempool", SHORT_BYTES_MAX, AFTER_VERACK, handle_mempool, 1, 1000000},
     {"notfound", 9 + 36 * INV_MAX, AFTER_VERACK, handle_notfound, 2, 0},
-    {"ping", 8, AFTER_VERSION, handle_ping, 1, 1000},
-    {"pong", 8, AFTER_VERACK, handle_pong, 1, 0},
-    {"sendaddrv2", 0, AFTER_VERSION, handle_sendaddrv2, 1, 0},
-    {"sendcmpct", 9, AFTER_VERSION, handle_sendcmpct, 1, 0},
-    {"sendheaders", 0, AFTER_VERSION, handle_sendheaders, 1, 0},
+    {"ping", SHORT_BYTES_MAX, AFTER_VERACK, handle_ping, 1, 1000},
+    {"pong", SHORT_BYTES_MAX, AFTER_VERACK, handle_pong, 1, 0},
+    {"sendaddrv2", SHORT_BYTES_MAX, AFTER_VERSION, handle_sendaddrv2, 1, 0},
+    {"sendcmpct", SHORT_BYTES_MAX, AFTER_VERSION, handle_sendcmpct, 1, 0},
+    {"sendheaders", SHORT_BYTES_MAX, AFTER_VERSION, handle_sendheaders, 1, 0},
     {"tx", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_tx, 8, 0},
-    {"verack", 0, AFTER_VERSION, handle_verack, 1, 0},
-    {"version", 512, AT_ONCE, handle_version, 1, 0},
-    {"wtxidrelay", 0, AFTER_VERSION, handle_wtxidrelay, 1, 0},
+    {"verack", SHORT_BYTES_MAX, AFTER_VERSION, handle_verack, 1, 0},
+    {"version", STRANGER_BYTES_MAX, AT_ONCE, handle_version, 1, 0},
+    {"wtxidrelay", SHORT_BYTES_MAX, AFTER_VERSION, handle_wtxidrelay, 1, 0},
 };
 static_assert(ARRAY_COUNT(kinds) + 1 == P2P_MESSAGE_TYPES, "one more for all others");
 
@@ -162,7 +183,20 @@ static bool recognise(struct p2p *p2p, struct peer *peer, struct span in)
     return false;
 }
 
-/* One whole message from the front; false when it must wait or the peer is done for. */
+/* Printable characters, then zeros only. */
+static bool is_command(const uint8_t field[12])
+{
+    size_t len = strnlen((const char *)field, 12);
+    for (size_t i = 0; i < 12; i++) {
+        if (i < len ? field[i] < ' ' || field[i] > '~' : field[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* One whole message from the front; false when it must wait or the peer is done for. One that is spoiled is
+ * passed over, as Bitcoin Core does: where the next begins is known all the same. */
 static bool take_message(struct p2p *p2p, struct peer *peer, struct span in, size_t *at)
 {
     const uint8_t *head = in.data + *at;
@@ -177,12 +211,6 @@ static bool take_message(struct p2p *p2p, struct peer *peer, struct span in, siz
     }
     char command[13] = {0};
     memcpy(command, head + 4, 12);
-    for (const char *p = command; *p; p++) {
-        if (*p < ' ' || *p > '~') {
-            peer_close(p2p, peer, LOG_WARN, "a command that is not text");
-            return false;
-        }
-    }
     size_t type = kind_of(command);
     uint32_t len = load_le32(head + 16), max = P2P_MESSAGE_BYTES_MAX;
     if (!peer->have_version) {
@@ -191,7 +219,8 @@ static bool take_message(struct p2p *p2p, struct peer *peer, struct span in, siz
         max = kinds[type].length_max;
     }
     if (len > max) {
-        peer_close(p2p, peer, LOG_WARN, "oversized '%s': length %u, allowed %u", command, len, max);
+        peer_close(p2p, peer, LOG_WARN, "oversized '%s': length %u, allowed %u",
+                   is_command(head + 4) ? command : "?", len, max);
         return false;
     }
     if (have - MESSAGE_HEADER_BYTES < len) {
@@ -200,16 +229,18 @@ static bool take_message(struct p2p *p2p, struct peer *peer, struct span in, siz
     uint8_t sum[32];
     struct span payload = span_of(head + MESSAGE_HEADER_BYTES, len);
     sha256d(sum, payload.data, payload.len);
-    if (memcmp(sum, head + 20, 4) != 0) {
-        peer_close(p2p, peer, LOG_WARN, "wrong checksum of '%s' (%u bytes)", command, len);
-        return false;
-    }
     *at += MESSAGE_HEADER_BYTES + len;
     p2p_go_on(p2p, p2p->now); /* with a block that an earlier message of these bytes has completed */
     if (peer->closing) {
         return false;
     }
-    dispatch(p2p, peer, type, payload);
+    if (!is_command(head + 4)) {
+        peer_remark(p2p, peer, "a command that is not text");
+    } else if (memcmp(sum, head + 20, 4) != 0) {
+        peer_remark(p2p, peer, "wrong checksum of '%s' (%u bytes)", command, len);
+    } else {
+        dispatch(p2p, peer, type, payload);
+    }
     peer->message_us = p2p->now.mono_us; /* of what stands behind it, which came with its last byte */
     return !peer->closing;
 }

@@ -5,7 +5,7 @@
 
 #define HANDSHAKE_US     (20 * US_PER_S)
 #define PING_EVERY_US    (30 * US_PER_S)
-#define PING_TIMEOUT_US  (60 * US_PER_S)
+#define PING_TIMEOUT_US  (180 * US_PER_S) /* of silence: an honest node may be busy for a minute or two */
 #define DRAIN_TIMEOUT_US (60 * US_PER_S)
 #define TICK_US          (US_PER_S / 2)
 #define PING_LIMIT_US    (20 * 60 * US_PER_S) /* also while it keeps sending */
@@ -25,7 +25,6 @@ struct p2p *p2p_new(const struct p2p_config *config, struct chain *chain, struct
     p2p->pool = pool;
     p2p->events = *events;
     p2p->next_outbound = P2P_OUTBOUND;
-    p2p->nonce = rng_next(config->rng);
     p2p->group_key[0] = rng_next(config->rng);
     p2p->group_key[1] = rng_next(config->rng);
     p2p->active = true;
@@ -174,6 +173,18 @@ void peer_misbehaves(struct p2p *p2p, struct peer *peer, const char *format, ...
         }
     } else if (may_tell(p2p, LOG_WARN)) {
         log_warn(LOG_NET, "%s misbehaves and is permitted to: %s", peer->address, why);
+    }
+}
+
+void peer_remark(struct p2p *p2p, const struct peer *peer, const char *format, ...)
+{
+    char what[400];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(what, sizeof what, format, arguments);
+    va_end(arguments);
+    if (may_tell(p2p, LOG_WARN)) {
+        log_warn(LOG_NET, "passed over, of %s: %s", peer->address, what);
     }
 }
 
@@ -369,7 +380,7 @@ static void tick_peer(struct p2p *p2p, struct peer *peer)
         if (peer->ping_sent_us < 0 && now - peer->pinged_us > PING_EVERY_US) {
             ping_send(p2p, peer);
         }
-        if (now - peer->fee_told_us > FEE_FILTER_US) {
+        if (now - peer->fee_told_us > FEE_FILTER_US || fee_filter_is_over(p2p, peer)) {
             fee_filter_send(p2p, peer);
         }
     }

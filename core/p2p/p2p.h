@@ -24,7 +24,7 @@
 #define P2P_RECEIVE_TOTAL_MAX (96u << 20)
 
 /* Kinds of messages that are counted apart, the last one being all others together. */
-#define P2P_MESSAGE_TYPES 25u
+#define P2P_MESSAGE_TYPES 31u
 
 /* Chosen by the host for inbound (1 and up), by p2p for outbound (P2P_OUTBOUND and up); never reused in one
  * run. */

@@ -106,6 +106,7 @@ struct peer {
     int64_t ping_sent_us, ping_us, min_ping_us; /* -1: none, unknown */
     int64_t pinged_us, last_receive_us, fee_told_us, fee_told_sat;
     uint64_t ping_nonce;
+    uint64_t version_nonce; /* of our version message: comes back when we have dialled ourselves */
     uint64_t bytes_sent, bytes_received, sent_by_type[P2P_MESSAGE_TYPES], received_by_type[P2P_MESSAGE_TYPES];
     double units; /* its account (flood.c) */
     int64_t units_us;
@@ -225,7 +226,6 @@ struct p2p {
     size_t times_count; /* since the start */
     struct p2p_latency latency;
     peer_id next_outbound;
-    uint64_t nonce; /* to recognise ourselves */
     size_t send_total, receive_total, inbound_count;
     struct moment now;
     int64_t progress_us; /* the last block that was asked for has come, or the first header beyond our tip */
@@ -255,6 +255,9 @@ void peer_close(struct p2p *p2p, struct peer *peer, enum log_level level, const 
 /* The same, at level WARN, for proofs of malice; a peer with the permission noban stays. */
 void peer_misbehaves(struct p2p *p2p, struct peer *peer, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* Something is odd, and nothing follows from it: said in the log, as far as it has room. */
+void peer_remark(struct p2p *p2p, const struct peer *peer, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 void peer_knows(struct p2p *p2p, struct peer *peer, const struct hash256 *hash);
 bool peer_is_known(const struct peer *peer, const struct hash256 *hash);
 
@@ -272,6 +275,7 @@ void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_verack(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_feefilter(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void fee_filter_send(struct p2p *p2p, struct peer *peer); /* when it is another than it was told */
+bool fee_filter_is_over(const struct p2p *p2p, const struct peer *peer); /* that kept everything away */
 void handle_ping(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_pong(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void ping_send(struct p2p *p2p, struct peer *peer);

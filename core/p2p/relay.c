@@ -202,7 +202,11 @@ void handle_mempool(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
     (void)c;
     if (!(peer->permissions & P2P_PERMIT_MEMPOOL)) {
-        return; /* BIP35: it costs much and tells what we have; only for those we know */
+        /* BIP35: it costs much and tells what we have; only for those we know. Who waits for it goes. */
+        if (!(peer->permissions & P2P_PERMIT_NOBAN)) {
+            peer_close(p2p, peer, LOG_INFO, "it asks for the mempool, which is not permitted to it");
+        }
+        return;
     }
     struct buf b = {0}, items = {0};
     const struct mempool_entry *entry;

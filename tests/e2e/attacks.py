@@ -117,7 +117,7 @@ class Arsenal:
     def questions(self):
         """Small questions with large answers, and read answers."""
         locator = struct.pack("<I", 70016) + b"\x01" + self.genesis + b"\0" * 32
-        return [message("getheaders", locator) + message("getblocks", locator) + message("ping", self.rng.randbytes(8)) + message("mempool")
+        return [message("getheaders", locator) + message("getblocks", locator) + message("ping", self.rng.randbytes(8))
                 + message("getaddr") + message("getblocktxn", self.tip + b"\x01\x00")]
 
     def slow_reader(self):

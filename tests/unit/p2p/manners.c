@@ -24,12 +24,32 @@ Test(manners, nothing_counts_before_its_time_and_nobody_is_punished_for_it)
     cr_assert_not(rig.closed[PEER]);
 }
 
-Test(manners, what_is_agreed_before_verack_is_not_undone_after_it)
+Test(manners, a_ping_before_verack_is_not_answered)
+{
+    struct buf b = {0};
+    p2p_accepted(rig.p2p, PEER, "127.0.0.1:1", rig.now);
+    say_version(PEER, 1, 0);
+    buf_u64(&b, 7);
+    say(PEER, "ping", &b);
+    cr_assert_eq(heard(PEER, "pong", NULL), 0);
+    cr_assert_not(rig.closed[PEER]);
+}
+
+Test(manners, what_is_to_be_agreed_before_verack_is_not_said_after_it)
+{
+    static const char *const late[] = {"wtxidrelay", "sendaddrv2"};
+    for (size_t i = 0; i < ARRAY_COUNT(late); i++) {
+        peer_id peer = (peer_id)(PEER + i);
+        connect_peer(peer);
+        say_nothing_but(peer, late[i]);
+        cr_assert(rig.closed[peer], "%s", late[i]);
+    }
+}
+
+Test(manners, what_is_agreed_is_kept_to)
 {
     grow(3);
-    connect_peer(PEER); /* has said wtxidrelay */
-    say_nothing_but(PEER, "wtxidrelay");
-    say_nothing_but(PEER, "sendaddrv2"); /* too late */
+    connect_peer(PEER); /* has said wtxidrelay, and not sendaddrv2 */
     struct tx *tx = spend(1, 400000);
     struct span inv;
     mempool_submit(rig.pool, tx, 0, rig.now);
@@ -41,27 +61,32 @@ Test(manners, what_is_agreed_before_verack_is_not_undone_after_it)
     say_nothing_but(PEER, "getaddr");
     cr_assert_eq(heard(PEER, "addr", NULL), 1);
     cr_assert_eq(heard(PEER, "addrv2", NULL), 0);
-    cr_assert_not(rig.closed[PEER]);
 }
 
-Test(manners, filters_and_pools_that_we_do_not_offer_are_not_answered)
+Test(manners, who_asks_for_filters_or_the_mempool_would_wait_for_ever_and_goes)
 {
-    static const char *const asked[] = {"getcfilters", "getcfheaders", "getcfcheckpt", "filterload",
-                                        "filterclear", "mempool",      "sendtxrcncl",  "sendpackages"};
-    struct span verack;
-    grow(3);
-    struct tx *tx = spend(1, 400000);
-    mempool_submit(rig.pool, tx, 0, rig.now);
-    pump();
-    tx_unref(tx);
-    p2p_accepted(rig.p2p, PEER, "127.0.0.1:1", rig.now);
-    say_version(PEER, 1, 0);
-    cr_assert_eq(heard(PEER, "version", &verack), 1);
-    cr_assert_eq(load_le64(verack.data + 4) & (4 | 64), 0, "neither bloom nor compact filters");
-    say_nothing_but(PEER, "verack");
-    forget_heard(PEER);
+    static const char *const asked[] = {"filterload",   "filteradd",    "filterclear", "getcfilters",
+                                        "getcfheaders", "getcfcheckpt", "mempool"};
+    struct span version;
     for (size_t i = 0; i < ARRAY_COUNT(asked); i++) {
-        say_nothing_but(PEER, asked[i]);
+        peer_id peer = (peer_id)(PEER + i);
+        p2p_accepted(rig.p2p, peer, "127.0.0.1:1", rig.now);
+        say_version(peer, peer, 0);
+        cr_assert_eq(heard(peer, "version", &version), 1);
+        cr_assert_eq(load_le64(version.data + 4) & (4 | 64), 0, "neither bloom nor compact filters");
+        say_nothing_but(peer, "verack");
+        cr_assert_not(rig.closed[peer]);
+        say_nothing_but(peer, asked[i]);
+        cr_assert(rig.closed[peer], "%s", asked[i]);
+    }
+}
+
+Test(manners, what_a_newer_node_may_say_is_not_answered)
+{
+    static const char *const said[] = {"sendtxrcncl", "sendpackages", "sendtemplate"};
+    connect_peer(PEER);
+    for (size_t i = 0; i < ARRAY_COUNT(said); i++) {
+        say_nothing_but(PEER, said[i]);
     }
     cr_assert_eq(rig.out[PEER].len, 0);
     cr_assert_not(rig.closed[PEER]);
@@ -113,6 +138,39 @@ Test(manners, fee_filters_are_told_and_kept_to)
     tx_unref(high);
 }
 
+Test(manners, whose_transactions_are_always_relayed_is_told_of_no_fee)
+{
+    struct error error = {0};
+    cr_assert(p2p_whitelist(rig.p2p, "forcerelay@127.0.0.1", &error));
+    p2p_accepted(rig.p2p, PEER, "127.0.0.1:1", rig.now);
+    say_version(PEER, 1, 0);
+    say_nothing_but(PEER, "verack");
+    cr_assert_eq(heard(PEER, "feefilter", NULL), 0);
+}
+
+Test(manners, while_we_catch_up_no_transactions_are_wanted)
+{
+    struct span told;
+    struct branch *branch = branch_new(1, 100);
+    connect_peer(PEER);
+    pass(SECOND);
+    forget_heard(PEER);
+    say_headers(PEER, branch, 1, 100);
+    cr_assert_not(p2p_near_tip(rig.p2p));
+    connect_peer(PEER + 1);
+    p2p_accepted(rig.p2p, PEER + 2, "127.0.0.1:1", rig.now);
+    say_version(PEER + 2, 3, 0);
+    say_nothing_but(PEER + 2, "verack");
+    cr_assert_eq(heard(PEER + 2, "feefilter", &told), 1);
+    cr_assert_eq(load_le64(told.data), 2100000000000000);
+    forget_heard(PEER + 2);
+    pass(11 * SECOND); /* nobody has delivered: we go on without */
+    cr_assert(p2p_near_tip(rig.p2p));
+    cr_assert_eq(heard(PEER + 2, "feefilter", &told), 1);
+    cr_assert_eq(load_le64(told.data), 1000);
+    mem_free(branch);
+}
+
 Test(manners, we_do_not_talk_to_ourselves)
 {
     struct error error = {0};
@@ -128,6 +186,22 @@ Test(manners, we_do_not_talk_to_ourselves)
     cr_assert_eq(heard(PEER, "version", NULL), 0);
 }
 
+Test(manners, a_nonce_is_told_once)
+{
+    struct span version;
+    uint64_t nonces[2];
+    for (peer_id peer = PEER; peer <= PEER + 1; peer++) {
+        p2p_accepted(rig.p2p, peer, "127.0.0.1:1", rig.now);
+        say_version(peer, peer, 0);
+        cr_assert_eq(heard(peer, "version", &version), 1);
+        nonces[peer - PEER] = load_le64(version.data + 4 + 8 + 8 + 26 + 26);
+    }
+    cr_assert_neq(nonces[0], nonces[1], "it would tell that two addresses are one node's");
+    p2p_accepted(rig.p2p, PEER + 2, "127.0.0.1:1", rig.now);
+    say_version(PEER + 2, nonces[0], 0);
+    cr_assert_not(rig.closed[PEER + 2], "only whom we have dialled can be ourselves");
+}
+
 Test(manners, who_does_not_answer_a_ping_and_is_silent_is_let_go)
 {
     for (peer_id peer = PEER; peer <= PEER + 1; peer++) {
@@ -136,8 +210,8 @@ Test(manners, who_does_not_answer_a_ping_and_is_silent_is_let_go)
         say_nothing_but(peer, "verack");
         cr_assert_eq(heard(peer, "ping", NULL), 1);
     }
-    pass(59 * SECOND);
-    cr_assert_not(rig.closed[PEER]);
+    pass(179 * SECOND);
+    cr_assert_not(rig.closed[PEER], "it may be busy");
     say_nothing_but(PEER + 1, "fromlater"); /* it lives: its answer may stand behind much else */
     pass(5 * SECOND);
     cr_assert(rig.closed[PEER]);
@@ -168,8 +242,17 @@ Test(manners, pings_are_sent_now_and_then_and_measured)
     say(PEER, "pong", &b);
     cr_assert_eq(info_of(PEER).ping_us, 7000);
     forget_heard(PEER);
+    say(PEER, "pong", &b);
     pass(31 * SECOND);
     cr_assert_eq(heard(PEER, "ping", NULL), 1);
+    say(PEER, "pong", &b); /* without a nonce: an answer all the same, and no measurement */
+    cr_assert_eq(info_of(PEER).ping_wait_us, -1);
+    cr_assert_eq(info_of(PEER).ping_us, 7000);
+    pass(31 * SECOND);
+    buf_u64(&b, 0);
+    say(PEER, "pong", &b);
+    cr_assert_eq(info_of(PEER).ping_wait_us, -1);
+    cr_assert_eq(info_of(PEER).ping_us, 7000);
 }
 
 Test(manners, who_never_shakes_hands_is_let_go)

@@ -46,7 +46,7 @@ Test(p2p, headers_that_a_peer_has_nothing_to_add_to_do_not_hide_its_chain)
 /* ---- Framing ---------------------------------------------------------------------------------------------
  */
 
-static void expect_closed_by_frame(const char *command, uint32_t length, bool spoil_magic, bool spoil_sum)
+static void expect_closed_by_frame(const char *command, uint32_t length, bool spoil_magic)
 {
     static peer_id next = PEER;
     struct buf b = {0};
@@ -55,7 +55,6 @@ static void expect_closed_by_frame(const char *command, uint32_t length, bool sp
     frame(&b, command, (struct span){0});
     store_le32(b.data + 16, length);
     b.data[0] ^= spoil_magic;
-    b.data[20] ^= spoil_sum;
     say_bytes(peer, b.data, b.len);
     buf_free(&b);
     cr_assert(rig.closed[peer], "'%s' of %u bytes", command, length);
@@ -63,13 +62,52 @@ static void expect_closed_by_frame(const char *command, uint32_t length, bool sp
 
 Test(p2p, frames_beyond_the_limits_end_the_connection)
 {
-    expect_closed_by_frame("ping", 9, false, false);
-    expect_closed_by_frame("headers", 9 + 81 * 2000 + 1, false, false);
-    expect_closed_by_frame("inv", 9 + 36 * 50000 + 1, false, false);
-    expect_closed_by_frame("unheardof", P2P_MESSAGE_BYTES_MAX + 1, false, false);
-    expect_closed_by_frame("mempool", 0, true, false);
-    expect_closed_by_frame("mempool", 0, false, true);
-    expect_closed_by_frame("\x01name", 0, false, false);
+    expect_closed_by_frame("ping", 1025, false);
+    expect_closed_by_frame("headers", 9 + 81 * 2000 + 1, false);
+    expect_closed_by_frame("inv", 9 + 36 * 50000 + 1, false);
+    expect_closed_by_frame("unheardof", P2P_MESSAGE_BYTES_MAX + 1, false);
+    expect_closed_by_frame("verack", 0, true);
+}
+
+Test(p2p, a_spoiled_message_is_passed_over_and_the_next_is_read)
+{
+    static const char *const commands[] = {"ping", "\x01name", "ping\0x", "p\xc3\xadng"};
+    for (size_t i = 0; i < ARRAY_COUNT(commands); i++) {
+        peer_id peer = (peer_id)(PEER + i);
+        struct buf nonce = {0}, b = {0};
+        struct span pong;
+        connect_peer(peer);
+        buf_u64(&nonce, 76);
+        frame(&b, commands[i], buf_span(&nonce));
+        b.data[8] |= i == 2; /* zero, and more after it */
+        b.data[20] ^= i == 0;
+        store_le64(nonce.data, 77);
+        frame(&b, "ping", buf_span(&nonce));
+        say_bytes(peer, b.data, b.len);
+        cr_assert_not(rig.closed[peer]);
+        cr_assert_eq(heard(peer, "pong", &pong), 1);
+        cr_assert_eq(load_le64(pong.data), 77);
+        buf_free(&nonce);
+        buf_free(&b);
+    }
+}
+
+Test(p2p, what_stands_behind_a_short_message_is_a_newer_nodes)
+{
+    struct buf b = {0};
+    connect_peer(PEER);
+    buf_u64(&b, 5);
+    buf_u64(&b, 6);
+    say(PEER, "ping", &b);
+    cr_assert_eq(heard(PEER, "pong", NULL), 1);
+    buf_i64(&b, 3000);
+    buf_u8(&b, 1);
+    say(PEER, "feefilter", &b);
+    cr_assert_eq(info_of(PEER).fee_filter_sat, 3000);
+    buf_u8(&b, 1);
+    say(PEER, "sendheaders", &b);
+    cr_assert(info_of(PEER).wants_headers);
+    cr_assert_not(rig.closed[PEER]);
 }
 
 Test(p2p, lengths_at_the_limits_are_waited_for)
@@ -77,7 +115,7 @@ Test(p2p, lengths_at_the_limits_are_waited_for)
     static const struct {
         const char *command;
         uint32_t length;
-    } cases[] = {{"ping", 8}, {"headers", 9 + 81 * 2000}, {"inv", 9 + 36 * 50000}, {"x", 4000000}};
+    } cases[] = {{"ping", 1024}, {"headers", 9 + 81 * 2000}, {"inv", 9 + 36 * 50000}, {"x", 4000000}};
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         peer_id peer = (peer_id)(PEER + i);
         struct buf b = {0};
@@ -111,19 +149,27 @@ Test(p2p, a_message_may_come_byte_by_byte_and_unknown_ones_are_ignored)
     buf_free(&nonce);
 }
 
-Test(p2p, of_several_places_to_listen_at_the_first_is_told)
+static uint16_t port_in(struct span version)
 {
+    struct cursor from = cursor_of(version.data + 20 + 26 + 24, 2);
+    return cursor_u16_be(&from);
+}
+
+Test(p2p, of_several_places_to_listen_at_the_first_is_told_to_whom_we_dial)
+{
+    struct error error = {0};
     struct span version;
     p2p_listening(rig.p2p, 2001);
     p2p_listening(rig.p2p, 2002);
+    cr_assert(p2p_add_node(rig.p2p, "127.0.0.1:18444", rig.now, &error));
+    pass(1000000);
+    p2p_opened(rig.p2p, rig.dialled, "127.0.0.1:18444", rig.now);
+    cr_assert_eq(heard(rig.dialled, "version", &version), 1);
+    cr_assert_eq(port_in(version), 2001);
     p2p_accepted(rig.p2p, PEER, "127.0.0.1:1", rig.now);
-    struct buf b = {0};
-    buf_i32(&b, 70016);
-    buf_extend(&b, 8 + 8 + 26 + 26 + 8 + 1 + 4 + 1);
-    say(PEER, "version", &b);
+    say_version(PEER, 1, 0);
     cr_assert_eq(heard(PEER, "version", &version), 1);
-    struct cursor from = cursor_of(version.data + 20 + 26 + 24, 2);
-    cr_assert_eq(cursor_u16_be(&from), 2001);
+    cr_assert_eq(port_in(version), 0, "who has dialled us knows it");
 }
 
 Test(p2p, a_version_2_dial_is_let_go_and_version_1_is_welcome_after_it)
