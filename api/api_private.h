@@ -176,7 +176,17 @@ double limits_burst(const struct limits *limits);
 void limit_verdict(struct exchange *x, struct verdict verdict); /* gate.c: answers 429 or goes on */
 
 /* redis.c */
-struct shared_limits *shared_limits_new(struct api *api, const char *address);
+struct redis_address {
+    char user[128], password[256];
+    char host[256]; /* empty: a Unix socket */
+    int port;
+    char *shown; /* owned: HOST:PORT or unix:PATH as given, without user and password */
+};
+/* HOST[:PORT], unix:PATH, or redis://[[USER]:PASSWORD@]HOST[:PORT], IPv6 in brackets, %XX for other
+ * characters in user and password. ERROR_USAGE: the text is not repeated, it may hold a password. */
+bool redis_address_parse(struct redis_address *out, const char *text, struct error *error) MUST_USE;
+struct shared_limits *shared_limits_new(struct api *api,
+                                        struct error *error); /* NULL: such an address there is not */
 void shared_limits_free(struct shared_limits *shared);
 void shared_limits_take(struct shared_limits *shared, struct exchange *x); /* limit_verdict follows */
 void shared_limits_tick(struct shared_limits *shared, int64_t now_us);

@@ -39,6 +39,7 @@ static bool make_key(char out[256], const char *path, const char *name, struct e
 {
     uint8_t secret[24];
     char hex[2 * sizeof secret + 1];
+    bool made;
     struct error problem = {0};
     if (read_key(out, path, &problem)) {
         log_info(LOG_RPC, "the %s key is in %s", name, path);
@@ -50,12 +51,14 @@ static bool make_key(char out[256], const char *path, const char *name, struct e
     }
     random_bytes(secret, sizeof secret);
     hex_encode(hex, secret, sizeof secret);
-    snprintf(out, 256, "%s", hex);
-    if (!file_write_private(path, span_of(hex, strlen(hex)), error)) {
+    if (!file_make_private(path, span_of(hex, strlen(hex)), &made, error)) {
         return false;
     }
-    log_info(LOG_RPC, "no %s key is set: made a random one, kept in %s", name, path);
-    return true;
+    if (made) {
+        snprintf(out, 256, "%s", hex);
+        log_info(LOG_RPC, "no %s key is set: made a random one, kept in %s", name, path);
+    }
+    return made || read_key(out, path, error); /* another server was faster */
 }
 
 static bool one_key(struct api *api, char out[256], const char *name, const char *given, const char *file,

@@ -41,7 +41,8 @@ struct limit_wait { /* one question that is out */
 
 struct shared_limits {
     struct api *api;
-    char *address, rate[32], burst[32], sha[41];
+    struct redis_address address;
+    char rate[32], burst[32], sha[41];
     redisAsyncContext *redis; /* NULL: to be tried again */
     h2o_socket_t *socket;
     bool up;     /* the script is loaded */
@@ -52,8 +53,7 @@ struct shared_limits {
     size_t pending;
     struct task resolve;
     bool resolving;
-    char host[256], numeric[64]; /* what the name stands for; empty: unknown */
-    int port;
+    char numeric[64]; /* what the name stands for; empty: unknown */
 };
 
 /* ---- hiredis on h2o's loop ----------------------------------------------------------------------------- */
@@ -130,7 +130,7 @@ static void say_lost(struct shared_limits *shared, const char *why)
     if (!shared->said_lost) {
         shared->said_lost = true;
         shared->api->counters.redis_losses++;
-        log_warn(LOG_RPC, "Redis at %s: %s; %s until it is back", shared->address, why,
+        log_warn(LOG_RPC, "Redis at %s: %s; %s until it is back", shared->address.shown, why,
                  closed ? "refusing requests" : "limiting by memory");
     }
 }
@@ -184,9 +184,28 @@ static void on_loaded(redisAsyncContext *redis, void *answer, void *context)
         shared->up = true;
         shared->silent = false;
         shared->said_lost = false;
-        log_info(LOG_RPC, "rate limits are shared through Redis at %s", shared->address);
+        log_info(LOG_RPC, "rate limits are shared through Redis at %s", shared->address.shown);
     } else if (reply && reply->type == REDIS_REPLY_ERROR) {
         say_lost(shared, reply->str);
+    }
+}
+
+static void on_greeted(redisAsyncContext *redis, void *answer, void *context)
+{
+    const redisReply *reply = answer;
+    (void)context;
+    if (reply && reply->type == REDIS_REPLY_ERROR) {
+        say_lost(redis->data, reply->str);
+    }
+}
+
+static void greet(struct shared_limits *shared)
+{
+    const struct redis_address *address = &shared->address;
+    if (*address->user) {
+        redisAsyncCommand(shared->redis, on_greeted, NULL, "AUTH %s %s", address->user, address->password);
+    } else if (*address->password) {
+        redisAsyncCommand(shared->redis, on_greeted, NULL, "AUTH %s", address->password);
     }
 }
 
@@ -218,6 +237,7 @@ static void attach(struct shared_limits *shared, redisAsyncContext *redis)
     redis->ev.cleanup = cleanup;
     redisAsyncSetDisconnectCallback(redis, on_disconnect);
     redisAsyncSetConnectCallback(redis, on_connect);
+    greet(shared);
     load(shared);
 }
 
@@ -227,7 +247,7 @@ static void resolve_run(struct task *task)
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
     shared->numeric[0] = 0;
-    if (getaddrinfo(shared->host, NULL, &hints, &found) == 0) {
+    if (getaddrinfo(shared->address.host, NULL, &hints, &found) == 0) {
         getnameinfo(found->ai_addr, found->ai_addrlen, shared->numeric, sizeof shared->numeric, NULL, 0,
                     NI_NUMERICHOST);
         freeaddrinfo(found);
@@ -240,7 +260,7 @@ static void resolve_done(struct task *task)
     shared->resolving = false;
     work_resolved(shared->api->work);
     if (*shared->numeric) {
-        attach(shared, redisAsyncConnect(shared->numeric, shared->port));
+        attach(shared, redisAsyncConnect(shared->numeric, shared->address.port));
     } else {
         say_lost(shared, "the name is unknown");
     }
@@ -249,8 +269,8 @@ static void resolve_done(struct task *task)
 static void dial(struct shared_limits *shared)
 {
     shared->retry_at_us = loop_now().mono_us + RETRY_US;
-    if (!*shared->host) {
-        attach(shared, redisAsyncConnectUnix(shared->address + strlen("unix:")));
+    if (!*shared->address.host) {
+        attach(shared, redisAsyncConnectUnix(shared->address.shown + strlen("unix:")));
     } else {
         shared->resolving = true;
         work_resolve(shared->api->work, &shared->resolve);
@@ -348,30 +368,95 @@ bool shared_limits_up(const struct shared_limits *shared)
     return shared->up && !shared->silent;
 }
 
-/* unix:PATH, or HOST[:PORT] with IPv6 in brackets. */
-static void split_address(struct shared_limits *shared)
+/* ---- The address ----------------------------------------------------------------------------------------
+ */
+
+/* Text of a URL with its %XX; false: too long, or not such a text. */
+static bool unescape(char *out, size_t size, const char *text, size_t len)
 {
-    const char *address = shared->address, *colon = strrchr(address, ':');
-    if (strncmp(address, "unix:", 5) == 0) {
-        return;
+    size_t count = 0;
+    for (size_t i = 0; i < len; i++) {
+        char c = text[i], digits[3] = {0};
+        if (c == '%') {
+            snprintf(digits, sizeof digits, "%.*s", (int)MIN(len - i - 1, 2u), text + i + 1);
+            if (!hex_decode(&c, 1, digits) || !c) {
+                return false;
+            }
+            i += 2;
+        }
+        if (count + 1 >= size) {
+            return false;
+        }
+        out[count++] = c;
     }
-    bool bracket = *address == '[';
-    const char *end = bracket ? strchr(address, ']') : colon;
-    size_t skipped = bracket ? 1 : 0,
-           len = end ? (size_t)(end - address) - skipped : strlen(address) - skipped;
-    snprintf(shared->host, sizeof shared->host, "%.*s", (int)MIN(len, sizeof shared->host - 1),
-             address + skipped);
-    bool has_port = colon && (!bracket || (end && colon == end + 1));
-    shared->port = has_port ? (int)strtol(colon + 1, NULL, 10) : PORT;
+    out[count] = 0;
+    return true;
 }
 
-struct shared_limits *shared_limits_new(struct api *api, const char *address)
+/* HOST[:PORT] */
+static bool read_place(struct redis_address *out, const char *place)
+{
+    const char *colon = strrchr(place, ':');
+    bool bracket = *place == '[';
+    const char *end = bracket ? strchr(place, ']') : colon ? colon : place + strlen(place);
+    size_t skipped = bracket ? 1 : 0, len = end ? (size_t)(end - place) - skipped : 0;
+    if (!len || len >= sizeof out->host) {
+        return false;
+    }
+    snprintf(out->host, sizeof out->host, "%.*s", (int)len, place + skipped);
+    end += bracket;
+    out->port = PORT;
+    if (*end == ':') {
+        char *rest;
+        long port = strtol(end + 1, &rest, 10);
+        out->port = (int)port;
+        return end[1] && !*rest && port > 0 && port <= UINT16_MAX;
+    }
+    return !*end;
+}
+
+static bool read_secrets(struct redis_address *out, const char *text, size_t len)
+{
+    const char *colon = memchr(text, ':', len);
+    size_t user_len = colon ? (size_t)(colon - text) : len;
+    return colon && unescape(out->user, sizeof out->user, text, user_len) &&
+           unescape(out->password, sizeof out->password, colon + 1, len - user_len - 1);
+}
+
+bool redis_address_parse(struct redis_address *out, const char *text, struct error *error)
+{
+    static const char scheme[] = "redis://";
+    bool is_url = strncmp(text, scheme, sizeof scheme - 1) == 0, ok = true;
+    *out = (struct redis_address){0};
+    text += is_url ? sizeof scheme - 1 : 0;
+    const char *at = is_url ? strrchr(text, '@') : NULL, *place = at ? at + 1 : text;
+    if (at) {
+        ok = read_secrets(out, text, (size_t)(at - text));
+    }
+    if (is_url || strncmp(place, "unix:", 5) != 0) {
+        ok = ok && read_place(out, place);
+    }
+    if (!ok) {
+        return error_set(error, ERROR_USAGE, NULL,
+                         "redis: HOST[:PORT], unix:PATH or redis://[[USER]:PASSWORD@]HOST[:PORT] is wanted");
+    }
+    out->shown = mem_strdup(place);
+    return true;
+}
+
+struct shared_limits *shared_limits_new(struct api *api, struct error *error)
 {
     struct shared_limits *shared = mem_alloc(sizeof *shared);
+    const char *password = api->settings->redis_password;
+    if (!redis_address_parse(&shared->address, api->settings->redis, error)) {
+        mem_free(shared);
+        return NULL;
+    }
+    if (*password) {
+        snprintf(shared->address.password, sizeof shared->address.password, "%s", password);
+    }
     shared->api = api;
-    shared->address = mem_strdup(address);
     shared->resolve = (struct task){.run = resolve_run, .done = resolve_done};
-    split_address(shared);
     snprintf(shared->rate, sizeof shared->rate, "%.3f", limits_rate(api->limits));
     snprintf(shared->burst, sizeof shared->burst, "%.3f", limits_burst(api->limits));
     list_init(&shared->waits);
@@ -386,7 +471,8 @@ void shared_limits_free(struct shared_limits *shared)
     shared->said_lost = true;
     let_go(shared, "stopping");
     if (!shared->resolving) { /* else the resolver still has it: it goes with the process */
-        mem_free(shared->address);
+        mem_free(shared->address.shown);
+        mem_wipe(&shared->address, sizeof shared->address);
         mem_free(shared);
     }
 }

@@ -414,8 +414,9 @@ static bool begin(struct server *server, const struct settings *settings, struct
     api->node = node_link_new(api, REST_LINES, REST_WAITING, true);
     api->rpc_node = node_link_new(api, RPC_LINES, RPC_WAITING, false);
     api->conns = conns_new(api);
-    api->redis = *settings->redis ? shared_limits_new(api, settings->redis) : NULL;
-    return (!(api->serve & ~(unsigned)SERVE_RPC) || listen_web(server, error)) &&
+    api->redis = *settings->redis ? shared_limits_new(api, error) : NULL;
+    return (!*settings->redis || api->redis) &&
+           (!(api->serve & ~(unsigned)SERVE_RPC) || listen_web(server, error)) &&
            (!(api->serve & SERVE_RPC) || (rpc_face_new(api, error) && listen_rpc(server, error)));
 }
 

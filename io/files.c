@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -86,23 +87,46 @@ static void sync_folder_of(const char *path)
     }
 }
 
+/* Writes, syncs and closes; fd -1: it could not be opened. */
+static bool write_whole(int fd, struct span bytes)
+{
+    bool ok = fd >= 0 && write_all(fd, bytes);
+    if (fd >= 0) {
+        ok = close(fd) == 0 && ok;
+    }
+    return ok;
+}
+
 bool file_write_private(const char *path, struct span bytes, struct error *error)
 {
     struct buf beside = {0};
     buf_printf(&beside, "%s.new%c", path, 0);
     const char *name = (const char *)beside.data;
-    int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    bool ok = fd >= 0 && write_all(fd, bytes);
-    if (fd >= 0) {
-        ok = close(fd) == 0 && ok;
-    }
-    ok = ok && rename(name, path) == 0;
+    bool ok = write_whole(open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), bytes) &&
+              rename(name, path) == 0;
     if (!ok) {
         error_set(error, ERROR_IO, NULL, "cannot write %.200s: %s", path, strerror(errno));
         unlink(name);
     } else {
         sync_folder_of(path);
     }
+    buf_free(&beside);
+    return ok;
+}
+
+bool file_make_private(const char *path, struct span bytes, bool *made, struct error *error)
+{
+    struct buf beside = {0};
+    buf_printf(&beside, "%s.XXXXXX%c", path, 0);
+    char *name = (char *)beside.data;
+    bool ok = write_whole(mkostemp(name, O_CLOEXEC), bytes); /* nobody else's: mode 0600 */
+    *made = ok && link(name, path) == 0;
+    ok = ok && (*made || errno == EEXIST);
+    if (!ok) {
+        error_set(error, ERROR_IO, NULL, "cannot write %.200s: %s", path, strerror(errno));
+    }
+    unlink(name);
+    sync_folder_of(path);
     buf_free(&beside);
     return ok;
 }

@@ -51,7 +51,7 @@ struct settings { /* every text is owned; free with settings_free */
     struct text_list http_listen, trusted_proxies, allowed_hosts; /* quarry-api, as all of the following */
     char *serve, *profile;
     char *admin_key, *admin_key_file, *wallet_key, *wallet_key_file;
-    char *wallet_dir, *purse, *redis, *rate_limit_fail;
+    char *wallet_dir, *purse, *redis, *redis_password, *rate_limit_fail;
     int64_t rate_per_s, rate_burst; /* 0: the profile's */
     int64_t http_connections;
     struct text_list rpc_bind, rpc_auth, rpc_allow;
@@ -88,6 +88,9 @@ void logs_begin(const char *program, bool json, enum log_level level);
 bool file_read_all(const char *path, size_t bytes_max, struct buf *out, struct error *error) MUST_USE;
 /* Written beside, synced, renamed: the old content or the new one, never a part; mode 0600. */
 bool file_write_private(const char *path, struct span bytes, struct error *error) MUST_USE;
+/* The same for a file that must not be there yet: of several that write at once one wins whole, and *made
+ * says who (false: somebody else's is there). */
+bool file_make_private(const char *path, struct span bytes, bool *made, struct error *error) MUST_USE;
 bool folder_make(const char *path, struct error *error) MUST_USE; /* with its parents, mode 0700 */
 void random_bytes(void *out, size_t len);                         /* from the operating system */
 /* Adds a new key to a key file (made when absent); its address is in *entry's key. */

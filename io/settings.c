@@ -152,7 +152,11 @@ static const struct setting table[] = {
     {"HTTP", "purse", "PATH", TYPE_TEXT, API, AT(purse), "", 0, 0, NULL, NULL,
      "development: a key file, or a folder of them, that the faucet pays from"},
     {"HTTP", "redis", "ADDRESS", TYPE_TEXT, API, AT(redis), "", 0, 0, NULL, NULL,
-     "HOST:PORT or unix:PATH of the Redis that shares rate limits between web servers"},
+     "HOST:PORT, unix:PATH or redis://[[USER]:PASSWORD@]HOST:PORT of the Redis that shares rate limits "
+     "between "
+     "web servers"},
+    {"HTTP", "redis-password", "TEXT", TYPE_TEXT, API, AT(redis_password), "", 0, 0, NULL, "REDIS_PASSWORD",
+     "its password, better by the environment than where others see it"},
     {"HTTP", "rate-limit", "PER_SECOND", TYPE_NUMBER, API, AT(rate_per_s), "0", 0, 1000000, NULL, NULL,
      "requests per second and client; 0: development 20, production 4"},
     {"HTTP", "rate-limit-burst", "N", TYPE_NUMBER, API, AT(rate_burst), "0", 0, 1000000, NULL, NULL,

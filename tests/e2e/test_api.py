@@ -117,7 +117,8 @@ class Pair:
 class RedisServer:
     """A redis-server of our own on a free loopback port, nothing kept on disk."""
 
-    def __init__(self):
+    def __init__(self, *flags):
+        self.flags = flags
         self.program = shutil.which("redis-server")
         if not self.program:
             raise Skip("no redis-server here")
@@ -129,7 +130,7 @@ class RedisServer:
 
     def start(self):
         self.process = subprocess.Popen([self.program, "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no",
-                                         "--dir", self.folder], stdout=subprocess.DEVNULL)
+                                         "--dir", self.folder, *self.flags], stdout=subprocess.DEVNULL)
 
     def kill(self):
         self.process.kill()
@@ -385,3 +386,38 @@ def test_rate_limit_in_redis():
         finally:
             if other:
                 other.end()
+
+
+def test_redis_with_a_password():
+    with RedisServer("--requirepass", "s3cr:et") as redis:
+        def with_redis(wanted, *flags, env=None):
+            with Pair(*KEYS, *flags, env=env) as (_, api):
+                if wanted:
+                    wait_until(lambda: api.data("GET", "/health")["rate_limit"] == "redis", what="Redis in use")
+                else:
+                    wait_until(lambda: "limiting by memory" in api.log(), what="refused by Redis")
+                assert "s3cr" not in api.log() and "wrong1" not in api.log(), api.log()
+        with_redis(True, f"--redis=redis://:s3cr%3Aet@127.0.0.1:{redis.port}")
+        with_redis(True, env={"QUARRY_REDIS": f"redis://default:s3cr%3Aet@localhost:{redis.port}"})
+        with_redis(True, f"--redis=127.0.0.1:{redis.port}", env={"REDIS_PASSWORD": "s3cr:et"})
+        with_redis(False, f"--redis=redis://:wrong1@127.0.0.1:{redis.port}")
+        with_redis(False, f"--redis=127.0.0.1:{redis.port}")
+
+
+def test_servers_that_start_together_have_one_key():
+    """Nobody gave keys: of the servers on one folder that make them, all end up with the same."""
+    node = Node("--mine=no")
+    apis = [Api(node.datadir, "--serve=rest,health") for _ in range(4)]
+    try:
+        for api in apis:
+            api.wait_ready()
+        files = [os.path.join(root, name) for root, _, names in os.walk(node.datadir) for name in names if name.startswith("api-")]
+        assert sorted(os.path.basename(file) for file in files) == ["api-admin.key", "api-wallet.key"], files
+        admin = next(open(file, encoding="ascii").read() for file in files if "admin" in file)
+        for api in apis:
+            api.data("POST", "/api/v1/mining/generatetoaddress", {"nblocks": 1, "address": ADDRESS}, {"X-API-Key": admin})
+            api.stop()
+    finally:
+        for api in apis:
+            api.end()
+    node.stop()

@@ -186,6 +186,55 @@ Test(limits, slow_rates_say_how_long)
     limits_free(limits);
 }
 
+Test(redis, addresses)
+{
+    static const struct {
+        const char *text, *user, *password, *host, *shown;
+        int port;
+    } good[] = {
+        {"redis", "", "", "redis", "redis", 6379},
+        {"redis:7000", "", "", "redis", "redis:7000", 7000},
+        {"[::1]:7000", "", "", "::1", "[::1]:7000", 7000},
+        {"[::1]", "", "", "::1", "[::1]", 6379},
+        {"unix:/run/redis.sock", "", "", "", "unix:/run/redis.sock", 0},
+        {"redis://redis", "", "", "redis", "redis", 6379},
+        {"redis://:secret@redis:7000", "", "secret", "redis", "redis:7000", 7000},
+        {"redis://web:se%3acr%40et@[::1]", "web", "se:cr@et", "::1", "[::1]", 6379},
+        {"redis://web:a@b@redis", "web", "a@b", "redis", "redis", 6379},
+    };
+    static const char *const wrong[] = {"",
+                                        "redis:",
+                                        "redis:x",
+                                        "redis:70000",
+                                        "[::1",
+                                        "[::1]x",
+                                        ":7000",
+                                        "redis://",
+                                        "redis://@r",
+                                        "redis://secret@",
+                                        "redis://secret@re",
+                                        "redis://u:%zz@r",
+                                        "redis://u:%0@r",
+                                        "redis://u:%00@r",
+                                        "redis://unix:/x"};
+    for (size_t i = 0; i < ARRAY_COUNT(good); i++) {
+        struct redis_address got;
+        cr_assert(redis_address_parse(&got, good[i].text, NULL), "%s", good[i].text);
+        cr_assert_str_eq(got.user, good[i].user);
+        cr_assert_str_eq(got.password, good[i].password);
+        cr_assert_str_eq(got.host, good[i].host);
+        cr_assert_str_eq(got.shown, good[i].shown);
+        cr_assert_eq(got.port, good[i].port);
+        mem_free(got.shown);
+    }
+    for (size_t i = 0; i < ARRAY_COUNT(wrong); i++) {
+        struct redis_address got;
+        struct error error = {0};
+        cr_assert_not(redis_address_parse(&got, wrong[i], &error), "%s", wrong[i]);
+        cr_assert_null(strstr(error.text, "secret"), "%s", error.text);
+    }
+}
+
 Test(limits, what_redis_says_is_known)
 {
     struct limits *limits = limits_new(rng_of_test(), 10, 100);

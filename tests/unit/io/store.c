@@ -362,6 +362,10 @@ Test(files, private_and_whole)
     cr_assert_not(file_read_all(path, 3, &text, &error));
     cr_assert_eq(error.kind, ERROR_LIMIT);
     buf_free(&text);
+    bool made = true;
+    cr_assert(file_make_private(path, span_of("later", 5), &made, &error) && !made);
+    cr_assert(unlink(path) == 0 && file_make_private(path, span_of("first", 5), &made, &error) && made);
+    cr_assert_not(file_make_private("/proc/nothing/here", span_of("x", 1), &made, &error));
     cr_assert_not(file_write_private("/proc/nothing/here", span_of("x", 1), &error));
     nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
