@@ -530,7 +530,7 @@ static void lie_noise(struct sim_node *n, struct line *line)
     for (unsigned i = 0; i < 32; i++) {
         hash.b[i] = (uint8_t)pick(world, 256);
     }
-    switch (pick(world, 9)) {
+    switch (pick(world, 10)) {
     case 0: say_inv(n, line, "inv", 1, &hash, 1 + (size_t)pick(world, 300)); break;
     case 1: say_inv(n, line, "inv", 2, &hash, 1 + (size_t)pick(world, 20)); break;
     case 2: say_inv(n, line, "getdata", WITNESS_BLOCK, &hash, 1 + (size_t)pick(world, 100)); break;
@@ -554,6 +554,11 @@ static void lie_noise(struct sim_node *n, struct line *line)
         buf_compact_size(&b, UINT16_MAX);
         buf_compact_size(&b, pick(world, UINT16_MAX + 1));
         say(n, line, "getblocktxn", &b);
+        break;
+    case 7: /* more than it is listened to (core/p2p/flood.c) */
+        for (uint64_t left = pick(world, 400); left; left--) {
+            say(n, line, "mempool", &b);
+        }
         break;
     default:
         for (uint64_t left = 1 + pick(world, 60); left; left--) { /* all of them orphans */

@@ -1,10 +1,10 @@
 /*
  * Connections between the nodes: dials that may fail, bytes that arrive later and in other pieces than they
  * were sent, pieces that are lost or overtaken on the way, limited bandwidth and windows, places that are far
- * apart, links that are cut, both ways or one (nothing arrives until they heal), connections that break, and
- * such that fall silent without anybody being told. Order is kept within a connection, as TCP does at the
- * price of waiting for what is lost or late, and nowhere else.
- * Not here: what the bytes mean.
+ * apart, links that are cut, both ways or one (nothing arrives until they heal), ends that are not read from
+ * for a while, connections that break, and such that fall silent without anybody being told. Order is kept
+ * within a connection, as TCP does at the price of waiting for what is lost or late, and nowhere else. Not
+ * here: what the bytes mean.
  */
 #include <stdio.h>
 
@@ -24,6 +24,7 @@ struct end {
     struct list flight; /* on the way to this end */
     size_t flight_bytes;
     int64_t last_arrival_us;
+    int64_t paused_until_us; /* what has come by then is not read: the window fills, and the sender waits */
 };
 
 struct connection {
@@ -50,6 +51,12 @@ static bool is_cut(const struct connection *c, int side)
 {
     const struct world *world = c->ends[0].node->world;
     return world->cut[c->ends[!side].node->index][c->ends[side].node->index];
+}
+
+/* Its node does not read from this end just now. */
+static bool is_paused(const struct end *end)
+{
+    return end->paused_until_us > end->node->world->now_us;
 }
 
 static bool alive(const struct end *end)
@@ -143,7 +150,8 @@ static void other_end_hears(struct world *world, struct task *task)
     if (!c) {
         return;
     }
-    if ((c->silent || is_cut(c, task->side)) && alive(&c->ends[task->side])) {
+    const struct end *end = &c->ends[task->side];
+    if ((c->silent || is_cut(c, task->side) || is_paused(end)) && alive(end)) {
         later(c, task->side, c->silent ? 5 * US : US / 4, other_end_hears);
         return;
     }
@@ -194,6 +202,10 @@ static void arrive(struct world *world, struct task *task)
     }
     if (is_cut(c, task->side)) { /* sent again until it gets through */
         later(c, task->side, US + latency_of(c), arrive);
+        return;
+    }
+    if (is_paused(end) && alive(end)) {
+        later(c, task->side, end->paused_until_us - world->now_us, arrive);
         return;
     }
     struct chunk *chunk = CONTAINER_OF(end->flight.next, struct chunk, link);
@@ -259,6 +271,17 @@ void network_send(struct sim_node *n, peer_id peer, struct buf *bytes)
         }
         buf_bytes(&c->ends[side].queue, bytes->data, bytes->len);
         pump(c, side);
+    }
+}
+
+void network_pause(struct sim_node *n, peer_id peer, int64_t until_us)
+{
+    int side;
+    struct connection *c = connection_of(n, peer, &side);
+    if (c) {
+        world_say(n->world, "n%u does not read from n%u for %.3f s", n->index, c->ends[!side].node->index,
+                  (double)(until_us - n->world->now_us) / US);
+        c->ends[side].paused_until_us = until_us;
     }
 }
 

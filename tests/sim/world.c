@@ -306,7 +306,7 @@ static void carry_out(struct sim_node *n, struct action *action, bool *exits, in
     switch (action->kind) {
     case ACTION_SEND: network_send(n, action->peer, &action->bytes); break;
     case ACTION_CLOSE: network_close(n, action->peer); break;
-    case ACTION_PAUSE: break; /* a link carries what is sent, whoever reads it */
+    case ACTION_PAUSE: network_pause(n, action->peer, action->at_mono_us); break;
     case ACTION_DIAL: network_dial(n, action->peer, action->text); break;
     case ACTION_JOB: disk_submit(n->world, n, action->job); break;
     case ACTION_WORK:
