@@ -399,6 +399,54 @@ RPC_HANDLER(verifychain)
     }
 }
 
+/* ---- What this node does not keep --------------------------------------------------------------------- */
+
+static void no_filter_index(struct rpc_call *call, size_t type_index)
+{
+    const char *type = "basic";
+    if (!arg_text(call, type_index, &type)) {
+        return;
+    }
+    if (strcmp(type, "basic") != 0) {
+        rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY, "Unknown filtertype");
+    } else {
+        rpc_fail(call, RPC_MISC_ERROR, "Index is not enabled for filtertype %s", type);
+    }
+}
+
+RPC_HANDLER(getblockfilter)
+{
+    struct hash256 hash;
+    if (arg_hash(call, 0, "blockhash", &hash)) {
+        no_filter_index(call, 1);
+    }
+}
+
+RPC_HANDLER(scanblocks)
+{
+    const char *action = "";
+    if (!arg_text(call, 0, &action)) {
+        return;
+    }
+    if (strcmp(action, "start") == 0) {
+        no_filter_index(call, 4);
+    } else if (strcmp(action, "status") == 0) {
+        rpc_ok(call);
+    } else if (strcmp(action, "abort") == 0) {
+        put_yes(&call->out, NULL, false);
+        rpc_ok(call);
+    } else {
+        rpc_fail(call, RPC_INVALID_PARAMETER, "Invalid action '%.64s'", action);
+    }
+}
+
+RPC_HANDLER(pruneblockchain)
+{
+    rpc_fail(call, RPC_MISC_ERROR, "Cannot prune blocks because node is not in prune mode.");
+}
+
+/* ---- Validity ------------------------------------------------------------------------------------------ */
+
 static void change_validity(struct rpc_call *call,
                             bool (*change)(struct chain *chain, const struct hash256 *hash,
                                            struct error *error))

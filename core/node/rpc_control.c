@@ -1,5 +1,6 @@
 /* RPC methods about the node as a program: help, stop, logging, what it holds and what it is doing. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "core/node/rpc_private.h"
 
@@ -184,5 +185,18 @@ RPC_HANDLER(getindexinfo)
         put_close(out, '{');
     }
     put_close(out, '{');
+    rpc_ok(call);
+}
+
+RPC_HANDLER(echo)
+{
+    char *text = json_dumps(call->params, JSON_COMPACT);
+    put_raw(&call->out, NULL, span_of(text, strlen(text)));
+    free(text);
+    rpc_ok(call);
+}
+
+RPC_HANDLER(syncwithvalidationinterfacequeue)
+{
     rpc_ok(call);
 }

@@ -227,7 +227,7 @@ RPC_HANDLER(getmempoolinfo)
     put_amount(out, "minrelaytxfee", 1000);
     put_amount(out, "incrementalrelayfee", 1000);
     put_int(out, "unbroadcastcount", 0);
-    put_yes(out, "fullrbf", false);
+    put_yes(out, "fullrbf", true); /* replace.c asks nobody whether they signalled */
     put_close(out, '{');
     rpc_ok(call);
 }
@@ -416,6 +416,57 @@ RPC_HANDLER(getrawmempool)
         put_int(out, "mempool_sequence", (int64_t)info.sequence);
         put_close(out, '{');
     }
+    rpc_ok(call);
+}
+
+/* One of gettxspendingprevout's outputs; false after the call was failed. */
+static bool read_outpoint(struct rpc_call *call, const json_t *item, struct outpoint *out)
+{
+    const json_t *vout = json_object_get(item, "vout");
+    const char *txid = json_string_value(json_object_get(item, "txid"));
+    if (!txid || strlen(txid) != 64 || !hash256_parse(&out->txid, txid)) {
+        rpc_fail(call, RPC_INVALID_PARAMETER, "txid must be of length 64 (not %zu, for '%.100s')",
+                 txid ? strlen(txid) : 0, txid ? txid : "");
+        return false;
+    }
+    if (!json_is_integer(vout)) {
+        rpc_fail(call, RPC_TYPE_ERROR, "Missing vout");
+        return false;
+    }
+    if (json_integer_value(vout) < 0 || json_integer_value(vout) > UINT32_MAX) {
+        rpc_fail(call, RPC_INVALID_PARAMETER, "Invalid parameter, vout cannot be negative");
+        return false;
+    }
+    out->index = (uint32_t)json_integer_value(vout);
+    return true;
+}
+
+RPC_HANDLER(gettxspendingprevout)
+{
+    const json_t *outputs = arg_any(call, 0), *item;
+    struct buf *out = &call->out;
+    struct outpoint outpoint;
+    size_t i;
+    if (!json_array_size(outputs)) {
+        rpc_fail(call, RPC_INVALID_PARAMETER, "Invalid parameter, outputs are missing");
+        return;
+    }
+    put_open(out, NULL, '[');
+    json_array_foreach(outputs, i, item)
+    {
+        if (!read_outpoint(call, item, &outpoint)) {
+            return;
+        }
+        const struct mempool_entry *spender = mempool_spender(call->node->mempool, &outpoint);
+        put_open(out, NULL, '{');
+        put_hash(out, "txid", &outpoint.txid);
+        put_int(out, "vout", outpoint.index);
+        if (spender) {
+            put_hash(out, "spendingtxid", &spender->tx->txid);
+        }
+        put_close(out, '{');
+    }
+    put_close(out, '[');
     rpc_ok(call);
 }
 

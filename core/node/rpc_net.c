@@ -399,6 +399,30 @@ RPC_HANDLER(getnodeaddresses)
     rpc_ok(call);
 }
 
+static void put_address_count(struct buf *out, const char *network, const struct p2p_address_count *count)
+{
+    put_open(out, network, '{');
+    put_int(out, "new", (int64_t)count->fresh);
+    put_int(out, "tried", (int64_t)count->tried);
+    put_int(out, "total", (int64_t)(count->fresh + count->tried));
+    put_close(out, '{');
+}
+
+RPC_HANDLER(getaddrmaninfo)
+{
+    struct p2p_address_count counts[ARRAY_COUNT(networks)] = {{0}}, all = {0};
+    p2p_count_addresses(call->node->p2p, counts);
+    put_open(&call->out, NULL, '{');
+    for (size_t i = 0; i < ARRAY_COUNT(networks); i++) {
+        put_address_count(&call->out, networks[i], &counts[i]);
+        all.fresh += counts[i].fresh;
+        all.tried += counts[i].tried;
+    }
+    put_address_count(&call->out, "all_networks", &all);
+    put_close(&call->out, '{');
+    rpc_ok(call);
+}
+
 RPC_HANDLER(addpeeraddress)
 {
     const char *ip = "";

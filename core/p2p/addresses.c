@@ -468,6 +468,19 @@ size_t p2p_addresses(struct p2p *p2p, struct p2p_address_info *out, size_t max)
     return count;
 }
 
+void p2p_count_addresses(const struct p2p *p2p, struct p2p_address_count out[2])
+{
+    const struct book *book = &p2p->book;
+    memset(out, 0, 2 * sizeof *out);
+    for (size_t i = 0; i < BOOK_PLACES; i++) {
+        const struct place *place = &book->all[i];
+        if (place->at.port) {
+            struct p2p_address_count *of_network = &out[!ip_is_v4(place->at.ip)];
+            *(i < ARRAY_COUNT(book->fresh) ? &of_network->fresh : &of_network->tried) += 1;
+        }
+    }
+}
+
 bool p2p_add_address(struct p2p *p2p, const char *ip, uint16_t port, bool tried, struct moment now)
 {
     struct place place = {.at.port = port, .services = P2P_SERVICES, .seen_unix_s = moment_unix_s(now)};

@@ -245,6 +245,11 @@ struct p2p_address_info {
 };
 #define P2P_ADDRESSES_MAX 2560u
 size_t p2p_addresses(struct p2p *p2p, struct p2p_address_info *out, size_t max); /* a random selection */
+/* How many it holds: [0] IPv4, [1] IPv6. */
+struct p2p_address_count {
+    size_t fresh, tried;
+};
+void p2p_count_addresses(const struct p2p *p2p, struct p2p_address_count out[2]);
 /* addpeeraddress; false: not an address, known, or no room for it. */
 bool p2p_add_address(struct p2p *p2p, const char *ip, uint16_t port, bool tried, struct moment now);
 

@@ -1,9 +1,8 @@
 /* Single keys: made from entropy that is handed in, as WIF and as lines of the wallet file; and signing with
  * them. */
-#include "core/wallet/wallet.h"
+#include "core/wallet/wallet_private.h"
 
 #include <inttypes.h>
-#include <secp256k1.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -19,6 +18,12 @@ void wallet_init(const uint8_t seed32[32])
         signing = secp256k1_context_create(SECP256K1_CONTEXT_NONE);
     }
     CHECK(signing && secp256k1_context_randomize(signing, seed32));
+}
+
+const secp256k1_context *wallet_signing(void)
+{
+    CHECK(signing);
+    return signing;
 }
 
 bool key_from_secret(struct key *out, const uint8_t secret[32])

@@ -53,6 +53,12 @@ void key_to_wif(char out[64], const struct key *key, const struct chain_params *
 void key_script(struct buf *script, const struct key *key); /* P2WPKH */
 void key_address(char out[ADDRESS_TEXT], const struct key *key, const struct chain_params *params);
 
+/* A message signed by the key of a P2PKH address, as base64. */
+#define MESSAGE_SIGNATURE_TEXT 89
+void message_sign(char out[MESSAGE_SIGNATURE_TEXT], const struct key *key, bool compressed, const char *text);
+enum message_verdict { MESSAGE_SIGNED, MESSAGE_NOT_SIGNED, MESSAGE_NOT_BASE64 };
+enum message_verdict message_verify(const uint8_t key_hash[20], const char *signature, const char *text);
+
 /* The wallet file's text: one key per line with creation time and label; the format's version in the first
  * line. */
 struct key_file_entry {

@@ -514,3 +514,71 @@ Test(rpc, types_and_other_names)
     snprintf(arguments, sizeof arguments, "{\"blockhash\":\"%s\",\"verbosity\":2}", hash);
     cr_assert(json_is_object(ask("getblock", arguments)));
 }
+
+Test(rpc, messages)
+{
+    char wif[64], signature[100], arguments[400], key_address[ADDRESS_TEXT];
+    uint8_t own[25] = {0x76, 0xa9, 20, [23] = 0x88, [24] = 0xac};
+    hash160(own + 3, key.public_key, 33);
+    cr_assert(address_from_script(key_address, span_of(own, sizeof own), &params));
+    key_to_wif(wif, &key, &params);
+    snprintf(signature, sizeof signature, "%s",
+             json_string_value(ask_about("signmessagewithprivkey", wif, ",\"hello\"")));
+    cr_assert_eq(strlen(signature), 88);
+    snprintf(arguments, sizeof arguments, "[\"%s\",\"%s\",\"hello\"]", key_address, signature);
+    cr_assert(json_is_true(ask("verifymessage", arguments)));
+    snprintf(arguments, sizeof arguments, "[\"%s\",\"%s\",\"hallo\"]", key_address, signature);
+    cr_assert(json_is_false(ask("verifymessage", arguments)));
+    signature[5] ^= 1;
+    snprintf(arguments, sizeof arguments, "[\"%s\",\"%s\",\"hello\"]", key_address, signature);
+    cr_assert(json_is_false(ask("verifymessage", arguments)));
+    snprintf(arguments, sizeof arguments, "[\"%s\",\"%s\",\"hello\"]", address, signature);
+    cr_assert_eq(code_of("verifymessage", arguments), RPC_TYPE_ERROR, "a witness program has no key");
+    snprintf(arguments, sizeof arguments, "[\"%s\",\"x\",\"hello\"]", key_address);
+    cr_assert_eq(code_of("verifymessage", arguments), RPC_TYPE_ERROR);
+    cr_assert_str_eq(words(), "Malformed base64 encoding");
+    cr_assert_eq(code_of("verifymessage", "[\"x\",\"x\",\"x\"]"), RPC_INVALID_ADDRESS_OR_KEY);
+    cr_assert_eq(code_of("signmessagewithprivkey", "[\"x\",\"x\"]"), RPC_INVALID_ADDRESS_OR_KEY);
+}
+
+Test(rpc, who_spends_an_output)
+{
+    struct outpoint coin;
+    struct hash256 txid;
+    char text[HASH256_TEXT], arguments[400];
+    mine(101);
+    coinbase_of(1, &coin);
+    hash256_text(text, &coin.txid);
+    snprintf(arguments, sizeof arguments, "[[{\"txid\":\"%s\",\"vout\":0},{\"txid\":\"%s\",\"vout\":1}]]",
+             text, text);
+    cr_assert(ask_about("sendrawtransaction", payment(coin, 50 * COIN_SAT, 1000, &txid), "") && !last_code());
+    json_t *got = ask("gettxspendingprevout", arguments);
+    cr_assert_str_eq(json_string_value(json_object_get(json_array_get(got, 0), "spendingtxid")),
+                     hash256_text(text, &txid));
+    cr_assert_eq(number(json_array_get(got, 1), "vout"), 1);
+    cr_assert_null(json_object_get(json_array_get(got, 1), "spendingtxid"));
+    cr_assert_eq(code_of("gettxspendingprevout", "[[]]"), RPC_INVALID_PARAMETER);
+    cr_assert_eq(code_of("gettxspendingprevout", "[[{\"txid\":\"00\",\"vout\":0}]]"), RPC_INVALID_PARAMETER);
+    snprintf(arguments, sizeof arguments, "[[{\"txid\":\"%s\",\"vout\":-1}]]", text);
+    cr_assert_eq(code_of("gettxspendingprevout", arguments), RPC_INVALID_PARAMETER);
+}
+
+Test(rpc, what_is_not_kept_or_only_for_tests)
+{
+    char hash[HASH256_TEXT];
+    snprintf(hash, sizeof hash, "%s", json_string_value(ask("getbestblockhash", "[]")));
+    ask_about("getblockfilter", hash, "");
+    cr_assert_eq(last_code(), RPC_MISC_ERROR);
+    cr_assert_str_eq(words(), "Index is not enabled for filtertype basic");
+    ask_about("getblockfilter", hash, ",\"fancy\"");
+    cr_assert_eq(last_code(), RPC_INVALID_ADDRESS_OR_KEY);
+    cr_assert_eq(code_of("scanblocks", "[\"start\",[\"raw(51)\"]]"), RPC_MISC_ERROR);
+    cr_assert_eq(code_of("pruneblockchain", "[1]"), RPC_MISC_ERROR);
+    cr_assert_eq(json_array_size(ask("echo", "[1,\"two\",null]")), 3);
+    json_t *counts = ask("getaddrmaninfo", "[]");
+    cr_assert_eq(number(json_object_get(counts, "all_networks"), "total"), 0);
+    ask("addpeeraddress", "[\"8.8.8.8\",8333]");
+    counts = ask("getaddrmaninfo", "[]");
+    cr_assert_eq(number(json_object_get(counts, "ipv4"), "new"), 1);
+    cr_assert_eq(number(json_object_get(counts, "ipv6"), "total"), 0);
+}
