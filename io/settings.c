@@ -63,7 +63,7 @@ static const struct setting table[] = {
     {"Chain", "assumevalid", "HASH", TYPE_TEXT, NODE, AT(assume_valid), "0", 0, 0, NULL, NULL,
      "do not run scripts of this block and its ancestors once two weeks of work lie on it; 0: run all"},
     {"Chain", "minimumchainwork", "HEX", TYPE_TEXT, NODE, AT(minimum_work), "0", 0, 0, NULL, NULL,
-     "work that a chain must have before assumevalid counts"},
+     "a chain with less work is not downloaded, and assumevalid does not count for it"},
     {"Chain", "loadblock", "FILE", TYPE_LIST, NODE, AT(load_blocks), "", 0, 0, NULL, NULL,
      "read blocks from a blk*.dat file at start (repeatable; xor.dat beside it is honoured)"},
     {"Chain", "exit-when", "WHEN", TYPE_TEXT, NODE, AT(exit_when), "never", 0, 0, NULL, NULL,

@@ -438,9 +438,11 @@ bool chain_accept_block(struct chain *chain, struct block *block, struct moment 
     if (entry->e.status & BLOCK_HAVE_DATA) {
         return error_set(error, ERROR_DUPLICATE, "duplicate", "already have block");
     }
-    if (!force && u256_compare(entry->e.work, chain->tip->e.work) <= 0) {
+    if (!force && (u256_compare(entry->e.work, chain->tip->e.work) < 0 ||
+                   u256_compare(entry->e.work, chain->config.minimum_work) < 0 ||
+                   entry->e.height > chain->tip->e.height + BLOCKS_AHEAD_MAX)) {
         return error_set(error, ERROR_DUPLICATE, "inconclusive",
-                         "not requested, and not more work than the tip");
+                         "not requested, and with too little work or too far ahead");
     }
     if (!check_and_mark(chain, entry, block, error)) {
         return false;
@@ -509,6 +511,11 @@ bool chain_loading(const struct chain *chain)
 const struct chain_params *chain_parameters(const struct chain *chain)
 {
     return chain->params;
+}
+
+struct u256 chain_minimum_work(const struct chain *chain)
+{
+    return chain->config.minimum_work;
 }
 
 const struct block_entry *chain_tip(const struct chain *chain)

@@ -214,7 +214,7 @@ struct chain_config {
     /* assumevalid: scripts of this block and its ancestors are not run when the best header builds on it, has
      * at least minimum_work and buries the block under two weeks of work. Zero hash: run all. */
     struct hash256 assume_valid;
-    struct u256 minimum_work;
+    struct u256 minimum_work; /* no chain with less is downloaded, no block of it taken unasked */
 };
 
 /* Opens what the reader shows: index, best chain, coins; continues the roll-forward of blocks whose bytes are
@@ -240,6 +240,7 @@ void chain_expect_more(struct chain *chain, bool more);
 void chain_flush(struct chain *chain);
 
 const struct chain_params *chain_parameters(const struct chain *chain);
+struct u256 chain_minimum_work(const struct chain *chain);
 /* The settled tip: what RPC, peers and miners are told. Never NULL. */
 const struct block_entry *chain_tip(const struct chain *chain);
 /* The header with most work that is not known to be bad (its block may not be here yet). */
@@ -272,9 +273,10 @@ bool chain_accept_header(struct chain *chain, const struct block_header *header,
                          const struct block_entry **entry, bool *is_new, struct error *error) MUST_USE;
 /* Takes its own reference. Checks that need no other data happen at once: false and *error (and no event).
  * True: events.block_result with `source` comes later. ERROR_DUPLICATE "duplicate" / "duplicate-invalid",
- * ERROR_MISSING "prev-blk-not-found". A block that is neither requested nor has more work than the tip is
- * stored only when force is set (we asked for it, or a person submitted it). Bounded: ERROR_BUSY when too
- * many blocks wait in memory. */
+ * ERROR_MISSING "prev-blk-not-found". force: we asked for it, or a person submitted it; else it is stored
+ * only with at least the work of the tip and the minimum, and at most BLOCKS_AHEAD_MAX above the tip.
+ * Bounded: ERROR_BUSY when too many blocks wait in memory. */
+#define BLOCKS_AHEAD_MAX 288u
 bool chain_accept_block(struct chain *chain, struct block *block, struct moment now, bool force,
                         uint64_t source, struct error *error) MUST_USE;
 /* Judges a block on the settled tip by every rule but its proof of work (and signet's signature), and keeps

@@ -51,6 +51,13 @@ static struct peer *dialled_with(const struct p2p *p2p, uint64_t nonce)
     return NULL;
 }
 
+/* Whom we have found ourselves shall have blocks with their witnesses, all of them while we catch up. */
+static bool is_useful(const struct p2p *p2p, const struct peer *peer)
+{
+    uint64_t blocks = SERVICE_NETWORK | (p2p_near_tip(p2p) ? SERVICE_NETWORK_LIMITED : 0);
+    return peer->services & blocks && peer->services & SERVICE_WITNESS;
+}
+
 void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
     if (peer->have_version) {
@@ -88,6 +95,11 @@ void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
     if (ourselves) {
         addresses_ourselves(p2p, ourselves);
         peer_close(p2p, peer, LOG_INFO, "it is ourselves");
+        return;
+    }
+    if (peer->node && peer->node->substitute && !is_useful(p2p, peer)) {
+        peer_close(p2p, peer, LOG_INFO, "it does not have what we look for (services %llx)",
+                   (unsigned long long)peer->services);
         return;
     }
     peer->have_version = true;

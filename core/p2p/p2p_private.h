@@ -4,15 +4,19 @@
 
 #include "core/p2p/p2p.h"
 
-#define MESSAGE_HEADER_BYTES 24u
-#define SERVICES             P2P_SERVICES
-#define INV_MAX              50000u
-#define HEADERS_MAX          2000u
-#define LOCATOR_MAX          101u
-#define US_PER_S             INT64_C(1000000)
-#define EXTRA_TXS            100u
-#define EXTRA_TX_BYTES_MAX   (100u << 10) /* in memory; larger ones are not kept */
-#define ORPHANS_BYTES_MAX    (8u << 20)   /* in memory, all together */
+#define MESSAGE_HEADER_BYTES    24u
+#define SERVICES                P2P_SERVICES
+#define SERVICE_NETWORK         1u
+#define SERVICE_WITNESS         8u
+#define SERVICE_NETWORK_LIMITED 1024u /* BIP159 */
+#define LIMITED_BLOCKS          288u  /* that such a peer has, at least */
+#define INV_MAX                 50000u
+#define HEADERS_MAX             2000u
+#define LOCATOR_MAX             101u
+#define US_PER_S                INT64_C(1000000)
+#define EXTRA_TXS               100u
+#define EXTRA_TX_BYTES_MAX      (100u << 10) /* in memory; larger ones are not kept */
+#define ORPHANS_BYTES_MAX       (8u << 20)   /* in memory, all together */
 /* Partly assembled compact blocks, all together: one of the most transactions that a block can have fits. */
 #define PARTIAL_TOTAL_MAX (80u << 20)
 #define SERVED_BYTES_MAX                                                                                     \
@@ -144,8 +148,9 @@ struct peer {
     int64_t tell_at_us;
     struct buf wanted; /* getdata items not served yet: type, hash */
     size_t wanted_at;
-    bool reading;     /* a block is being read for it */
-    bool reading_txs; /* likewise, for getblocktxn */
+    const struct block_entry *asks_on_after; /* the last block of a full answer to getblocks; NULL: none */
+    bool reading;                            /* a block is being read for it */
+    bool reading_txs;                        /* likewise, for getblocktxn */
 };
 
 struct ban {
@@ -243,6 +248,11 @@ static inline size_t tx_memory(const struct tx *tx)
 }
 
 /* p2p.c */
+static inline bool peer_has_blocks(
+    const struct peer *peer) /* old ones or, with NETWORK_LIMITED, the latest 288 */
+{
+    return peer->services & (SERVICE_NETWORK | SERVICE_NETWORK_LIMITED);
+}
 struct peer *peer_new(struct p2p *p2p, peer_id id, bool inbound, const char *address);
 struct peer *peer_find(const struct p2p *p2p, peer_id id);
 static inline bool peer_ready(const struct peer *peer)

@@ -4,6 +4,22 @@
 
 #define GETBLOCKS_MAX 500u
 #define COMPACT_DEPTH 5u
+#define STALE_S       (30 * 86400)
+
+/* Of blocks beside the chain only young ones that were valid: who has an old one is known by it. */
+static bool may_be_shown(const struct p2p *p2p, const struct block_entry *entry)
+{
+    const struct block_entry *best = chain_best_header(p2p->chain);
+    if (chain_contains(p2p->chain, entry)) {
+        return true;
+    }
+    if (!(entry->status & BLOCK_VALID) || (int64_t)best->header.time - entry->header.time >= STALE_S) {
+        return false;
+    }
+    uint64_t blocks = STALE_S / chain_parameters(p2p->chain)->spacing_s, overflow;
+    struct u256 most = u256_mul_u64(pow_work(best->header.bits), blocks, &overflow);
+    return overflow || u256_compare(best->work, u256_add(entry->work, most)) < 0;
+}
 
 /* The block after which the asker wants to go on; NULL when the message cannot be read. */
 static const struct block_entry *read_locator(struct p2p *p2p, struct peer *peer, struct cursor *c,
@@ -31,15 +47,19 @@ void handle_getheaders(struct p2p *p2p, struct peer *peer, struct cursor *c)
         return;
     }
     uint32_t first = from->height + 1, end = tip->height;
+    const struct block_entry *one = NULL;
     if (locator_count == 0) { /* one header by its hash */
-        const struct block_entry *entry = chain_find(p2p->chain, &stop);
-        if (!entry || !chain_contains(p2p->chain, entry)) {
+        one = chain_find(p2p->chain, &stop);
+        if (!one || !may_be_shown(p2p, one)) {
             return;
         }
-        first = end = entry->height;
+        first = end = one->height;
+    } else if (u256_compare(tip->work, chain_minimum_work(p2p->chain)) < 0 &&
+               !(peer->permissions & P2P_PERMIT_DOWNLOAD)) {
+        end = 0; /* it may be a chain that leads nowhere: nothing yet */
     }
     for (uint32_t height = first; height <= end && count < HEADERS_MAX; height++) {
-        const struct block_entry *entry = chain_at(p2p->chain, height);
+        const struct block_entry *entry = one ? one : chain_at(p2p->chain, height);
         block_entry_encode(buf_extend(&headers, HEADER_BYTES), entry);
         buf_u8(&headers, 0);
         count++;
@@ -75,6 +95,7 @@ void handle_getblocks(struct p2p *p2p, struct peer *peer, struct cursor *c)
         buf_u32(&items, INV_BLOCK);
         buf_bytes(&items, entry->hash.b, 32);
         count++;
+        peer->asks_on_after = count == GETBLOCKS_MAX ? entry : NULL;
     }
     if (count) {
         buf_compact_size(&b, count);
@@ -82,6 +103,19 @@ void handle_getblocks(struct p2p *p2p, struct peer *peer, struct cursor *c)
         message_send(p2p, peer, "inv", &b);
     }
     buf_free(&items);
+}
+
+/* Who got the last block of a full answer to getblocks is told of the tip, and asks for what lies between. */
+static void lead_on(struct p2p *p2p, struct peer *peer, const struct hash256 *served)
+{
+    struct buf b = {0};
+    if (peer->asks_on_after && hash256_equal(&peer->asks_on_after->hash, served)) {
+        peer->asks_on_after = NULL;
+        buf_compact_size(&b, 1);
+        buf_u32(&b, INV_BLOCK);
+        buf_bytes(&b, chain_tip(p2p->chain)->hash.b, 32);
+        message_send(p2p, peer, "inv", &b);
+    }
 }
 
 void handle_getdata(struct p2p *p2p, struct peer *peer, struct cursor *c)
@@ -109,13 +143,22 @@ struct block_reply {
     struct hash256 hash;
 };
 
-static void not_found(struct p2p *p2p, struct peer *peer, uint32_t type, const struct hash256 *hash)
+static void note_missing(struct buf *items, uint32_t type, const struct hash256 *hash)
+{
+    buf_u32(items, type);
+    buf_bytes(items, hash->b, 32);
+}
+
+/* Frees items. */
+static void tell_missing(struct p2p *p2p, struct peer *peer, struct buf *items)
 {
     struct buf b = {0};
-    buf_compact_size(&b, 1);
-    buf_u32(&b, type);
-    buf_bytes(&b, hash->b, 32);
-    message_send(p2p, peer, "notfound", &b);
+    if (items->len) {
+        buf_compact_size(&b, items->len / 36);
+        buf_bytes(&b, items->data, items->len);
+        message_send(p2p, peer, "notfound", &b);
+    }
+    buf_free(items);
 }
 
 static void block_is_read(void *context, struct block *block)
@@ -124,10 +167,11 @@ static void block_is_read(void *context, struct block *block)
     struct p2p *p2p = reply->p2p;
     struct peer *peer = peer_find(p2p, reply->peer);
     if (peer && peer->open && !peer->closing) {
-        struct buf b = {0};
+        struct buf b = {0}, missing = {0};
         peer->reading = false;
         if (!block) {
-            not_found(p2p, peer, reply->type, &reply->hash);
+            note_missing(&missing, reply->type, &reply->hash);
+            tell_missing(p2p, peer, &missing);
         } else if (reply->type == INV_COMPACT) {
             compact_send(p2p, peer, block);
         } else { /* BIP144: an old peer gets it without witnesses; genesis has none */
@@ -137,6 +181,7 @@ static void block_is_read(void *context, struct block *block)
                 tx_write(&b, &block->txs[t], false);
             }
             message_send(p2p, peer, "block", &b);
+            lead_on(p2p, peer, &reply->hash);
         }
         serve_wanted(p2p, peer);
     }
@@ -144,14 +189,15 @@ static void block_is_read(void *context, struct block *block)
     mem_free(reply);
 }
 
-static void serve_tx(struct p2p *p2p, struct peer *peer, uint32_t type, const struct hash256 *hash)
+static void serve_tx(struct p2p *p2p, struct peer *peer, uint32_t type, const struct hash256 *hash,
+                     struct buf *missing)
 {
     const struct mempool_entry *entry = (type & ~(uint32_t)INV_WITNESS_FLAG) == INV_WTX
                                             ? mempool_find_wtxid(p2p->pool, hash)
                                             : mempool_find(p2p->pool, hash);
     struct buf b = {0};
     if (!entry) {
-        not_found(p2p, peer, type, hash);
+        note_missing(missing, type, hash);
         return;
     }
     tx_write(&b, entry->tx, type != INV_TX);
@@ -159,7 +205,8 @@ static void serve_tx(struct p2p *p2p, struct peer *peer, uint32_t type, const st
     peer_knows(p2p, peer, peer->wants_wtxid ? &entry->tx->wtxid : &entry->tx->txid);
 }
 
-void serve_wanted(struct p2p *p2p, struct peer *peer)
+/* Goes on until the peer has enough to read, or has to wait for a block. */
+static void serve_on(struct p2p *p2p, struct peer *peer, struct buf *missing)
 {
     while (!peer->closing && !peer->reading && peer->wanted_at < peer->wanted.len &&
            peer->queued_bytes < P2P_SEND_QUEUE_SOFT) {
@@ -169,7 +216,7 @@ void serve_wanted(struct p2p *p2p, struct peer *peer)
         memcpy(hash.b, item + 4, 32);
         peer->wanted_at += 36;
         if (plain == INV_TX || plain == INV_WTX) {
-            serve_tx(p2p, peer, type, &hash);
+            serve_tx(p2p, peer, type, &hash, missing);
         } else if (plain == INV_BLOCK || type == INV_COMPACT) {
             const struct block_entry *entry = chain_find(p2p->chain, &hash);
             bool judged = entry && entry->status & (BLOCK_VALID | BLOCK_BAD);
@@ -178,8 +225,8 @@ void serve_wanted(struct p2p *p2p, struct peer *peer)
                 return;
             }
             if (!judged || !(entry->status & BLOCK_HAVE_DATA) ||
-                entry->status & (BLOCK_FAILED | BLOCK_FAILED_PARENT)) {
-                not_found(p2p, peer, type, &hash);
+                entry->status & (BLOCK_FAILED | BLOCK_FAILED_PARENT) || !may_be_shown(p2p, entry)) {
+                note_missing(missing, type, &hash);
                 continue;
             }
             if (type == INV_COMPACT && entry->height + COMPACT_DEPTH < chain_tip(p2p->chain)->height) {
@@ -193,7 +240,9 @@ void serve_wanted(struct p2p *p2p, struct peer *peer)
                     return;
                 }
                 if (answer == SERVED_NOT) {
-                    not_found(p2p, peer, type, &hash);
+                    note_missing(missing, type, &hash);
+                } else {
+                    lead_on(p2p, peer, &hash);
                 }
                 continue;
             }
@@ -210,6 +259,13 @@ void serve_wanted(struct p2p *p2p, struct peer *peer)
         buf_free(&peer->wanted);
         peer->wanted_at = 0;
     }
+}
+
+void serve_wanted(struct p2p *p2p, struct peer *peer)
+{
+    struct buf missing = {0};
+    serve_on(p2p, peer, &missing);
+    tell_missing(p2p, peer, &missing);
 }
 
 void serve_waiting(struct p2p *p2p)

@@ -214,10 +214,15 @@ static void request_from(struct p2p *p2p, struct peer *peer)
     struct buf items = {0}, b = {0};
     size_t count = 0;
     uint32_t most = in_flight_max(p2p);
-    if (!best || best->status & BLOCK_BAD || u256_compare(best->work, tip->work) <= 0) {
+    if (!best || best->status & BLOCK_BAD || u256_compare(best->work, tip->work) <= 0 ||
+        u256_compare(best->work, chain_minimum_work(p2p->chain)) < 0) {
         return;
     }
     const struct block_entry *asked = asked_up_to(p2p, peer, best);
+    if ((peer->services & (SERVICE_NETWORK | SERVICE_NETWORK_LIMITED)) == SERVICE_NETWORK_LIMITED &&
+        best->height >= asked->height + LIMITED_BLOCKS - 2) {
+        return; /* it may have deleted the next one */
+    }
     uint32_t limit = MIN(tip->height + WINDOW_BLOCKS, best->height);
     for (uint32_t height = asked->height + 1; height <= limit && peer->in_flight < most; height++) {
         const struct block_entry *entry = block_ancestor(best, height);
@@ -479,7 +484,7 @@ bool p2p_synced(const struct p2p *p2p)
             continue;
         }
         const struct block_entry *best = peer->best_known;
-        if (!peer->headers_answered ||
+        if ((!peer->headers_answered && peer_has_blocks(peer)) ||
             (best && !(best->status & BLOCK_BAD) && u256_compare(best->work, tip->work) > 0)) {
             return false;
         }

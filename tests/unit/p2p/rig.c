@@ -435,14 +435,14 @@ void put_tx(struct buf *out, const struct hash256 *spent, uint32_t height, uint3
     buf_free(&script);
 }
 
-struct block *block_on_tip(struct span txs, uint32_t count)
+struct block *block_on(const struct hash256 *prev, uint32_t height, uint32_t salt, struct span txs,
+                       uint32_t count)
 {
-    const struct block_entry *tip = chain_tip(rig.chain);
     struct buf raw = {0};
-    struct block_header header = header_on(&tip->hash, tip->height + 1, 0);
+    struct block_header header = header_on(prev, height, 0);
     header_encode(buf_extend(&raw, HEADER_BYTES), &header);
     buf_compact_size(&raw, count + 1);
-    put_tx(&raw, NULL, tip->height + 1, 1, MIN(block_subsidy(tip->height + 1, &params).sat, 1000000), 0);
+    put_tx(&raw, NULL, height, 1, MIN(block_subsidy(height, &params).sat, 1000000), salt);
     buf_bytes(&raw, txs.data, txs.len);
     struct block *draft = block_parse(mem_dup(raw.data, raw.len), raw.len, NULL);
     cr_assert(draft);
@@ -451,6 +451,28 @@ struct block *block_on_tip(struct span txs, uint32_t count)
     mine(&header);
     header_encode(raw.data, &header);
     return block_parse(raw.data, raw.len, NULL);
+}
+
+struct block *block_on_tip(struct span txs, uint32_t count)
+{
+    const struct block_entry *tip = chain_tip(rig.chain);
+    return block_on(&tip->hash, tip->height + 1, 0, txs, count);
+}
+
+void say_block(peer_id peer, const struct block *block)
+{
+    struct buf b = {0};
+    buf_bytes(&b, block->raw.data, block->raw.len);
+    say(peer, "block", &b);
+}
+
+void say_item(peer_id peer, const char *command, uint32_t type, const struct hash256 *hash)
+{
+    struct buf b = {0};
+    buf_compact_size(&b, 1);
+    buf_u32(&b, type);
+    buf_bytes(&b, hash->b, 32);
+    say(peer, command, &b);
 }
 
 void accept_block(struct block *block)

@@ -71,8 +71,13 @@ struct block_header header_on(const struct hash256 *prev, uint32_t height, uint3
 struct hash256 mine(struct block_header *header);
 void put_tx(struct buf *out, const struct hash256 *spent, uint32_t height, uint32_t outputs, int64_t sat,
             size_t padding);
+/* A coinbase with so many bytes more (below 90) that blocks differ, then these transactions. */
+struct block *block_on(const struct hash256 *prev, uint32_t height, uint32_t salt, struct span txs,
+                       uint32_t count);
 struct block *block_on_tip(struct span txs, uint32_t count); /* a coinbase, then these transactions */
 void accept_block(struct block *block);
+void say_block(peer_id peer, const struct block *block);
+void say_item(peer_id peer, const char *command, uint32_t type, const struct hash256 *hash); /* one */
 void grow(uint32_t count);
 struct tx *spend(uint32_t height, int64_t sat); /* of the coinbase of the block at this height */
 
