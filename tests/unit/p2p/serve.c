@@ -153,6 +153,7 @@ Test(serve, of_a_peer_that_deletes_old_blocks_only_the_latest_are_asked_for)
     connect_peer(PEER + 2);
     say_headers(PEER + 2, branch, 101, 400);
     cr_assert_eq(heard(PEER + 2, "getdata", NULL), 1);
+    say_headers(PEER, branch, 400, 400);
     cr_assert_eq(heard(PEER, "getdata", NULL), 1, "those that it has");
     mem_free(branch);
 }
