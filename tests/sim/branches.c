@@ -219,6 +219,9 @@ static void lose_power_once(struct sim_node *n, const struct hash256 roots[2])
     if (!n->node && !node_up(n)) {
         return;
     }
+    if (chance(world, 20)) { /* or the disk is full before that */
+        n->disk.full_from_us = world->now_us + (int64_t)pick_exponential(world, 50 * n->disk.mean_us);
+    }
     if (!n->config.load_block_count) { /* all is there: back and forth between the branches */
         char text[HASH256_TEXT], params[HASH256_TEXT + 8];
         snprintf(params, sizeof params, "[\"%s\"]", hash256_text(text, &roots[pick(world, 2)]));
@@ -242,6 +245,7 @@ static bool comes_to_its_end(struct sim_node *n, const struct hash256 roots[2])
     struct world *world = n->world;
     n->doom = DOOM_NONE;
     n->config.load_block_count = 0;
+    node_make_room(n);
     world_run(world, US); /* a doom that it has met already comes */
     if (!n->node && !node_up(n)) {
         return false;

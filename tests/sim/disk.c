@@ -1,7 +1,8 @@
 /*
  * A disk that forgets: per node the block and undo files with their page cache, and a key-value store with a
  * write-ahead log. An operation takes effect at one random moment and is answered at a later one. What was
- * not synced survives a power loss whole, torn, or not at all. Not here: the node's own view of files (core).
+ * not synced survives a power loss whole, torn, or not at all. When it is full, a file gets as much as finds
+ * room, and a batch nothing. Not here: the node's own view of files (core).
  */
 #include <stdio.h>
 
@@ -281,11 +282,28 @@ static void effect_import_read(struct world *world, struct job *job)
     job->import.data = mem_dup(file->data + at, job->import.got);
 }
 
+/* Disk full. */
+static void effect_refusal(struct world *world, struct disk *disk, struct disk_op *op)
+{
+    if (op->job->kind == JOB_WRITE) {
+        effect_write(disk, op->job, (size_t)pick(world, op->job->io.len));
+    } else if (chance(world, 50)) {
+        sync_files(disk, op->mark);
+    }
+    disk->has_refused = op->job->failed = true;
+    error_set(&op->job->error, ERROR_IO, NULL, "no space left on the simulated disk");
+}
+
 static void op_effect(struct world *world, struct task *task)
 {
     struct disk_op *op = task->object;
     struct disk *disk = &task->node->disk;
     op->effected = true;
+    if (disk->full_from_us && world->now_us >= disk->full_from_us &&
+        (op->job->kind == JOB_WRITE || op->job->kind == JOB_COMMIT)) {
+        effect_refusal(world, disk, op);
+        return;
+    }
     switch (op->job->kind) {
     case JOB_READ_COINS: effect_read_coins(disk, op->job); break;
     case JOB_READ_KEY: effect_read_key(disk, op->job); break;

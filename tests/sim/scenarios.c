@@ -167,7 +167,7 @@ static void disturb(struct world *world)
 {
     struct sim_node *n = &world->nodes[pick(world, world->node_count)];
     uint32_t other = (uint32_t)pick(world, world->node_count);
-    switch (pick(world, 11)) {
+    switch (pick(world, 12)) {
     case 0: network_drop_one(world); break;
     case 1: network_cut(world, n->index, other, n->index != other); break;
     case 6: network_cut_one_way(world, n->index, other); break;
@@ -189,6 +189,7 @@ static void disturb(struct world *world)
             node_set_rate(n, (double)pick_between(world, 1, 12));
         }
         break;
+    case 9: n->disk.full_from_us = world->now_us; break;
     default:
         if (!n->node) {
             node_up(n);
@@ -204,6 +205,9 @@ static void run_chaos(struct world *world)
         pay_now_and_then(world, 15);
         disturb(world);
         world_run(world, (int64_t)pick_exponential(world, 2e6));
+    }
+    for (uint32_t i = 0; i < world->node_count; i++) {
+        node_make_room(&world->nodes[i]);
     }
     check_end(world);
 }

@@ -81,6 +81,8 @@ struct disk {
     double mean_us;        /* of one operation */
     unsigned slow_percent; /* operations that take a hundred times as long */
     int64_t slow_until_us; /* until then one of those is out */
+    int64_t full_from_us;  /* no write and no batch finds room; 0: they do */
+    bool has_refused;      /* one of this life: its node may stop by itself */
 };
 void disk_init(struct disk *disk);
 void disk_free(struct disk *disk);
@@ -181,6 +183,8 @@ struct sim_node *world_add_node(struct world *world, bool mines, const uint32_t 
 bool node_up(struct sim_node *n);                /* false: it could not be opened, and the world failed */
 void node_crash(struct sim_node *n, bool power); /* the process dies at once; with the power, or without */
 void node_ask_stop(struct sim_node *n);          /* SIGTERM */
+/* The disk has room again; a node that has met the lack of it stops first. */
+void node_make_room(struct sim_node *n);
 /* Runs the world until it has stopped: within 2 s, not counting what a stuck disk takes. */
 bool node_await_stop(struct sim_node *n);
 void node_set_rate(struct sim_node *n, double rate);      /* hashes per second */

@@ -338,7 +338,7 @@ void node_drain(struct sim_node *n)
     if (exits) {
         n->stopped_cleanly = n->stop_asked && code == 0;
         n->last_tip = chain_tip(node_chain(n->node))->hash;
-        if (!n->stopped_cleanly) {
+        if (!n->stopped_cleanly && !(n->disk.has_refused && code == 1)) {
             world_fail(n->world, "node %u has left by itself with code %d", n->index, code);
         }
         bury(n);
@@ -458,6 +458,19 @@ void node_ask_stop(struct sim_node *n)
     node_event(n, &(struct event){.kind = EVENT_STOP});
 }
 
+void node_make_room(struct sim_node *n)
+{
+    struct world *world = n->world;
+    int64_t patience_us = MAX(world->now_us, n->disk.slow_until_us) + STOP_US;
+    n->disk.full_from_us = 0;
+    while (n->node && n->disk.has_refused && !*world->failure) {
+        world_run(world, US / 10);
+        if (world->now_us > patience_us) {
+            world_fail(world, "node %u goes on though its disk was full", n->index);
+        }
+    }
+}
+
 /* Nothing that was written is given up for the sake of the limit: a node waits for a disk that is stuck. */
 bool node_await_stop(struct sim_node *n)
 {
@@ -533,6 +546,8 @@ bool node_up(struct sim_node *n)
     struct store_reader reader = disk_reader(&n->disk);
     struct error error = {0};
     CHECK(!n->node);
+    n->disk.full_from_us = 0;
+    n->disk.has_refused = false;
     for (size_t i = 0; i < sizeof n->config.seed; i++) {
         n->config.seed[i] = (uint8_t)pick(n->world, 256);
     }
@@ -608,10 +623,15 @@ static bool is_lie(const struct world *world, const char *text)
            map_get(&world->lies, &hash);
 }
 
-/* What an honest node may complain about: lines that are cut, and liars, by address or by hash. */
+/* What an honest node may complain about: lines that are cut, a full disk, and liars, by address or by hash.
+ */
 static bool excusable(const struct world *world, const char *text)
 {
     unsigned address = 0;
+    if (world->current && world->current->disk.has_refused &&
+        strncmp(text, "the store failed, stopping", 26) == 0) {
+        return true;
+    }
     bool by_address = sscanf(text, "disconnecting 10.%2u.0.1:", &address) == 1 ||
                       sscanf(text, "passed over, of 10.%2u.0.1:", &address) == 1;
     if (by_address && address > SIM_NODES_MAX) {
