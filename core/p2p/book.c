@@ -1,6 +1,6 @@
 /*
  * The address book: where nodes are said to listen, and where they did. Pure data; what is told, asked and
- * dialled is addresses.c's.
+ * dialled is the business of addresses.c and outbound.c.
  *
  * Who tells us of many addresses must not fill the book. Addresses that were only heard of lie in fresh, in a
  * bucket that depends on who told us: all machines of one netgroup together reach FRESH_REACH buckets. Those

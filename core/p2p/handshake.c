@@ -93,7 +93,7 @@ void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
     }
     const struct peer *ourselves = peer->inbound ? dialled_with(p2p, nonce) : NULL;
     if (ourselves) {
-        addresses_ourselves(p2p, ourselves);
+        outbound_ourselves(p2p, ourselves);
         peer_close(p2p, peer, LOG_INFO, "it is ourselves");
         return;
     }

@@ -277,7 +277,7 @@ void p2p_closed(struct p2p *p2p, peer_id id, const char *why, struct moment now)
                   peer->address, why);
     }
     if (slot && slot->substitute && !peer_ready(peer)) {
-        addresses_failed(p2p, slot->text);
+        outbound_failed(p2p, slot->text);
     }
     bool was_asked = peer->in_flight > 0;
     peer->closing = true;
@@ -399,7 +399,7 @@ int64_t p2p_tick(struct p2p *p2p, struct moment now)
         sync_tick(p2p);
         txrequest_tick(p2p);
         orphans_tick(p2p);
-        addresses_tick(p2p);
+        outbound_tick(p2p);
         tell_again(p2p);
     }
     return MIN(nodes_tick(p2p, p2p->ticked_us + TICK_US), relay_tick(p2p));

@@ -405,9 +405,12 @@ void handle_getaddr(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_addr(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_addrv2(struct p2p *p2p, struct peer *peer, struct cursor *c);
 size_t addresses_sample(struct p2p *p2p, const struct place **out, size_t max);
-void addresses_failed(struct p2p *p2p, const char *text);           /* a learned one did not answer */
-void addresses_ourselves(struct p2p *p2p, const struct peer *peer); /* what we dialled is this very node */
-void addresses_tick(struct p2p *p2p);
+bool peer_listens_at(const struct peer *peer, struct endpoint *out); /* false: it is not known where */
+
+/* outbound.c */
+void outbound_failed(struct p2p *p2p, const char *text);           /* a learned address did not answer */
+void outbound_ourselves(struct p2p *p2p, const struct peer *peer); /* what we dialled is this very node */
+void outbound_tick(struct p2p *p2p);
 
 /* nodes.c */
 bool node_substitute(struct p2p *p2p, const char *host_port, struct error *error); /* a learned address */
