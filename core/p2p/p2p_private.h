@@ -150,6 +150,7 @@ struct peer {
     size_t wanted_at;
     const struct block_entry *asks_on_after; /* the last block of a full answer to getblocks; NULL: none */
     bool reading;                            /* a block is being read for it */
+    bool serving;                            /* and serve_wanted goes on from there if it is here at once */
     bool reading_txs;                        /* likewise, for getblocktxn */
 };
 

@@ -183,7 +183,9 @@ static void block_is_read(void *context, struct block *block)
             message_send(p2p, peer, "block", &b);
             lead_on(p2p, peer, &reply->hash);
         }
-        serve_wanted(p2p, peer);
+        if (!peer->serving) {
+            serve_wanted(p2p, peer);
+        }
     }
     block_unref(block);
     mem_free(reply);
@@ -248,10 +250,9 @@ static void serve_on(struct p2p *p2p, struct peer *peer, struct buf *missing)
             }
             struct block_reply *reply = mem_alloc(sizeof *reply);
             *reply = (struct block_reply){p2p, peer->id, type, hash};
-            peer->reading = true;
-            /* May answer at once, and then goes on serving from there. */
-            chain_read_block(p2p->chain, entry, block_is_read, reply);
-            return;
+            peer->reading = peer->serving = true;
+            chain_read_block(p2p->chain, entry, block_is_read, reply); /* may answer at once */
+            peer->serving = false;
         }
     }
     if (peer->wanted_at == peer->wanted.len) {

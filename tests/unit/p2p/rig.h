@@ -1,7 +1,7 @@
 /*
  * A core/p2p without a host, for its tests: messages go in, what comes out is kept. Chain and mempool are
- * real, on a store that remembers nothing (the caches hold all that these short chains need); blocks of
- * regtest whose outputs anybody may spend, coins mature after two blocks.
+ * real, on files in memory and a store that remembers nothing (the caches hold all that these short chains
+ * need); blocks of regtest whose outputs anybody may spend, coins mature after two blocks.
  */
 #ifndef QUARRY_TESTS_UNIT_P2P_RIG_H
 #define QUARRY_TESTS_UNIT_P2P_RIG_H
@@ -35,6 +35,10 @@ extern struct rig {
     bool closed[PEERS];
     int64_t paused_until_us[PEERS];
     struct p2p_config config; /* for the next begin_again */
+    struct buf files[2];      /* blocks and undo records, as they were written */
+    size_t reads;             /* of files */
+    size_t reads_fail;        /* so many of the next ones */
+    bool reads_wait;
     size_t dials;
     peer_id dialled; /* the last one */
     char dialled_host[96];
@@ -42,7 +46,8 @@ extern struct rig {
 } rig;
 
 void begin(void);
-void begin_again(void); /* a new p2p on the same chain, with rig.config */
+void begin_forgetful(void); /* all but the latest block is in its file only */
+void begin_again(void);     /* a new p2p on the same chain, with rig.config */
 void end(void);
 void pump(void);
 void pass(int64_t us); /* time, with the ticks that are due */
