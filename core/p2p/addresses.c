@@ -88,7 +88,7 @@ static void tell(struct p2p *p2p, const struct peer *from, const struct place *p
     LIST_EACH(at, &p2p->peers)
     {
         const struct peer *peer = CONTAINER_OF(at, struct peer, link);
-        others += peer != from && peer_ready(peer);
+        others += peer != from && peer_ready(peer) && !peer_is(peer, SLOT_BLOCKS_ONLY);
     }
     if (!others) {
         return;
@@ -97,7 +97,8 @@ static void tell(struct p2p *p2p, const struct peer *from, const struct place *p
     LIST_EACH(at, &p2p->peers)
     {
         struct peer *peer = CONTAINER_OF(at, struct peer, link);
-        if (peer != from && peer_ready(peer) && turn++ % others < to_max) {
+        if (peer != from && peer_ready(peer) && !peer_is(peer, SLOT_BLOCKS_ONLY) &&
+            turn++ % others < to_max) {
             send_places(p2p, peer, &place, 1);
         }
     }
@@ -109,7 +110,8 @@ void addresses_greet(struct p2p *p2p, struct peer *peer)
     if (p2p->config.discover == P2P_DISCOVER_NO) {
         return;
     }
-    if (!peer->inbound) {
+    bool quiet = peer_is(peer, SLOT_BLOCKS_ONLY); /* nobody shall know of it */
+    if (!peer->inbound && !quiet) {
         message_send(p2p, peer, "getaddr", NULL);
         peer->addr_tokens += TOKENS_MAX; /* for the answer */
     }
@@ -120,7 +122,9 @@ void addresses_greet(struct p2p *p2p, struct peer *peer)
     if (!peer->inbound) {
         book_answered(&p2p->book, &place.at, place.seen_unix_s);
     }
-    tell(p2p, peer, &place, RELAY_TO_MAX);
+    if (!quiet) {
+        tell(p2p, peer, &place, RELAY_TO_MAX);
+    }
 }
 
 size_t addresses_sample(struct p2p *p2p, const struct place **out, size_t max)
@@ -256,18 +260,26 @@ bool p2p_load_addresses(struct p2p *p2p, struct span file, struct moment now)
     return book_read(&p2p->book, chain_parameters(p2p->chain)->magic, file, moment_unix_s(now));
 }
 
-void p2p_save_addresses(struct p2p *p2p, bool at_the_end, struct buf *out)
+static size_t mark_anchors(struct p2p *p2p, enum slot_kind kind, size_t most)
 {
-    size_t anchors = 0;
+    size_t count = 0;
     LIST_EACH(at, &p2p->peers)
     {
         const struct peer *peer = CONTAINER_OF(at, struct peer, link);
-        bool found = peer_ready(peer) && peer->node && peer->node->substitute;
+        bool found = peer_ready(peer) && peer_is(peer, kind);
         struct place *place = found ? book_find(&p2p->book, &peer->endpoint) : NULL;
         if (place) {
-            place->anchor = at_the_end && anchors++ < ANCHORS_MAX;
+            place->anchor = count++ < most;
         }
     }
+    return MIN(count, most);
+}
+
+void p2p_save_addresses(struct p2p *p2p, bool at_the_end, struct buf *out)
+{
+    size_t most = at_the_end ? ANCHORS_MAX : 0;
+    most -= mark_anchors(p2p, SLOT_BLOCKS_ONLY, most); /* these nobody else knows of */
+    mark_anchors(p2p, SLOT_FOUND, most);
     book_write(&p2p->book, chain_parameters(p2p->chain)->magic, out);
 }
 

@@ -19,7 +19,7 @@
 
 static bool has_account(const struct peer *peer)
 {
-    bool drawn = !peer->inbound && peer->node && !peer->node->substitute;
+    bool drawn = peer_is(peer, SLOT_DRAWN);
     return !drawn && !(peer->permissions & (P2P_PERMIT_NOBAN | P2P_PERMIT_RELAY));
 }
 

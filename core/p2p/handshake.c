@@ -27,7 +27,7 @@ static void send_version(struct p2p *p2p, struct peer *peer)
     buf_u64(&b, peer->version_nonce);
     buf_var_span(&b, span_of(p2p->config.user_agent, strlen(p2p->config.user_agent)));
     buf_i32(&b, (int32_t)chain_tip(p2p->chain)->height);
-    buf_u8(&b, 1); /* BIP37: announce transactions to us */
+    buf_u8(&b, !peer_is(peer, SLOT_BLOCKS_ONLY)); /* BIP37: whether to announce transactions to us */
     message_send(p2p, peer, "version", &b);
 }
 
@@ -82,7 +82,8 @@ void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
         peer->start_height = cursor_i32(c);
     }
     /* BIP37: absent means yes. Block-relay-only peers say no. */
-    peer->wants_txs = c->failed || !cursor_left(c) || cursor_u8(c) != 0;
+    bool says_yes = c->failed || !cursor_left(c) || cursor_u8(c) != 0;
+    peer->wants_txs = says_yes && !peer_is(peer, SLOT_BLOCKS_ONLY);
     if (c->failed) {
         peer_close(p2p, peer, LOG_WARN, "a version message that cannot be read");
         return;
@@ -97,7 +98,7 @@ void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
         peer_close(p2p, peer, LOG_INFO, "it is ourselves");
         return;
     }
-    if (peer->node && peer->node->substitute && !is_useful(p2p, peer)) {
+    if ((peer_is(peer, SLOT_FOUND) || peer_is(peer, SLOT_BLOCKS_ONLY)) && !is_useful(p2p, peer)) {
         peer_close(p2p, peer, LOG_INFO, "it does not have what we look for (services %llx)",
                    (unsigned long long)peer->services);
         return;
@@ -112,6 +113,10 @@ void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
         message_send(p2p, peer, "sendaddrv2", NULL);
     }
     message_send(p2p, peer, "verack", NULL);
+    if (peer_is(peer, SLOT_FEELER)) {
+        book_answered(&p2p->book, &peer->endpoint, moment_unix_s(p2p->now));
+        peer_close(p2p, peer, LOG_DEBUG, "it has answered, and no more was wanted");
+    }
 }
 
 void handle_verack(struct p2p *p2p, struct peer *peer, struct cursor *c)

@@ -70,7 +70,7 @@ static void slot_dial(struct p2p *p2p, struct node_slot *slot)
 {
     slot->peer = p2p->next_outbound++;
     slot->attempts++;
-    if (slot->attempts == 1) {
+    if (slot->attempts == 1 && slot->kind != SLOT_FEELER) {
         say_waiting(p2p, slot, "");
     }
     struct peer *peer = peer_new(p2p, slot->peer, false, slot->text);
@@ -132,12 +132,12 @@ bool p2p_try_once(struct p2p *p2p, const char *host_port, struct moment now, str
     return add_slot(p2p, host_port, true, now, error);
 }
 
-bool node_substitute(struct p2p *p2p, const char *host_port, struct error *error)
+bool node_found(struct p2p *p2p, const char *host_port, enum slot_kind kind, struct error *error)
 {
     if (!add_slot(p2p, host_port, true, p2p->now, error)) {
         return false;
     }
-    CONTAINER_OF(p2p->nodes.prev, struct node_slot, link)->substitute = true;
+    CONTAINER_OF(p2p->nodes.prev, struct node_slot, link)->kind = kind;
     return true;
 }
 

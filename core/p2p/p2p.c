@@ -167,6 +167,9 @@ void peer_misbehaves(struct p2p *p2p, struct peer *peer, const char *format, ...
     va_start(arguments, format);
     vsnprintf(why, sizeof why, format, arguments);
     va_end(arguments);
+    if (peer_was_found(peer)) {
+        outbound_shun(p2p, peer);
+    }
     if (!(peer->permissions & P2P_PERMIT_NOBAN)) {
         if (!peer->closing) {
             close_with(p2p, peer, LOG_WARN, why);
@@ -276,7 +279,7 @@ void p2p_closed(struct p2p *p2p, peer_id id, const char *why, struct moment now)
         log_write(peer->inbound ? LOG_DEBUG : LOG_INFO, LOG_NET, "%s has closed the connection: %s",
                   peer->address, why);
     }
-    if (slot && slot->substitute && !peer_ready(peer)) {
+    if (peer_was_found(peer) && !(peer->have_verack || (peer_is(peer, SLOT_FEELER) && peer->have_version))) {
         outbound_failed(p2p, slot->text);
     }
     bool was_asked = peer->in_flight > 0;
@@ -445,6 +448,15 @@ static void list_in_flight(const struct p2p *p2p, const struct peer *peer, struc
     }
 }
 
+static const char *connection_type(const struct peer *peer)
+{
+    static const char *const names[] = {[SLOT_DRAWN] = "manual",
+                                        [SLOT_FOUND] = "outbound-full-relay",
+                                        [SLOT_BLOCKS_ONLY] = "block-relay-only",
+                                        [SLOT_FEELER] = "feeler"};
+    return peer->inbound ? "inbound" : names[peer->node ? peer->node->kind : SLOT_DRAWN];
+}
+
 size_t p2p_peers(const struct p2p *p2p, struct p2p_peer_info *out, size_t max)
 {
     size_t count = 0;
@@ -470,9 +482,7 @@ size_t p2p_peers(const struct p2p *p2p, struct p2p_peer_info *out, size_t max)
             .network = !peer->has_endpoint || ip_is_local(peer->endpoint.ip) ? "not_publicly_routable"
                        : ip_is_v4(peer->endpoint.ip)                         ? "ipv4"
                                                                              : "ipv6",
-            .connection_type = peer->inbound                          ? "inbound"
-                               : peer->node && peer->node->substitute ? "outbound-full-relay"
-                                                                      : "manual",
+            .connection_type = connection_type(peer),
             .permissions = peer->permissions,
             .wants_addrs = p2p->config.discover != P2P_DISCOVER_NO,
             .last_tx_unix_s = unix_of(p2p, peer->good_tx_us),

@@ -70,7 +70,15 @@ struct book {
     uint64_t key[2];
 };
 
-/* One name to stay connected to. */
+/* Why we dial somebody: somebody said so, or we found an address. */
+enum slot_kind {
+    SLOT_DRAWN,
+    SLOT_FOUND,
+    SLOT_BLOCKS_ONLY, /* no transactions and no addresses pass through it */
+    SLOT_FEELER,      /* only to see whether it answers */
+};
+
+/* One name to stay connected to, or to try. */
 struct node_slot {
     struct list link;
     char text[96], host[88];
@@ -79,8 +87,8 @@ struct node_slot {
     int64_t next_try_us, backoff_us, last_said_us;
     uint32_t attempts;
     int64_t down_since_us;
-    bool once;       /* addnode onetry */
-    bool substitute; /* a learned address, in place of one that is down */
+    bool once; /* all but those to stay connected to */
+    enum slot_kind kind;
 };
 
 struct peer {
@@ -136,6 +144,9 @@ struct peer {
     struct presync *presync;  /* a chain of its whose work is not shown yet, or is being stored; NULL: none */
     uint32_t in_flight;
     int64_t last_block_us, resting_until_us;
+    const struct block_entry *lag_tip; /* ours when it was first seen to lag behind (outbound.c) */
+    int64_t lag_until_us;              /* 0: it does not */
+    bool lag_asked, faithful;
     /* compact blocks */
     bool speaks_compact, wants_compact; /* it has offered version 2; it wants them unasked */
     bool fast;                          /* we have asked it to send them unasked */
@@ -236,6 +247,7 @@ struct p2p {
     struct moment now;
     int64_t progress_us; /* the last block that was asked for has come, or the first header beyond our tip */
     int64_t tip_since_us;
+    int64_t feel_at_us;                    /* when the next unproven address is to be called */
     bool announcement_due;                 /* the tip was kept to ourselves while we were catching up */
     const struct block_entry *asked_up_to; /* as each peer has it, on the way to the best header */
     uint64_t asked_epoch;
@@ -253,6 +265,14 @@ static inline bool peer_has_blocks(
     const struct peer *peer) /* old ones or, with NETWORK_LIMITED, the latest 288 */
 {
     return peer->services & (SERVICE_NETWORK | SERVICE_NETWORK_LIMITED);
+}
+static inline bool peer_is(const struct peer *peer, enum slot_kind kind)
+{
+    return peer->node && peer->node->kind == kind;
+}
+static inline bool peer_was_found(const struct peer *peer)
+{
+    return peer->node && peer->node->kind != SLOT_DRAWN;
 }
 struct peer *peer_new(struct p2p *p2p, peer_id id, bool inbound, const char *address);
 struct peer *peer_find(const struct p2p *p2p, peer_id id);
@@ -411,10 +431,12 @@ bool peer_listens_at(const struct peer *peer, struct endpoint *out); /* false: i
 /* outbound.c */
 void outbound_failed(struct p2p *p2p, const char *text);           /* a learned address did not answer */
 void outbound_ourselves(struct p2p *p2p, const struct peer *peer); /* what we dialled is this very node */
+void outbound_shun(struct p2p *p2p, const struct peer *peer);      /* it lies: not again today */
 void outbound_tick(struct p2p *p2p);
 
 /* nodes.c */
-bool node_substitute(struct p2p *p2p, const char *host_port, struct error *error); /* a learned address */
+/* A learned address, to be tried once. */
+bool node_found(struct p2p *p2p, const char *host_port, enum slot_kind kind, struct error *error);
 /* Its connection is gone or never came: it is tried again later, each time a little later. */
 void node_lost(struct p2p *p2p, struct node_slot *slot, const char *why);
 int64_t nodes_tick(struct p2p *p2p, int64_t next_us); /* next_us, or earlier */

@@ -39,7 +39,7 @@ void handle_inv(struct p2p *p2p, struct peer *peer, struct cursor *c)
         cursor_bytes(c, hash.b, 32);
         if (type == INV_BLOCK) {
             handle_block_inv(p2p, peer, &hash);
-        } else if (type == INV_TX || type == INV_WTX) {
+        } else if ((type == INV_TX || type == INV_WTX) && !peer_is(peer, SLOT_BLOCKS_ONLY)) {
             peer_knows(p2p, peer, &hash);
             want_tx(p2p, peer, &hash, type == INV_WTX, &items);
         }
@@ -162,6 +162,10 @@ void handle_tx(struct p2p *p2p, struct peer *peer, struct cursor *c)
     struct tx *tx = tx_parse(cursor_span(c, cursor_left(c)), &error);
     if (!tx) {
         peer_misbehaves(p2p, peer, "a transaction that cannot be read: %s", error.text);
+        return;
+    }
+    if (peer_is(peer, SLOT_BLOCKS_ONLY)) {
+        tx_unref(tx); /* it was told that we want none */
         return;
     }
     peer->solicited |= txrequest_end(p2p, &tx->wtxid, peer->id);

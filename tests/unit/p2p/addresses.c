@@ -201,94 +201,6 @@ Test(addresses, one_teller_cannot_fill_the_book)
     cr_assert_eq(known("13.1.1.1"), 1, "there is room for what others tell");
 }
 
-Test(addresses, found_peers_are_each_in_another_netgroup)
-{
-    rig.config.discover = P2P_DISCOVER_YES;
-    begin_again();
-    for (int i = 1; i <= 40; i++) {
-        char ip[32];
-        snprintf(ip, sizeof ip, "7.7.%d.1", i);
-        p2p_add_address(rig.p2p, ip, 8333, false, rig.now);
-    }
-    cr_assert(p2p_add_address(rig.p2p, "5.5.5.5", 8333, false, rig.now));
-    for (int i = 0; i < 6; i++) {
-        size_t before = rig.dials;
-        pass(1000000);
-        if (rig.dials > before) {
-            char address[110];
-            snprintf(address, sizeof address, "%s:%u", rig.dialled_host, rig.dialled_port);
-            p2p_opened(rig.p2p, rig.dialled, address, rig.now);
-        }
-    }
-    cr_assert_eq(rig.dials, 2, "one of 7.7.0.0/16 and one of 5.5.0.0/16");
-}
-
-Test(addresses, an_extra_peer_is_tried_while_no_block_comes)
-{
-    rig.config.discover = P2P_DISCOVER_YES;
-    begin_again();
-    for (int i = 1; i <= 20; i++) {
-        char ip[32];
-        snprintf(ip, sizeof ip, "7.%d.1.1", i);
-        p2p_add_address(rig.p2p, ip, 8333, false, rig.now);
-    }
-    for (int i = 0; i < 15; i++) {
-        size_t before = rig.dials;
-        pass(1000000);
-        if (rig.dials > before) {
-            char address[110];
-            snprintf(address, sizeof address, "%s:%u", rig.dialled_host, rig.dialled_port);
-            p2p_opened(rig.p2p, rig.dialled, address, rig.now);
-            shake_hands(rig.dialled, 0);
-        }
-    }
-    cr_assert_eq(rig.dials, 8);
-    for (int i = 0; i < 31 * 60; i += 20) { /* they live, and have no news */
-        pass(20000000);
-        for (peer_id id = P2P_OUTBOUND; id < P2P_OUTBOUND + 8; id++) {
-            answer_ping(id);
-            forget_heard(id);
-        }
-    }
-    cr_assert_eq(rig.dials, 9, "a ninth");
-    for (peer_id id = P2P_OUTBOUND; id < P2P_OUTBOUND + 8; id++) {
-        cr_assert_not(rig.closed[slot_of(id)]);
-    }
-}
-
-Test(addresses, who_stands_in_for_a_peer_that_is_down_does_so_in_turn)
-{
-    struct error error = {0};
-    peer_id stand_ins[2] = {0};
-    size_t count = 0;
-    rig.config.discover = P2P_DISCOVER_FALLBACK;
-    begin_again();
-    for (int i = 1; i <= 20; i++) {
-        char ip[32];
-        snprintf(ip, sizeof ip, "7.%d.1.1", i);
-        p2p_add_address(rig.p2p, ip, 8333, false, rig.now);
-    }
-    cr_assert(p2p_add_node(rig.p2p, "9.9.9.9:8333", rig.now, &error));
-    pass(1000000); /* it is dialled, and does not answer */
-    for (int i = 0; i < 100 && count < 2; i++) {
-        size_t before = rig.dials;
-        pass(1000000);
-        if (rig.dials > before) {
-            char address[110];
-            snprintf(address, sizeof address, "%s:%u", rig.dialled_host, rig.dialled_port);
-            p2p_opened(rig.p2p, rig.dialled, address, rig.now);
-            shake_hands(rig.dialled, 0);
-            stand_ins[count++] = rig.dialled;
-        } else if (count) {
-            answer_ping(stand_ins[0]);
-        }
-    }
-    cr_assert_eq(count, 2);
-    pass(1000000);
-    cr_assert(rig.closed[slot_of(stand_ins[0])]);
-    cr_assert_not(rig.closed[slot_of(stand_ins[1])]);
-}
-
 /* ---- Across a restart ------------------------------------------------------------------------------------
  */
 
@@ -314,29 +226,6 @@ Test(addresses, the_book_survives_a_restart_and_a_damaged_one_is_refused)
     cr_assert_eq(known(NULL), 100);
     cr_assert_eq(known("7.51.1.1"), 1);
     cr_assert_eq(known("2a01:64::1"), 1);
-    buf_free(&file);
-}
-
-Test(addresses, who_was_connected_at_the_end_is_dialled_first)
-{
-    struct buf file = {0};
-    rig.config.discover = P2P_DISCOVER_YES;
-    begin_again();
-    cr_assert(p2p_add_address(rig.p2p, "7.1.1.1", 8333, false, rig.now));
-    pass(1000000);
-    pass(1000000);
-    p2p_opened(rig.p2p, rig.dialled, "7.1.1.1:8333", rig.now);
-    shake_hands(rig.dialled, 0);
-    for (int i = 2; i <= 60; i++) {
-        char ip[32];
-        snprintf(ip, sizeof ip, "7.%d.1.1", i);
-        p2p_add_address(rig.p2p, ip, 8333, true, rig.now);
-    }
-    p2p_save_addresses(rig.p2p, true, &file);
-    begin_again();
-    cr_assert(p2p_load_addresses(rig.p2p, buf_span(&file), rig.now));
-    pass(1000000);
-    cr_assert_str_eq(rig.dialled_host, "7.1.1.1");
     buf_free(&file);
 }
 

@@ -13,7 +13,7 @@
 #include "hashing/kernels/kernels.h"
 
 #define MATURITY      2u
-#define PEERS         64u /* that may be heard: inbound ones by their number, outbound ones behind them */
+#define PEERS         128u /* that may be heard: inbound ones by their number, outbound ones behind them */
 #define FIRST_DIALLED 48u
 #define PLACES        7u /* for inbound peers */
 #define PEER          1u /* that most tests speak through */
