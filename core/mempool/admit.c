@@ -18,6 +18,7 @@ static void admission_free(struct admission *a)
 {
     coins_view_free(a->view);
     tx_unref(a->tx);
+    package_free(a->package);
     arena_free(&a->arena);
     mem_free(a);
 }
@@ -32,7 +33,10 @@ static void finish(struct admission *a, const struct error *error)
         log_debug(LOG_MEMPOOL, "transaction %s not taken: %s (%s)", hash256_text(text, &a->tx->txid),
                   error->word, error->text);
     }
-    if (a->test) {
+    if (a->package) {
+        a->package->members[a->package->at].error = error ? *error : (struct error){0};
+        pool->events.package(pool->events.context, a->source, a->package->members, a->package->count);
+    } else if (a->test) {
         pool->events.tested(pool->events.context, a->tx, a->source, a->fee, error);
     } else if (!a->quiet) {
         pool->events.result(pool->events.context, a->tx, a->source, error);
@@ -57,17 +61,23 @@ static int64_t median_before(void *context, uint32_t height)
     return block_median_time(block_ancestor(tip, height ? height - 1 : 0));
 }
 
-/* One coin per input, from the pool or from the chain. */
+const struct tx *admission_parent(const struct admission *a, const struct hash256 *txid)
+{
+    const struct mempool_entry *entry = pool_find(a->pool, txid);
+    return entry ? entry->tx : a->package ? package_find(a->package, txid) : NULL;
+}
+
+/* One coin per input, from the pool, the package or the chain. */
 static bool gather_coins(struct admission *a, struct error *error)
 {
     const struct tx *tx = a->tx;
     a->spent = arena_alloc(&a->arena, tx->input_count * sizeof *a->spent);
     for (uint32_t i = 0; i < tx->input_count; i++) {
         const struct outpoint *prevout = &tx->inputs[i].prevout;
-        const struct mempool_entry *parent = pool_find(a->pool, &prevout->txid);
+        const struct tx *parent = admission_parent(a, &prevout->txid);
         const struct coin *coin = coins_view_get(a->view, i);
-        if (parent && prevout->index < parent->tx->output_count) {
-            const struct tx_output *out = &parent->tx->outputs[prevout->index];
+        if (parent && prevout->index < parent->output_count) {
+            const struct tx_output *out = &parent->outputs[prevout->index];
             uint8_t *script =
                 arena_alloc(&a->arena, out->script.len); /* the parent may go while scripts are checked */
             memcpy(script, out->script.data, out->script.len);
@@ -109,8 +119,9 @@ static bool check_alone(struct admission *a, struct error *error)
                          identical ? "txn-already-in-mempool" : "txn-same-nonwitness-data-in-mempool",
                          "already in mempool");
     }
-    if (a->quiet && replace_count(a->pool, tx)) {
-        return error_set(error, ERROR_POLICY, "txn-mempool-conflict",
+    if ((a->quiet || a->package) && replace_count(a->pool, tx)) {
+        return error_set(error, ERROR_POLICY,
+                         a->quiet ? "txn-mempool-conflict" : "bip125-replacement-disallowed",
                          "an input is spent by another transaction in the mempool");
     }
     return true;
@@ -121,22 +132,28 @@ struct limits {
     uint64_t descendants_vsize;
 };
 
-static bool is_within(const struct admission *a, struct mempool_entry *const *ancestors, size_t count,
+struct newcomer { /* one transaction, or a package as if each of it spent all others */
+    uint32_t count;
+    uint64_t vsize;
+    const char *word; /* for what exceeds a limit */
+};
+
+static bool is_within(const struct newcomer *own, struct mempool_entry *const *ancestors, size_t count,
                       const struct limits *limits, struct error *error)
 {
-    static const char word[] = "too-long-mempool-chain";
-    uint64_t vsize = a->vsize;
+    const char *word = own->word;
+    uint64_t vsize = own->vsize;
     char txid[HASH256_TEXT];
     for (size_t i = 0; i < count; i++) {
         const struct mempool_entry *entry = ancestors[i];
         hash256_text(txid, &entry->tx->txid);
         vsize += entry->vsize;
-        if (entry->descendant_vsize + a->vsize > limits->descendants_vsize) {
+        if (entry->descendant_vsize + own->vsize > limits->descendants_vsize) {
             return error_set(error, ERROR_POLICY, word,
                              "exceeds descendant size limit for tx %s [limit: %" PRIu64 "]", txid,
                              limits->descendants_vsize);
         }
-        if (entry->descendant_count + 1 > limits->descendants) {
+        if (entry->descendant_count + own->count > limits->descendants) {
             return error_set(error, ERROR_POLICY, word, "too many descendants for tx %s [limit: %u]", txid,
                              limits->descendants);
         }
@@ -145,7 +162,7 @@ static bool is_within(const struct admission *a, struct mempool_entry *const *an
                              FAMILY_VSIZE_MAX);
         }
     }
-    return count + 1 <= limits->ancestors ||
+    return count + own->count <= limits->ancestors ||
            error_set(error, ERROR_POLICY, word, "too many unconfirmed ancestors [limit: %u]",
                      limits->ancestors);
 }
@@ -156,6 +173,7 @@ static bool check_limits(struct admission *a, struct error *error)
 {
     struct mempool *pool = a->pool;
     struct limits limits = {pool->config.ancestors_max, pool->config.descendants_max, FAMILY_VSIZE_MAX};
+    const struct newcomer own = {1, a->vsize, "too-long-mempool-chain"};
     const struct mempool_entry *replaced = replace_only(pool, a->tx);
     if (replaced) { /* its place below the same ancestors becomes free */
         limits.descendants++;
@@ -163,20 +181,59 @@ static bool check_limits(struct admission *a, struct error *error)
     }
     size_t count;
     struct mempool_entry **ancestors = pool_ancestors_of(pool, a->tx, &count);
-    bool ok = is_within(a, ancestors, count, &limits, error);
+    bool ok = is_within(&own, ancestors, count, &limits, error);
     if (!ok && a->vsize <= CARVE_OUT_VSIZE_MAX) {
         const struct limits carved = {MIN(limits.ancestors, 2u), limits.descendants + 1,
                                       limits.descendants_vsize + CARVE_OUT_VSIZE_MAX};
         struct error second = {0};
-        ok = is_within(a, ancestors, count, &carved, &second);
+        ok = is_within(&own, ancestors, count, &carved, &second);
     }
     mem_free(ancestors);
     return ok;
 }
 
-static int64_t fee_at(int64_t per_kvb_sat, uint32_t vsize)
+static int64_t fee_at(int64_t per_kvb_sat, uint64_t vsize)
 {
     return (per_kvb_sat * (int64_t)vsize + 999) / 1000;
+}
+
+bool mempool_fee_too_high(struct amount fee, uint32_t vsize, int64_t max_fee_per_kvb_sat)
+{
+    return max_fee_per_kvb_sat && fee.sat > fee_at(max_fee_per_kvb_sat, vsize);
+}
+
+static bool check_fee(const struct admission *a, int64_t fee_sat, uint64_t vsize, struct error *error)
+{
+    const struct mempool *pool = a->pool;
+    int64_t floor = fee_at(pool->config.min_fee_per_kvb_sat, vsize),
+            wanted = fee_at(pool_min_fee(pool), vsize);
+    if (fee_sat < floor) {
+        return error_set(error, ERROR_POLICY, "min relay fee not met", "%lld < %lld", (long long)fee_sat,
+                         (long long)floor);
+    }
+    return fee_sat >= wanted || error_set(error, ERROR_POLICY, "mempool min fee not met", "%lld < %lld",
+                                          (long long)fee_sat, (long long)wanted);
+}
+
+/* What its members together have to keep to, looked at with the last of them. */
+static bool check_package(struct admission *a, struct error *error)
+{
+    struct tx_package *package = a->package;
+    const struct mempool_config *config = &a->pool->config;
+    const struct limits limits = {config->ancestors_max, config->descendants_max, FAMILY_VSIZE_MAX};
+    if (mempool_fee_too_high(a->fee, a->vsize, package->max_fee_per_kvb_sat)) {
+        return error_set(error, ERROR_POLICY, "max feerate exceeded", "%lld for %u virtual bytes",
+                         (long long)a->fee.sat, a->vsize);
+    }
+    if (package->at + 1 < package->count) {
+        return true;
+    }
+    const struct newcomer all = {(uint32_t)package->count, package->vsize, "package-mempool-limits"};
+    size_t count;
+    struct mempool_entry **ancestors = pool_ancestors_of_package(a->pool, package, &count);
+    bool ok = is_within(&all, ancestors, count, &limits, error);
+    mem_free(ancestors);
+    return ok && (package->how == PACKAGE_TEST || check_fee(a, package->fee_sat, package->vsize, error));
 }
 
 static bool check_with_coins(struct admission *a, struct error *error)
@@ -204,16 +261,18 @@ static bool check_with_coins(struct admission *a, struct error *error)
                          a->sigop_cost);
     }
     a->vsize = policy_vsize(tx, a->sigop_cost);
-    int64_t floor = fee_at(pool->config.min_fee_per_kvb_sat, a->vsize),
-            wanted = fee_at(pool_min_fee(pool), a->vsize),
-            fee_sat = a->fee.sat + pool_priority(pool, &tx->txid);
-    if (!a->quiet && fee_sat < floor) {
-        return error_set(error, ERROR_POLICY, "min relay fee not met", "%lld < %lld", (long long)fee_sat,
-                         (long long)floor);
+    int64_t fee_sat = a->fee.sat + pool_priority(pool, &tx->txid);
+    bool by_sum = a->package && a->package->how == PACKAGE_SUBMIT;
+    if (!a->quiet && !by_sum && !check_fee(a, fee_sat, a->vsize, error)) {
+        return false;
     }
-    if (!a->quiet && fee_sat < wanted) {
-        return error_set(error, ERROR_POLICY, "mempool min fee not met", "%lld < %lld", (long long)fee_sat,
-                         (long long)wanted);
+    if (!a->quiet && !truc_check(a, error)) {
+        return false;
+    }
+    if (a->package) {
+        a->package->fee_sat += fee_sat;
+        a->package->vsize += a->vsize;
+        return check_package(a, error);
     }
     return check_limits(a, error) && replace_check(pool, tx, fee_sat, a->vsize, error);
 }
@@ -255,8 +314,46 @@ static bool has_moved(const struct admission *a)
 
 static void start_over(struct admission *a)
 {
+    if (a->package) {
+        package_restart(a->package);
+        tx_unref(a->tx);
+        a->tx = tx_ref(a->package->members[0].tx);
+    }
     a->pool->current = NULL; /* its place in the queue is kept */
     work(a->pool);
+}
+
+static void take_in(struct admission *a, struct tx *tx, struct amount fee, uint32_t sigop_cost)
+{
+    chain_scripts_passed(a->pool->chain, tx, a->script_flags);
+    replace_conflicts(a->pool, tx);
+    pool_add(a->pool, tx, fee, sigop_cost);
+}
+
+/* One member of a package has passed: the next one's turn, or all are taken in. */
+static void package_goes_on(struct admission *a)
+{
+    struct tx_package *package = a->package;
+    struct package_member *member = &package->members[package->at];
+    member->judged = true;
+    member->fee = a->fee;
+    member->vsize = a->vsize;
+    member->sigop_cost = a->sigop_cost;
+    if (package->at + 1 < package->count) {
+        tx_unref(a->tx);
+        a->tx = tx_ref(package->members[++package->at].tx);
+        begin(a);
+        return;
+    }
+    for (size_t i = 0; package->how == PACKAGE_SUBMIT && i < package->count; i++) {
+        take_in(a, package->members[i].tx, package->members[i].fee, package->members[i].sigop_cost);
+    }
+    pool_trim(a->pool);
+    if (package->how == PACKAGE_SUBMIT && !pool_find(a->pool, &a->tx->txid)) {
+        finish_with(a, ERROR_POLICY, "mempool full", "they pay less than what is in the full mempool");
+    } else {
+        finish(a, NULL);
+    }
 }
 
 static void scripts_checked(void *context, struct job *job)
@@ -272,12 +369,12 @@ static void scripts_checked(void *context, struct job *job)
         refuse_script(a, (uint32_t)failed);
     } else if (has_moved(a)) {
         start_over(a);
+    } else if (a->package) {
+        package_goes_on(a);
     } else if (a->test) {
         finish(a, NULL);
     } else {
-        chain_scripts_passed(pool->chain, a->tx, a->script_flags);
-        replace_conflicts(pool, a->tx);
-        pool_add(pool, a->tx, a->fee, a->sigop_cost);
+        take_in(a, a->tx, a->fee, a->sigop_cost);
         pool_trim(pool);
         if (pool_find(pool, &a->tx->txid)) {
             finish(a, NULL);
@@ -362,14 +459,9 @@ void admit_after_reorganisation(struct mempool *pool, size_t waiting)
     work(pool);
 }
 
-void admit_queue(struct mempool *pool, struct tx *tx, uint64_t source, enum admit_how how)
+static void enqueue(struct mempool *pool, struct admission *a)
 {
-    struct admission *a = mem_alloc(sizeof *a);
     a->pool = pool;
-    a->tx = tx_ref(tx);
-    a->source = source;
-    a->quiet = how == ADMIT_QUIET;
-    a->test = how == ADMIT_TEST;
     list_append(&pool->queue, &a->link);
     pool->queued++;
     if (!a->quiet && pool->queued > pool->config.pending_max) {
@@ -377,6 +469,21 @@ void admit_queue(struct mempool *pool, struct tx *tx, uint64_t source, enum admi
     } else {
         work(pool);
     }
+}
+
+void admit_queue(struct mempool *pool, struct tx *tx, uint64_t source, enum admit_how how)
+{
+    struct admission *a = mem_alloc(sizeof *a);
+    *a = (struct admission){
+        .tx = tx_ref(tx), .source = source, .quiet = how == ADMIT_QUIET, .test = how == ADMIT_TEST};
+    enqueue(pool, a);
+}
+
+void admit_package(struct mempool *pool, struct tx_package *package, uint64_t source)
+{
+    struct admission *a = mem_alloc(sizeof *a);
+    *a = (struct admission){.tx = tx_ref(package->members[0].tx), .source = source, .package = package};
+    enqueue(pool, a);
 }
 
 void admit_free_all(struct mempool *pool)

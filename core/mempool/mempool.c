@@ -69,6 +69,13 @@ void mempool_test(struct mempool *pool, struct tx *tx, uint64_t source, struct m
     admit_queue(pool, tx, source, ADMIT_TEST);
 }
 
+void mempool_submit_package(struct mempool *pool, struct tx *const *txs, size_t count, enum package_how how,
+                            int64_t max_fee_per_kvb_sat, uint64_t source, struct moment now)
+{
+    pool->now = now;
+    admit_package(pool, package_new(txs, count, how, max_fee_per_kvb_sat), source);
+}
+
 void mempool_block_connected(struct mempool *pool, const struct block_entry *entry, const struct block *block)
 {
     (void)entry;

@@ -26,6 +26,20 @@ struct mempool_entry { /* read-only outside */
     uint64_t visited; /* private: marks walks */
 };
 
+#define PACKAGE_MAX        25u
+#define PACKAGE_WEIGHT_MAX 404000u
+struct package_member { /* of transactions that are judged together */
+    struct tx *tx;
+    struct error error; /* why it was refused; ERROR_NONE: it was not */
+    bool judged;        /* passed; its fee and size are known */
+    struct amount fee;
+    uint32_t vsize, sigop_cost;
+};
+enum package_how {
+    PACKAGE_TEST,   /* each pays for itself, and the pool stays as it is */
+    PACKAGE_SUBMIT, /* all are taken when their fees together suffice for all */
+};
+
 struct mempool_events {
     void *context;
     /* The answer to mempool_submit, exactly once each: error NULL = admitted (or was already in:
@@ -35,6 +49,9 @@ struct mempool_events {
     /* The answer to mempool_test, exactly once each; the fee means something only where error is NULL. */
     void (*tested)(void *context, struct tx *tx, uint64_t source, struct amount fee,
                    const struct error *error);
+    /* The answer to mempool_submit_package, exactly once each: what became of each, borrowed. Members behind
+     * the first that was refused have not been looked at. NULL: nobody asks. */
+    void (*package)(void *context, uint64_t source, const struct package_member *members, size_t count);
     void (*added)(void *context, const struct mempool_entry *entry);
     void (*removed)(void *context, const struct tx *tx,
                     const char *reason); /* "block", "conflict", "expiry", "sizelimit", "reorg", "replaced" */
@@ -65,6 +82,18 @@ void mempool_submit(struct mempool *pool, struct tx *tx, uint64_t source, struct
 /* Judges tx as mempool_submit would at this moment, scripts and all, and leaves the pool as it is. The tested
  * event follows, possibly from inside this call. */
 void mempool_test(struct mempool *pool, struct tx *tx, uint64_t source, struct moment now);
+/* Judges transactions that may spend those before them, none of them in the pool; the package event follows.
+ * Nothing is replaced by them; none may pay more than so much per kvB (0: no limit). Takes its own
+ * references. */
+void mempool_submit_package(struct mempool *pool, struct tx *const *txs, size_t count, enum package_how how,
+                            int64_t max_fee_per_kvb_sat, uint64_t source, struct moment now);
+/* Whether a fee is above so much per kvB; never where that is 0. */
+bool mempool_fee_too_high(struct amount fee, uint32_t vsize, int64_t max_fee_per_kvb_sat);
+/* Whether they are few, small, different, in order, and without conflict among themselves. Words are Core's.
+ */
+bool package_check(struct tx *const *txs, size_t count, struct error *error) MUST_USE;
+/* Whether the last spends each of the others, which do not spend each other. */
+bool package_is_family(struct tx *const *txs, size_t count);
 /* From now on a transaction, in the pool or yet to come, counts as if it paid so much more (or less): for
  * admission, replacement, eviction and blocks. Adds up; ends when a block holds it. False: too many are
  * remembered. */

@@ -4,13 +4,23 @@
 
 #include "core/mempool/mempool.h"
 
-struct admission { /* one transaction on its way in */
+struct tx_package { /* transactions that are judged together (package.c) */
+    enum package_how how;
+    int64_t max_fee_per_kvb_sat; /* of each; 0: no limit */
+    struct package_member *members;
+    size_t count, at;
+    int64_t fee_sat; /* of those judged, modified */
+    uint64_t vsize;
+};
+
+struct admission { /* one transaction on its way in; or several, one after the other */
     struct list link;
     struct mempool *pool;
     struct tx *tx;
     uint64_t source;
-    bool quiet; /* comes back after a reorganisation: nobody waits for the answer */
-    bool test;  /* only to be judged */
+    bool quiet;                 /* comes back after a reorganisation: nobody waits for the answer */
+    bool test;                  /* only to be judged */
+    struct tx_package *package; /* whose member tx is; NULL: alone */
     struct coins_view *view;
     struct coin *spent;
     const struct block_entry *tip; /* that it was judged on */
@@ -52,17 +62,35 @@ void pool_remove(struct mempool *pool, struct mempool_entry *entry,
 void pool_remove_with_descendants(struct mempool *pool, struct mempool_entry *entry, const char *reason);
 /* Entries reachable downwards or upwards, itself excluded; the caller frees with mem_free. */
 struct mempool_entry **pool_walk(struct mempool *pool, struct mempool_entry *entry, bool up, size_t *count);
-/* The distinct unconfirmed ancestors that a transaction not in the pool would have. */
+/* The distinct unconfirmed ancestors that a transaction, or several, not in the pool would have there. */
 struct mempool_entry **pool_ancestors_of(struct mempool *pool, const struct tx *tx, size_t *count);
+struct mempool_entry **pool_ancestors_of_package(struct mempool *pool, const struct tx_package *package,
+                                                 size_t *count);
 int64_t pool_min_fee(const struct mempool *pool);
 void pool_trim(struct mempool *pool);
 
 /* admit.c */
+void admit_package(struct mempool *pool, struct tx_package *package, uint64_t source); /* takes it over */
+/* The unconfirmed transaction of this id, of the pool or before it in its package; NULL: none. */
+const struct tx *admission_parent(const struct admission *a, const struct hash256 *txid);
 enum admit_how { ADMIT, ADMIT_QUIET, ADMIT_TEST };
 void admit_queue(struct mempool *pool, struct tx *tx, uint64_t source, enum admit_how how);
 /* The first `waiting` of the queue go behind what a reorganisation returned: they may spend it. */
 void admit_after_reorganisation(struct mempool *pool, size_t waiting);
 void admit_free_all(struct mempool *pool);
+
+/* package.c */
+struct tx_package *package_new(struct tx *const *txs, size_t count, enum package_how how,
+                               int64_t max_fee_per_kvb_sat);
+void package_free(struct tx_package *package); /* NULL is fine */
+void package_restart(struct tx_package *package);
+const struct tx *package_find(const struct tx_package *package,
+                              const struct hash256 *txid); /* before the current */
+/* Whether one of the first `before` spends an output. */
+bool package_spends(const struct tx_package *package, size_t before, const struct outpoint *output);
+
+/* truc.c: BIP431, once the size is known. */
+bool truc_check(const struct admission *a, struct error *error);
 
 /* replace.c: how many transactions of the pool spend what tx spends; whether it may replace them; and that.
  */

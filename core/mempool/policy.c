@@ -2,6 +2,7 @@
  * skip it. */
 #include "core/mempool/mempool_private.h"
 
+#define STANDARD_VERSION_MAX 3 /* with rules of its own: truc.c */
 #define STANDARD_WEIGHT_MAX  400000u
 #define SCRIPT_SIG_BYTES_MAX 1650u
 #define NULL_DATA_BYTES_MAX  83u
@@ -42,7 +43,7 @@ uint32_t policy_vsize(const struct tx *tx, uint32_t sigop_cost)
 
 bool policy_standard(const struct tx *tx, struct error *error)
 {
-    if (tx->version < 1 || tx->version > 2) {
+    if (tx->version < 1 || tx->version > STANDARD_VERSION_MAX) {
         return refuse(error, "version");
     }
     if (tx_weight(tx) > STANDARD_WEIGHT_MAX) {

@@ -73,16 +73,32 @@ static void visit_children(struct mempool *pool, struct entry_set *set, const st
     }
 }
 
+static struct mempool_entry **visit_upwards(struct mempool *pool, struct entry_set *set, size_t *count)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        visit_parents(pool, set, set->items[i]->tx);
+    }
+    *count = set->count;
+    return set->items;
+}
+
 struct mempool_entry **pool_ancestors_of(struct mempool *pool, const struct tx *tx, size_t *count)
 {
     struct entry_set set = {0};
     pool->walk++;
     visit_parents(pool, &set, tx);
-    for (size_t i = 0; i < set.count; i++) {
-        visit_parents(pool, &set, set.items[i]->tx);
+    return visit_upwards(pool, &set, count);
+}
+
+struct mempool_entry **pool_ancestors_of_package(struct mempool *pool, const struct tx_package *package,
+                                                 size_t *count)
+{
+    struct entry_set set = {0};
+    pool->walk++;
+    for (size_t i = 0; i < package->count; i++) {
+        visit_parents(pool, &set, package->members[i].tx);
     }
-    *count = set.count;
-    return set.items;
+    return visit_upwards(pool, &set, count);
 }
 
 struct mempool_entry **pool_walk(struct mempool *pool, struct mempool_entry *entry, bool up, size_t *count)

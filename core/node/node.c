@@ -196,6 +196,7 @@ static void on_tx_result(void *context, struct tx *tx, uint64_t source, const st
     } else {
         rpc_tx_result(node, tx, source, error);
     }
+    rpc_replaced_told(node);
 }
 
 static void on_tx_tested(void *context, struct tx *tx, uint64_t source, struct amount fee,
@@ -203,6 +204,11 @@ static void on_tx_tested(void *context, struct tx *tx, uint64_t source, struct a
 {
     (void)tx;
     rpc_tx_tested(context, source, fee, error);
+}
+
+static void on_package(void *context, uint64_t source, const struct package_member *members, size_t count)
+{
+    rpc_package_result(context, source, members, count);
 }
 
 static void on_tx_added(void *context, const struct mempool_entry *entry)
@@ -213,8 +219,10 @@ static void on_tx_added(void *context, const struct mempool_entry *entry)
 
 static void on_tx_removed(void *context, const struct tx *tx, const char *reason)
 {
-    (void)context;
     char text[HASH256_TEXT];
+    if (strcmp(reason, "replaced") == 0) {
+        rpc_tx_replaced(context, tx);
+    }
     log_debug(LOG_MEMPOOL, "transaction %s left the mempool: %s", hash256_text(text, &tx->txid), reason);
 }
 
@@ -248,7 +256,8 @@ static bool open_rooms(struct node *node, const struct store_reader *reader, str
         .require_standard = config->params->kind != CHAIN_CLUSTER && config->params->kind != CHAIN_REGTEST,
         .rng = &node->rng,
     };
-    const struct mempool_events pool_events = {node, on_tx_result, on_tx_tested, on_tx_added, on_tx_removed};
+    const struct mempool_events pool_events = {node,       on_tx_result, on_tx_tested,
+                                               on_package, on_tx_added,  on_tx_removed};
     node->mempool = mempool_new(&pool_config, node->chain, node_submit, node, &pool_events);
     const struct p2p_config p2p_config = {.user_agent = config->user_agent,
                                           .program_line = config->version_text,

@@ -126,6 +126,11 @@ void rpc_block_result(struct node *node, const struct hash256 *hash, uint64_t so
                       const struct error *error);
 void rpc_tx_result(struct node *node, struct tx *tx, uint64_t source, const struct error *error);
 void rpc_tx_tested(struct node *node, uint64_t source, struct amount fee, const struct error *error);
+void rpc_package_result(struct node *node, uint64_t source, const struct package_member *members,
+                        size_t count);
+/* What goes for a transaction is told before what became of that one, which ends the list. */
+void rpc_tx_replaced(struct node *node, const struct tx *tx);
+void rpc_replaced_told(struct node *node);
 void rpc_settled(struct node *node); /* the tip is on disk */
 /* The tip has moved, time has passed, somebody has left: whoever waits for a block (rpc_wait.c) may be
  * answered; all: everybody is. The next moment when time alone does it. */

@@ -154,8 +154,12 @@ const struct rpc_method rpc_methods[] = {
     {"Rawtransactions", "signrawtransactionwithkey",
      "hexstring:text privkeys:any prevtxs:any? sighashtype:text?", rpc_signrawtransactionwithkey,
      "Signs with SIGHASH_ALL what these keys (WIF) own: P2WPKH, also in P2SH, P2PKH, P2PK."},
-    {"Rawtransactions", "testmempoolaccept", "rawtxs:any maxfeerate:any?", rpc_testmempoolaccept,
-     "Whether the mempool would take each of these transactions, which stays as it is."},
+    {"Rawtransactions", "submitpackage", "package:array maxfeerate:any? maxburnamount:any?",
+     rpc_submitpackage,
+     "Takes a child and its parents into the mempool; what pays too little alone is judged with its child."},
+    {"Rawtransactions", "testmempoolaccept", "rawtxs:array maxfeerate:any?", rpc_testmempoolaccept,
+     "Whether the mempool, which stays as it is, would take these transactions; each may spend those before "
+     "it."},
     {"Util", "estimatesmartfee", "conf_target:number estimate_mode:text?", rpc_estimatesmartfee,
      "The fee rate per kvB with which a transaction is mined within so many blocks, from what waits in the "
      "mempool."},
@@ -249,6 +253,7 @@ static void call_end(struct rpc_call *call, int code, const char *message)
     buf_free(&call->out);
     tx_unref(call->tx);
     block_unref(call->block);
+    rpc_submission_free(call->submission);
     mem_free(call);
     batch->ended++;
     if (batch->running) {
@@ -349,6 +354,7 @@ void rpc_free(struct node *node)
         batch_done(node, batch);
     }
     rpc_scan_free(node->rpc);
+    buf_free(&node->rpc->replaced);
     mem_free(node->rpc);
 }
 

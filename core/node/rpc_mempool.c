@@ -4,13 +4,11 @@
 #include "core/node/rpc_private.h"
 
 #define FEE_RATE_MAX_SAT (COIN_SAT / 10) /* per kvB, where the call does not say: as Core */
-#define TESTED_MAX       25u
-#define SEQUENCE_SIGNALS 0xfffffffdu /* BIP125: this and below */
+#define SEQUENCE_SIGNALS 0xfffffffdu     /* BIP125: this and below */
 
 /* ---- Ways in ------------------------------------------------------------------------------------------ */
 
-/* The fee rate per kvB above which a person has surely slipped; 0: no such limit. */
-static bool arg_fee_rate(struct rpc_call *call, size_t index, int64_t *per_kvb_sat)
+bool arg_fee_rate(struct rpc_call *call, size_t index, int64_t *per_kvb_sat)
 {
     const json_t *value = arg_any(call, index);
     *per_kvb_sat = FEE_RATE_MAX_SAT;
@@ -25,12 +23,7 @@ static bool arg_fee_rate(struct rpc_call *call, size_t index, int64_t *per_kvb_s
     return true;
 }
 
-static bool fee_too_high(struct amount fee, uint32_t vsize, int64_t per_kvb_sat)
-{
-    return per_kvb_sat && fee.sat > (per_kvb_sat * (int64_t)vsize + 999) / 1000;
-}
-
-static int64_t burned_at_most(const struct tx *tx)
+int64_t rpc_burned_at_most(const struct tx *tx)
 {
     int64_t most = -1;
     for (uint32_t i = 0; i < tx->output_count; i++) {
@@ -56,7 +49,7 @@ RPC_HANDLER(sendrawtransaction)
         return;
     }
     call->tx = tx;
-    if (burned_at_most(tx) > burn_sat) {
+    if (rpc_burned_at_most(tx) > burn_sat) {
         rpc_fail(call, RPC_VERIFY_ERROR,
                  "Unspendable output exceeds maximum configured by user (maxburnamount)");
         return;
@@ -70,6 +63,14 @@ RPC_HANDLER(sendrawtransaction)
     } else {
         mempool_submit(node->mempool, tx, call->source, node->now);
     }
+}
+
+void rpc_reject_text(char out[RPC_REJECT_TEXT], const struct error *error)
+{
+    bool detail = error->kind == ERROR_POLICY && *error->text;
+    snprintf(out, RPC_REJECT_TEXT, "%s%s%s",
+             error->kind == ERROR_MISSING ? "bad-txns-inputs-missingorspent" : error->word,
+             detail ? ", " : "", detail ? error->text : "");
 }
 
 static struct rpc_call *call_of_source(struct node *node, uint64_t source)
@@ -87,15 +88,13 @@ static struct rpc_call *call_of_source(struct node *node, uint64_t source)
 static void sent(struct rpc_call *call, const struct error *error)
 {
     const struct tx *tx = call->tx;
+    char text[RPC_REJECT_TEXT];
     if (!error || (error->kind == ERROR_DUPLICATE && mempool_find_wtxid(call->node->mempool, &tx->wtxid))) {
         put_hash(&call->out, NULL, &tx->txid);
         rpc_ok(call);
-    } else if (error->kind == ERROR_MISSING) {
-        rpc_fail(call, RPC_VERIFY_ERROR, "bad-txns-inputs-missingorspent");
     } else {
-        rpc_fail(call, RPC_VERIFY_REJECTED, "%s%s%s", error->word,
-                 *error->text && error->kind == ERROR_POLICY ? ", " : "",
-                 error->kind == ERROR_POLICY ? error->text : "");
+        rpc_reject_text(text, error);
+        rpc_fail(call, error->kind == ERROR_MISSING ? RPC_VERIFY_ERROR : RPC_VERIFY_REJECTED, "%s", text);
     }
 }
 
@@ -103,90 +102,11 @@ void rpc_tx_result(struct node *node, struct tx *tx, uint64_t source, const stru
 {
     (void)tx;
     struct rpc_call *call = call_of_source(node, source);
-    if (call) {
+    if (call && call->submission) {
+        rpc_submission_result(call, error);
+    } else if (call) {
         sent(call, error);
     }
-}
-
-/* ---- testmempoolaccept: one transaction after the other, each against the mempool as it is ------------ */
-
-static struct tx *tested_tx(const struct rpc_call *call, size_t index)
-{
-    const char *hex = json_string_value(json_array_get(json_array_get(call->params, 0), index));
-    return hex ? tx_from_hex(hex) : NULL;
-}
-
-static void test_next(struct rpc_call *call)
-{
-    struct node *node = call->node;
-    tx_unref(call->tx);
-    call->tx = tested_tx(call, call->number);
-    if (call->tx) {
-        call->source = ++node->rpc->next_source;
-        mempool_test(node->mempool, call->tx, call->source, node->now);
-    } else {
-        put_close(&call->out, '[');
-        rpc_ok(call);
-    }
-}
-
-RPC_HANDLER(testmempoolaccept)
-{
-    const json_t *txs = arg_any(call, 0), *item;
-    size_t i;
-    if (!json_is_array(txs)) {
-        rpc_fail(call, RPC_TYPE_ERROR, "JSON value is not of expected type array");
-        return;
-    }
-    if (!json_array_size(txs) || json_array_size(txs) > TESTED_MAX) {
-        rpc_fail(call, RPC_INVALID_PARAMETER, "Array must contain between 1 and %u transactions.",
-                 TESTED_MAX);
-        return;
-    }
-    if (!arg_fee_rate(call, 1, &call->fee_rate_sat)) {
-        return;
-    }
-    json_array_foreach(txs, i, item)
-    {
-        struct tx *tx = tested_tx(call, i);
-        if (!tx) {
-            rpc_fail(call, RPC_DESERIALIZATION_ERROR,
-                     "TX decode failed: %.64s Make sure the tx has at least one input.",
-                     json_is_string(item) ? json_string_value(item) : "");
-            return;
-        }
-        tx_unref(tx);
-    }
-    call->flag = true; /* a test, and no more */
-    put_open(&call->out, NULL, '[');
-    test_next(call);
-}
-
-static void put_tested(struct rpc_call *call, struct amount fee, const struct error *error)
-{
-    struct buf *out = &call->out;
-    const struct tx *tx = call->tx;
-    bool too_high = !error && fee_too_high(fee, tx_vsize(tx), call->fee_rate_sat);
-    put_open(out, NULL, '{');
-    put_hash(out, "txid", &tx->txid);
-    put_hash(out, "wtxid", &tx->wtxid);
-    put_yes(out, "allowed", !error && !too_high);
-    if (error || too_high) {
-        put_text(out, "reject-reason",
-                 too_high                       ? "max-fee-exceeded"
-                 : error->kind == ERROR_MISSING ? "missing-inputs"
-                                                : error->word);
-    } else {
-        put_int(out, "vsize", tx_vsize(tx));
-        put_open(out, "fees", '{');
-        put_amount(out, "base", fee.sat);
-        put_amount(out, "effective-feerate", fee.sat * 1000 / (int64_t)tx_vsize(tx));
-        put_open(out, "effective-includes", '[');
-        put_hash(out, NULL, &tx->wtxid);
-        put_close(out, '[');
-        put_close(out, '{');
-    }
-    put_close(out, '{');
 }
 
 void rpc_tx_tested(struct node *node, uint64_t source, struct amount fee, const struct error *error)
@@ -195,17 +115,24 @@ void rpc_tx_tested(struct node *node, uint64_t source, struct amount fee, const 
     if (!call) {
         return;
     }
-    if (call->flag) {
-        put_tested(call, fee, error);
-        call->number++;
-        test_next(call);
+    if (call->submission) {
+        rpc_submission_tested(call, fee, error);
     } else if (error) {
         sent(call, error);
-    } else if (fee_too_high(fee, tx_vsize(call->tx), call->fee_rate_sat)) {
+    } else if (mempool_fee_too_high(fee, tx_vsize(call->tx), call->fee_rate_sat)) {
         rpc_fail(call, RPC_VERIFY_ERROR,
                  "Fee exceeds maximum configured by user (e.g. -maxtxfee, maxfeerate)");
     } else {
         mempool_submit(node->mempool, call->tx, source, node->now);
+    }
+}
+
+void rpc_package_result(struct node *node, uint64_t source, const struct package_member *members,
+                        size_t count)
+{
+    struct rpc_call *call = call_of_source(node, source);
+    if (call) {
+        rpc_submission_judged(call, members, count);
     }
 }
 

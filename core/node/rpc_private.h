@@ -29,10 +29,11 @@ struct rpc_call {
     } waits_for; /* rpc_wait.c */
     int64_t wait_until_us, began_us;
     uint32_t number;
-    uint64_t sequence;    /* of the mempool, that a long poll knows */
-    int64_t fee_rate_sat; /* per kvB, at most; 0: no limit */
-    struct tx *tx;        /* to be sent; one reference or NULL */
-    struct block *block;  /* to be shown; one reference or NULL */
+    uint64_t sequence;             /* of the mempool, that a long poll knows */
+    int64_t fee_rate_sat;          /* per kvB, at most; 0: no limit */
+    struct tx *tx;                 /* to be sent; one reference or NULL */
+    struct block *block;           /* to be shown; one reference or NULL */
+    struct submission *submission; /* transactions to be judged (rpc_package.c); owned, or NULL */
     bool flag;
 };
 
@@ -60,7 +61,8 @@ struct rpc_state {
     struct list calls; /* under way */
     struct list ready; /* batches that go on after this event */
     uint64_t next_source;
-    struct scan *scan; /* scantxoutset that is under way, or NULL (rpc_scan.c) */
+    struct buf replaced; /* ids that one admission has replaced so far (rpc_package.c) */
+    struct scan *scan;   /* scantxoutset that is under way, or NULL (rpc_scan.c) */
 };
 void rpc_scan_free(struct rpc_state *rpc);
 
@@ -110,6 +112,19 @@ struct tx *arg_tx(struct rpc_call *call, const char *failure);
 /* rpc_script.c */
 void put_script(struct buf *out, const char *key, const struct node *node, struct span script);
 
+/* rpc_mempool.c */
+/* The fee rate per kvB above which a person has surely slipped; 0: no such limit. */
+bool arg_fee_rate(struct rpc_call *call, size_t index, int64_t *per_kvb_sat);
+int64_t rpc_burned_at_most(
+    const struct tx *tx); /* the largest amount that one of its outputs burns; -1: none */
+#define RPC_REJECT_TEXT 400
+void rpc_reject_text(char out[RPC_REJECT_TEXT], const struct error *error); /* the reason, as Core words it */
+/* rpc_package.c: what the mempool answers to a call that has a submission */
+void rpc_submission_tested(struct rpc_call *call, struct amount fee, const struct error *error);
+void rpc_submission_result(struct rpc_call *call, const struct error *error);
+void rpc_submission_judged(struct rpc_call *call, const struct package_member *members, size_t count);
+void rpc_submission_free(struct submission *submission); /* NULL is fine */
+
 /* rpc_mining.c: BIP22's word for a block that is known already */
 void rpc_put_known(struct rpc_call *call, const struct block_entry *known);
 
@@ -153,6 +168,7 @@ RPC_HANDLER(getmempoolancestors);
 RPC_HANDLER(getmempooldescendants);
 RPC_HANDLER(gettxspendingprevout);
 RPC_HANDLER(testmempoolaccept);
+RPC_HANDLER(submitpackage);
 RPC_HANDLER(prioritisetransaction);
 RPC_HANDLER(getprioritisedtransactions);
 RPC_HANDLER(getrawtransaction);

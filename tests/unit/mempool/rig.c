@@ -63,6 +63,18 @@ static void on_tested(void *context, struct tx *tx, uint64_t source, struct amou
     on_result(context, tx, source, error);
 }
 
+static void on_package(void *context, uint64_t source, const struct package_member *members, size_t count)
+{
+    (void)context, (void)source;
+    rig.result = (struct error){0};
+    rig.judged = 0;
+    for (size_t i = 0; i < count; i++) {
+        rig.judged += members[i].judged;
+        rig.result = members[i].error.kind ? members[i].error : rig.result;
+        rig.refused_at = members[i].error.kind ? i : rig.refused_at;
+    }
+}
+
 static void on_added(void *context, const struct mempool_entry *entry)
 {
     (void)context, (void)entry;
@@ -129,8 +141,11 @@ void rig_open(void)
                                         .durable = on_durable,
                                         .block_result = on_block_result,
                                         .fatal = on_fatal};
-    const struct mempool_events pool_events = {
-        .result = on_result, .tested = on_tested, .added = on_added, .removed = on_removed};
+    const struct mempool_events pool_events = {.result = on_result,
+                                               .tested = on_tested,
+                                               .package = on_package,
+                                               .added = on_added,
+                                               .removed = on_removed};
     rig.chain = chain_open(&config, &events, &reader, &error);
     cr_assert(rig.chain, "%s", error.text);
     rig.pool = mempool_new(&rig.config, rig.chain, submit_job, NULL, &pool_events);

@@ -18,9 +18,10 @@ struct rig {
     struct rng rng;
     struct moment now;
     struct buf payout;
-    struct error result;  /* of the last transaction */
-    struct error refused; /* of the last block */
-    char reason[16];      /* of the last removal */
+    struct error result;       /* of the last transaction or package */
+    size_t judged, refused_at; /* of the last package: how many passed; who did not */
+    struct error refused;      /* of the last block */
+    char reason[16];           /* of the last removal */
     unsigned removed;
 };
 extern struct rig rig;

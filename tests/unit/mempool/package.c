@@ -1,0 +1,229 @@
+/* Transactions that are judged together, and those of version 3 (BIP431). */
+#include <criterion/criterion.h>
+
+#include "tests/unit/mempool/rig.h"
+
+TestSuite(package, .init = rig_begin, .fini = rig_end);
+
+static const char *submit_together(struct tx *const *txs, size_t count, enum package_how how)
+{
+    rig.result = (struct error){.kind = ERROR_INTERNAL, .word = "no answer"};
+    mempool_submit_package(rig.pool, txs, count, how, 0, 0, rig.now);
+    rig_pump();
+    return rig.result.kind ? rig.result.word : "";
+}
+
+static struct tx *of_version(int32_t version, const struct tx *parent, uint32_t height, int64_t fee_sat)
+{
+    struct recipe recipe = recipe_of(fee_sat);
+    recipe.version = version;
+    recipe.out_count = 2;
+    if (parent) {
+        recipe_spend(&recipe, parent, 0);
+    } else {
+        recipe_spend_block(&recipe, height);
+    }
+    return make_tx(&recipe);
+}
+
+static void drop(struct tx **txs, size_t count)
+{
+    while (count) {
+        tx_unref(txs[--count]);
+    }
+}
+
+Test(package, a_child_pays_for_its_parent)
+{
+    rig_open();
+    struct tx *txs[3] = {spend_block(1, 0)};
+    txs[1] = spend_tx(txs[0], 0, 1000);
+    txs[2] = spend_tx(txs[0], 0, 100); /* enough for itself only */
+    cr_assert_str_eq(submit(txs[0]), "min relay fee not met");
+    struct tx *poor[] = {txs[0], txs[2]};
+    cr_assert_str_eq(submit_together(poor, 2, PACKAGE_SUBMIT), "min relay fee not met");
+    cr_assert_eq(rig.refused_at, 1);
+    cr_assert_eq(mempool_count(rig.pool), 0);
+    cr_assert_str_eq(submit_together(txs, 2, PACKAGE_TEST), "min relay fee not met");
+    cr_assert(rig.refused_at == 0 && rig.judged == 0, "in a test each pays for itself");
+    cr_assert_str_eq(submit_together(txs, 2, PACKAGE_SUBMIT), "", "%s", rig.result.text);
+    cr_assert(in_pool(txs[0]) && in_pool(txs[1]));
+    cr_assert_eq(mempool_find(rig.pool, &txs[1]->txid)->ancestor_count, 2);
+    block_unref(rig_mine(true));
+    cr_assert_eq(mempool_count(rig.pool), 0, "a block takes both");
+    drop(txs, 3);
+}
+
+Test(package, all_or_none)
+{
+    rig_open();
+    struct tx *txs[2] = {spend_block(1, 1000)};
+    struct recipe recipe = recipe_of(-1000);
+    recipe_spend(&recipe, txs[0], 0);
+    txs[1] = make_tx(&recipe);
+    cr_assert_str_eq(submit_together(txs, 2, PACKAGE_SUBMIT), "bad-txns-in-belowout");
+    cr_assert(rig.refused_at == 1 && rig.judged == 1);
+    cr_assert_eq(mempool_count(rig.pool), 0);
+    tx_unref(txs[1]);
+    txs[1] = spend_tx(txs[0], 0, 1000);
+    cr_assert_str_eq(submit_together(txs, 2, PACKAGE_TEST), "");
+    cr_assert(rig.judged == 2 && mempool_count(rig.pool) == 0, "a test leaves the pool as it is");
+    struct tx *other = spend_block(1, 500);
+    cr_assert_str_eq(submit(other), "");
+    cr_assert_str_eq(submit_together(txs, 2, PACKAGE_SUBMIT), "bip125-replacement-disallowed");
+    tx_unref(other);
+    drop(txs, 2);
+}
+
+Test(package, nobody_pays_too_much)
+{
+    rig_open();
+    struct tx *txs[2] = {spend_block(1, 0)};
+    txs[1] = spend_tx(txs[0], 0, 100000);
+    mempool_submit_package(rig.pool, txs, 2, PACKAGE_SUBMIT, 10000, 0, rig.now);
+    rig_pump();
+    cr_assert_str_eq(rig.result.word, "max feerate exceeded");
+    cr_assert_eq(mempool_count(rig.pool), 0);
+    drop(txs, 2);
+}
+
+/* The tip moves while the scripts of the first member are being checked. */
+Test(package, a_new_tip_starts_it_over)
+{
+    rig_open();
+    struct tx *txs[2] = {spend_block(1, 0)};
+    txs[1] = spend_tx(txs[0], 0, 1000);
+    rig.result = (struct error){.kind = ERROR_INTERNAL};
+    mempool_submit_package(rig.pool, txs, 2, PACKAGE_SUBMIT, 0, 0, rig.now);
+    struct list *job = rig.jobs.next;
+    cr_assert(job != &rig.jobs);
+    list_remove(job);
+    block_unref(rig_mine(false));
+    list_append(&rig.jobs, job);
+    rig_pump();
+    cr_assert_eq(rig.result.kind, ERROR_NONE, "%s", rig.result.word);
+    cr_assert(in_pool(txs[0]) && in_pool(txs[1]));
+    drop(txs, 2);
+}
+
+Test(package, limits_count_all_of_it)
+{
+    rig_open();
+    struct tx *chain[26] = {spend_block(1, 1000)};
+    for (int i = 1; i < 26; i++) {
+        chain[i] = spend_tx(chain[i - 1], 0, 1000);
+    }
+    for (int i = 0; i < 23; i++) {
+        cr_assert_str_eq(submit(chain[i]), "");
+    }
+    cr_assert_str_eq(submit_together(chain + 23, 3, PACKAGE_SUBMIT), "package-mempool-limits");
+    cr_assert_eq(mempool_count(rig.pool), 23);
+    cr_assert_str_eq(submit_together(chain + 23, 2, PACKAGE_SUBMIT), "", "%s", rig.result.text);
+    drop(chain, 26);
+}
+
+static const char *form(struct tx *const *txs, size_t count)
+{
+    static struct error error;
+    error = (struct error){0};
+    return package_check(txs, count, &error) ? "" : error.word;
+}
+
+Test(package, its_form)
+{
+    rig_open();
+    struct tx *parent = spend_block(1, 1000), *child = spend_tx(parent, 0, 1000),
+              *rival = spend_tx(parent, 0, 2000), *stranger = spend_block(2, 1000);
+    struct tx *many[PACKAGE_MAX + 1] = {0};
+    cr_assert_str_eq(form((struct tx *[]){parent, child}, 2), "");
+    cr_assert_str_eq(form((struct tx *[]){child, parent}, 2), "package-not-sorted");
+    cr_assert_str_eq(form((struct tx *[]){parent, parent}, 2), "package-contains-duplicates");
+    cr_assert_str_eq(form((struct tx *[]){parent, child, rival}, 3), "conflict-in-package");
+    cr_assert_str_eq(form(many, ARRAY_COUNT(many)), "package-too-many-transactions");
+    cr_assert(package_is_family((struct tx *[]){parent, child}, 2));
+    cr_assert(package_is_family((struct tx *[]){parent}, 1));
+    cr_assert_not(package_is_family((struct tx *[]){stranger, parent, child}, 3));
+    drop((struct tx *[]){parent, child, rival, stranger}, 4);
+}
+
+/* ---- BIP431 ---------------------------------------------------------------------------------------------
+ */
+
+Test(package, version_3_keeps_to_its_own)
+{
+    rig_open();
+    struct tx *three = of_version(3, NULL, 1, 1000), *two = of_version(2, NULL, 2, 1000);
+    struct tx *txs[] = {of_version(2, three, 0, 1000), of_version(3, two, 0, 1000)};
+    cr_assert_str_eq(submit(three), "");
+    cr_assert_str_eq(submit(two), "");
+    cr_assert_str_eq(submit(txs[0]), "TRUC-violation");
+    cr_assert_str_eq(submit(txs[1]), "TRUC-violation");
+    block_unref(rig_mine(true));
+    cr_assert_str_eq(submit(txs[0]), "", "what is confirmed binds nobody");
+    cr_assert_str_eq(submit(txs[1]), "");
+    drop((struct tx *[]){three, two, txs[0], txs[1]}, 4);
+}
+
+Test(package, version_3_has_one_child)
+{
+    rig_open();
+    struct tx *parent = of_version(3, NULL, 1, 1000), *child = of_version(3, parent, 0, 1000),
+              *grandchild = of_version(3, child, 0, 1000), *dearer = of_version(3, parent, 0, 5000);
+    struct recipe recipe = recipe_of(9000);
+    recipe.version = 3;
+    recipe_spend(&recipe, parent, 1);
+    struct tx *second = make_tx(&recipe);
+    cr_assert_str_eq(submit(parent), "");
+    cr_assert_str_eq(submit(child), "");
+    cr_assert_str_eq(submit(grandchild), "TRUC-violation");
+    cr_assert_str_eq(submit(second), "TRUC-violation");
+    cr_assert_str_eq(submit(dearer), "", "one child may replace the other: %s", rig.result.text);
+    cr_assert(!in_pool(child) && in_pool(dearer));
+    drop((struct tx *[]){parent, child, grandchild, dearer, second}, 5);
+}
+
+Test(package, version_3_has_one_parent_and_is_small)
+{
+    rig_open();
+    struct tx *parents[] = {of_version(3, NULL, 1, 1000), of_version(3, NULL, 2, 1000)};
+    struct recipe recipe = recipe_of(2000);
+    recipe.version = 3;
+    recipe_spend(&recipe, parents[0], 0);
+    recipe_spend(&recipe, parents[1], 0);
+    struct tx *both = make_tx(&recipe);
+    recipe = recipe_of(20000);
+    recipe.version = 3;
+    recipe.pad_bytes = 1000;
+    recipe_spend(&recipe, parents[0], 0);
+    struct tx *fat_child = make_tx(&recipe);
+    recipe.in_count = 0;
+    recipe_spend_block(&recipe, 3);
+    struct tx *fat_parent = make_tx(&recipe);
+    recipe.pad_bytes = 10000;
+    recipe.in_count = 0;
+    recipe_spend_block(&recipe, 4);
+    struct tx *too_fat = make_tx(&recipe);
+    cr_assert_str_eq(submit(parents[0]), "");
+    cr_assert_str_eq(submit(parents[1]), "");
+    cr_assert_str_eq(submit(both), "TRUC-violation");
+    cr_assert_str_eq(submit(fat_child), "TRUC-violation");
+    cr_assert_str_eq(submit(fat_parent), "");
+    cr_assert_str_eq(submit(too_fat), "TRUC-violation");
+    drop((struct tx *[]){parents[0], parents[1], both, fat_child, fat_parent, too_fat}, 6);
+}
+
+Test(package, version_3_in_a_package)
+{
+    rig_open();
+    struct tx *parent = of_version(3, NULL, 1, 0), *child = of_version(3, parent, 0, 1000),
+              *ordinary = of_version(2, parent, 0, 1000);
+    cr_assert_str_eq(submit_together((struct tx *[]){parent, ordinary}, 2, PACKAGE_SUBMIT), "TRUC-violation");
+    cr_assert_str_eq(submit_together((struct tx *[]){parent, child}, 2, PACKAGE_SUBMIT), "");
+    struct tx *first = of_version(3, NULL, 2, 1000);
+    struct recipe recipe = recipe_of(1000);
+    recipe.version = 3;
+    recipe_spend(&recipe, first, 1);
+    struct tx *twins[] = {first, of_version(3, first, 0, 1000), make_tx(&recipe)};
+    cr_assert_str_eq(submit_together(twins, 3, PACKAGE_TEST), "TRUC-violation");
+    drop((struct tx *[]){parent, child, ordinary, twins[0], twins[1], twins[2]}, 6);
+}
