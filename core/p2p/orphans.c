@@ -76,7 +76,19 @@ void orphan_add(struct p2p *p2p, struct peer *peer, struct tx *tx)
     }
 }
 
-void orphans_of(struct p2p *p2p, const struct tx *parent)
+/* One of its inputs is an output of the parent, or of one of several. */
+static bool spends_of(const struct tx *tx, const struct hash256 *parent, const struct map *parents)
+{
+    for (uint32_t i = 0; i < tx->input_count; i++) {
+        const struct hash256 *txid = &tx->inputs[i].prevout.txid;
+        if (parent ? hash256_equal(txid, parent) : map_get(parents, txid) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void try_again(struct p2p *p2p, const struct hash256 *parent, const struct map *parents)
 {
     struct tx *ready[ORPHANS_MAX + 1];
     peer_id from[ORPHANS_MAX + 1];
@@ -84,12 +96,9 @@ void orphans_of(struct p2p *p2p, const struct tx *parent)
     void *value;
     for (size_t at = 0; p2p->orphans.count && map_next(&p2p->orphans, &at, NULL, &value);) {
         const struct orphan *orphan = value;
-        for (uint32_t i = 0; i < orphan->tx->input_count; i++) {
-            if (hash256_equal(&orphan->tx->inputs[i].prevout.txid, &parent->txid)) {
-                from[count] = orphan->peer;
-                ready[count++] = tx_ref(orphan->tx);
-                break;
-            }
+        if (spends_of(orphan->tx, parent, parents)) {
+            from[count] = orphan->peer;
+            ready[count++] = tx_ref(orphan->tx);
         }
     }
     for (size_t i = 0; i < count; i++) {
@@ -97,6 +106,26 @@ void orphans_of(struct p2p *p2p, const struct tx *parent)
         mempool_submit(p2p->pool, ready[i], from[i], p2p->now);
         tx_unref(ready[i]);
     }
+}
+
+void orphans_of(struct p2p *p2p, const struct tx *parent)
+{
+    try_again(p2p, &parent->txid, NULL);
+}
+
+void orphans_of_block(struct p2p *p2p, const struct block *block)
+{
+    struct map txids;
+    if (!p2p->orphans.count) {
+        return;
+    }
+    map_init(&txids, sizeof(struct hash256), 0, p2p->config.rng);
+    for (uint32_t i = 0; i < block->tx_count; i++) {
+        drop(p2p, &block->txs[i].wtxid);
+        map_put(&txids, &block->txs[i].txid, NULL);
+    }
+    try_again(p2p, NULL, &txids);
+    map_free(&txids);
 }
 
 static void drop_where(struct p2p *p2p, peer_id peer, int64_t before_us)

@@ -368,6 +368,8 @@ void latency_passed(struct p2p *p2p, const struct hash256 *hash, enum p2p_hop ho
 /* orphans.c */
 void orphan_add(struct p2p *p2p, struct peer *peer, struct tx *tx);
 void orphans_of(struct p2p *p2p, const struct tx *parent); /* its parent is here: try again */
+/* The same for all of a block; what it holds itself is no orphan any more. */
+void orphans_of_block(struct p2p *p2p, const struct block *block);
 bool orphan_find(const struct p2p *p2p, const struct hash256 *wtxid);
 void orphans_forget_peer(struct p2p *p2p, peer_id peer);
 void orphans_tick(struct p2p *p2p);

@@ -300,5 +300,9 @@ void p2p_tip_changed(struct p2p *p2p, const struct block_entry *old_tip, const s
     if (p2p_near_tip(p2p)) { /* nobody wants to hear of each block while we catch up */
         relay_announce_tip(p2p);
     }
+    const struct block *block = chain_recent_block(p2p->chain, &tip->hash);
+    if (block) {
+        orphans_of_block(p2p, block);
+    }
     sync_request_blocks(p2p);
 }

@@ -499,3 +499,75 @@ Test(p2p, orphans_are_bounded_in_bytes)
     }
     cr_assert_lt(p2p_memory_bytes(rig.p2p), before + 100000, "and forgotten with who sent them");
 }
+
+static struct tx *spend_of(const struct tx *parent, int64_t sat)
+{
+    struct buf raw = {0};
+    put_tx(&raw, &parent->txid, 0, 2, sat, 0);
+    struct tx *tx = tx_parse(buf_span(&raw), NULL);
+    buf_free(&raw);
+    return tx;
+}
+
+static void say_tx(peer_id peer, const struct tx *tx)
+{
+    struct buf b = {0};
+    tx_write(&b, tx, true);
+    say(peer, "tx", &b);
+}
+
+Test(p2p, orphans_are_looked_at_again_when_their_parent_is_here_or_in_a_block)
+{
+    grow(10);
+    connect_peer(PEER);
+    struct tx *a = spend(1, 400000), *b = spend_of(a, 190000), *c = spend_of(b, 90000);
+    say_tx(PEER, c);
+    say_tx(PEER, b);
+    cr_assert_eq(mempool_count(rig.pool), 0);
+    say_tx(PEER, a);
+    cr_assert_eq(mempool_count(rig.pool), 3, "one after the other");
+    struct tx *d = spend(2, 400000), *e = spend_of(d, 190000), *f = spend_of(e, 90000);
+    say_tx(PEER, e);
+    say_tx(PEER, f);
+    cr_assert_eq(mempool_count(rig.pool), 3);
+    struct buf txs = {0};
+    tx_write(&txs, d, true);
+    struct block *block = block_on_tip(buf_span(&txs), 1);
+    say_block(PEER, block);
+    cr_assert(mempool_find(rig.pool, &e->txid), "its parent came in a block only");
+    cr_assert(mempool_find(rig.pool, &f->txid), "and its child with it");
+    block_unref(block);
+    buf_free(&txs);
+    struct tx *all[] = {a, b, c, d, e, f};
+    for (size_t i = 0; i < ARRAY_COUNT(all); i++) {
+        tx_unref(all[i]);
+    }
+}
+
+Test(p2p, an_orphan_that_a_block_holds_is_none_any_more)
+{
+    struct buf txs = {0};
+    grow(10);
+    connect_peer(PEER);
+    struct tx *a = spend(1, 400000), *b = spend_of(a, 190000);
+    say_tx(PEER, b);
+    for (uint32_t i = 1; i < 60; i++) {
+        say_orphan(PEER, i, 0); /* more than are kept of one peer */
+    }
+    forget_heard(PEER);
+    say_orphan(PEER, 100, 0);
+    cr_assert_eq(heard(PEER, "getdata", NULL), 0);
+    tx_write(&txs, a, true);
+    tx_write(&txs, b, true);
+    struct block *block = block_on_tip(buf_span(&txs), 2);
+    accept_block(block);
+    forget_heard(PEER);
+    say_orphan(PEER, 101, 0);
+    cr_assert_eq(heard(PEER, "getdata", NULL), 1, "there is room for one more");
+    say_orphan(PEER, 102, 0);
+    cr_assert_eq(heard(PEER, "getdata", NULL), 1);
+    block_unref(block);
+    buf_free(&txs);
+    tx_unref(a);
+    tx_unref(b);
+}
