@@ -10,19 +10,23 @@
 
 #include "core/p2p/p2p_private.h"
 
-#define ADDR_MAX         1000u
-#define TOLD_ALWAYS      64u /* getaddr: of more than that, at most 23 of 100 are told, as Bitcoin Core does */
-#define RELAY_TO_MAX     8u /* who hears of somebody who has just come; chosen at random when there are more */
-#define RELAY_MAX        10u /* a message with more addresses is an answer to getaddr, not news */
-#define FORWARD_TO       2u
-#define FRESH_S          600
-#define TOKENS_FIRST     1.0
-#define TOKENS_MAX       1000.0
-#define TOKENS_PER_S     0.1
-#define NETWORK_IPV4     1u
-#define NETWORK_IPV6     2u
-#define ADDRV2_BYTES_MAX 512u
-#define ANCHORS_MAX      2u /* peers that were found and are dialled first after a restart */
+#define ADDR_MAX           1000u
+#define TOLD_ALWAYS        64u /* getaddr: of more than that, at most 23 of 100 are told, as Bitcoin Core does */
+#define TOLD_FOR_US        (24 * 60 * 60 * US_PER_S)
+#define RELAY_TO_MAX       8u /* who hears of somebody who has just come; chosen at random when there are more */
+#define RELAY_MAX          10u /* a message with more addresses is an answer to getaddr, not news */
+#define FORWARD_TO         2u
+#define FORWARD_FOREIGN_TO 1u
+#define FOREIGN_MAX        1000u /* addresses of networks that we do not speak, remembered as passed on */
+#define FRESH_S            600
+#define TOKENS_FIRST       1.0
+#define TOKENS_MAX         1000.0
+#define TOKENS_PER_S       0.1
+#define NETWORK_IPV4       1u
+#define NETWORK_IPV6       2u
+#define NETWORK_TOR_2      3u
+#define ADDRV2_BYTES_MAX   512u
+#define ANCHORS_MAX        2u /* peers that were found and are dialled first after a restart */
 
 void addresses_meet(struct p2p *p2p, struct peer *peer)
 {
@@ -40,25 +44,34 @@ bool peer_listens_at(const struct peer *peer, struct endpoint *out)
     return peer->has_endpoint && out->port != 0;
 }
 
+/* Nobody out there is told of machines of a network of one's own, nor believed about ours. */
+static bool concerns(const struct place *place, const struct peer *peer)
+{
+    const uint8_t *ip = place->at.ip, *there = peer->endpoint.ip;
+    return ip_is_loopback(ip) ? ip_is_loopback(there) : !ip_is_local(ip) || ip_is_local(there);
+}
+
 /* True when that was news. */
 static bool learn(struct p2p *p2p, const struct peer *from, struct place found)
 {
-    int64_t now_s = moment_unix_s(p2p->now);
-    if (!found.at.port || !ip_is_host(found.at.ip) ||
-        (ip_is_loopback(found.at.ip) && !ip_is_loopback(from->endpoint.ip))) {
+    if (!found.at.port || !ip_is_host(found.at.ip) || !concerns(&found, from)) {
         return false;
     }
     memcpy(found.source, from->endpoint.ip, 16);
-    return book_learn(&p2p->book, &found, now_s);
+    return book_learn(&p2p->book, &found, moment_unix_s(p2p->now));
 }
 
 /* ---- Telling ------------------------------------------------------------------------------------------- */
 
-static void put_one(struct buf *out, const struct place *place, bool v2)
+static void put_place(struct peer *peer, const struct place *place)
 {
+    struct buf *out = &peer->addrs_to_tell;
     bool v4 = ip_is_v4(place->at.ip);
+    if (!concerns(place, peer)) {
+        return;
+    }
     buf_u32(out, (uint32_t)place->seen_unix_s);
-    if (v2) {
+    if (peer->wants_addrv2) {
         buf_compact_size(out, place->services);
         buf_u8(out, v4 ? NETWORK_IPV4 : NETWORK_IPV6);
         buf_var_span(out, span_of(place->at.ip + (v4 ? 12 : 0), v4 ? 4 : 16));
@@ -67,40 +80,75 @@ static void put_one(struct buf *out, const struct place *place, bool v2)
         buf_bytes(out, place->at.ip, 16);
     }
     buf_u16_be(out, place->at.port);
+    peer->addrs_to_tell_count++;
 }
 
-static void send_places(struct p2p *p2p, struct peer *peer, const struct place *const *places, size_t count)
+/* All that a message has brought goes on in one. */
+static void tell_peer(struct p2p *p2p, struct peer *peer)
 {
     struct buf b = {0};
-    if (count && p2p->config.discover != P2P_DISCOVER_NO) {
-        buf_compact_size(&b, count);
-        for (size_t i = 0; i < count; i++) {
-            put_one(&b, places[i], peer->wants_addrv2);
-        }
+    if (peer->addrs_to_tell_count) {
+        buf_compact_size(&b, peer->addrs_to_tell_count);
+        buf_bytes(&b, peer->addrs_to_tell.data, peer->addrs_to_tell.len);
         message_send(p2p, peer, peer->wants_addrv2 ? "addrv2" : "addr", &b);
+    }
+    buf_free(&peer->addrs_to_tell);
+    peer->addrs_to_tell_count = 0;
+}
+
+static void tell_everybody(struct p2p *p2p)
+{
+    LIST_EACH(at, &p2p->peers)
+    {
+        tell_peer(p2p, CONTAINER_OF(at, struct peer, link));
     }
 }
 
-/* To so many peers, chosen at random, but not to who told us. */
-static void tell(struct p2p *p2p, const struct peer *from, const struct place *place, size_t to_max)
+/* A place of ours to tell of, or the bytes of an address in a network that we do not speak (addrv2). */
+struct news {
+    const struct place *place;
+    struct span foreign;
+};
+
+/* Who has dialled us and never spoke of addresses (a wallet, a crawler) is not told of any. */
+static bool is_for(const struct peer *peer, const struct peer *from, const struct news *news)
+{
+    return peer != from && peer_ready(peer) && peer->relays_addrs && (news->place || peer->wants_addrv2);
+}
+
+/* To so many peers, chosen at random, but not to who told us. They are told by tell_everybody. */
+static void spread(struct p2p *p2p, const struct peer *from, const struct news *news, size_t to_max)
 {
     size_t others = 0;
     LIST_EACH(at, &p2p->peers)
     {
-        const struct peer *peer = CONTAINER_OF(at, struct peer, link);
-        others += peer != from && peer_ready(peer) && !peer_is(peer, SLOT_BLOCKS_ONLY);
-    }
-    if (!others) {
-        return;
+        others += is_for(CONTAINER_OF(at, struct peer, link), from, news);
     }
     size_t turn = others > to_max ? (size_t)rng_below(p2p->config.rng, others) : 0;
     LIST_EACH(at, &p2p->peers)
     {
         struct peer *peer = CONTAINER_OF(at, struct peer, link);
-        if (peer != from && peer_ready(peer) && !peer_is(peer, SLOT_BLOCKS_ONLY) &&
-            turn++ % others < to_max) {
-            send_places(p2p, peer, &place, 1);
+        if (!is_for(peer, from, news) || turn++ % others >= to_max) {
+            continue;
         }
+        if (news->place) {
+            put_place(peer, news->place);
+        } else {
+            buf_bytes(&peer->addrs_to_tell, news->foreign.data, news->foreign.len);
+            peer->addrs_to_tell_count++;
+        }
+    }
+}
+
+/* Where we listen, as far as this peer can know: at the address that it sees, if that is one for everybody.
+ */
+static void tell_ours(struct p2p *p2p, struct peer *peer)
+{
+    struct place ours = {.services = P2P_SERVICES, .seen_unix_s = moment_unix_s(p2p->now)};
+    memcpy(ours.at.ip, peer->sees_us_at, 16);
+    ours.at.port = p2p->listen_port;
+    if (ours.at.port && ip_is_host(ours.at.ip) && !ip_is_local(ours.at.ip)) {
+        put_place(peer, &ours);
     }
 }
 
@@ -112,19 +160,21 @@ void addresses_greet(struct p2p *p2p, struct peer *peer)
     }
     bool quiet = peer_is(peer, SLOT_BLOCKS_ONLY); /* nobody shall know of it */
     if (!peer->inbound && !quiet) {
+        peer->relays_addrs = true;
         message_send(p2p, peer, "getaddr", NULL);
         peer->addr_tokens += TOKENS_MAX; /* for the answer */
+        tell_ours(p2p, peer);
     }
-    if (!peer_listens_at(peer, &place.at)) {
-        return;
+    if (peer_listens_at(peer, &place.at)) {
+        learn(p2p, peer, place);
+        if (!peer->inbound) {
+            book_answered(&p2p->book, &place.at, place.seen_unix_s);
+        }
+        if (!quiet) {
+            spread(p2p, peer, &(struct news){.place = &place}, RELAY_TO_MAX);
+        }
     }
-    learn(p2p, peer, place);
-    if (!peer->inbound) {
-        book_answered(&p2p->book, &place.at, place.seen_unix_s);
-    }
-    if (!quiet) {
-        tell(p2p, peer, &place, RELAY_TO_MAX);
-    }
+    tell_everybody(p2p);
 }
 
 size_t addresses_sample(struct p2p *p2p, const struct place **out, size_t max)
@@ -147,50 +197,90 @@ size_t addresses_sample(struct p2p *p2p, const struct place **out, size_t max)
     return MIN(count, max);
 }
 
+/* Of a large book everybody is told the same for a day: who asks again and again, or comes as many, learns no
+ * more. */
+static void tell_sample(struct p2p *p2p, struct peer *peer)
+{
+    const struct place *places[TOLD_MAX];
+    if (p2p->now.mono_us >= p2p->told_until_us) {
+        size_t count = addresses_sample(p2p, places, MIN(p2p->book.count * 23 / 100, (size_t)TOLD_MAX));
+        for (p2p->told_count = 0; p2p->told_count < count; p2p->told_count++) {
+            p2p->told[p2p->told_count] = *places[p2p->told_count];
+        }
+        p2p->told_until_us =
+            p2p->now.mono_us + TOLD_FOR_US + (int64_t)rng_below(p2p->config.rng, (uint64_t)TOLD_FOR_US / 4);
+    }
+    for (size_t i = 0; i < p2p->told_count; i++) {
+        put_place(peer, &p2p->told[i]);
+    }
+}
+
 void handle_getaddr(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
     (void)c;
     const struct place *places[ADDR_MAX];
-    if (!peer->inbound || peer->asked_addresses) { /* once, and only who dialled us: as Bitcoin Core does */
-        return;
+    if (p2p->config.discover == P2P_DISCOVER_NO || !peer->inbound || peer->asked_addresses) {
+        return; /* once, and only who dialled us: as Bitcoin Core does */
     }
-    peer->asked_addresses = true;
-    size_t share = MAX(p2p->book.count * 23 / 100, (size_t)TOLD_ALWAYS);
-    size_t max = MIN(peer->permissions & P2P_PERMIT_ADDR ? ADDR_MAX : share, (size_t)ADDR_MAX);
-    send_places(p2p, peer, places, addresses_sample(p2p, places, max));
+    peer->asked_addresses = peer->relays_addrs = true;
+    bool all = peer->permissions & P2P_PERMIT_ADDR;
+    if (!all && p2p->book.count * 23 / 100 > TOLD_ALWAYS) {
+        tell_sample(p2p, peer);
+    } else {
+        size_t count = addresses_sample(p2p, places, all ? ADDR_MAX : TOLD_ALWAYS);
+        for (size_t i = 0; i < count; i++) {
+            put_place(peer, places[i]);
+        }
+    }
+    tell_peer(p2p, peer);
 }
 
 /* ---- Hearing ------------------------------------------------------------------------------------------- */
 
-static bool read_v1(struct cursor *c, struct place *out)
+/* What a message says of one address. */
+struct hearsay {
+    struct place place;
+    bool usable;         /* an address in a network that we speak */
+    struct span foreign; /* else, where we know the network: its bytes; empty: nothing to do with it */
+};
+
+static void read_v1(struct cursor *c, struct hearsay *out)
 {
-    out->seen_unix_s = cursor_u32(c);
-    out->services = cursor_u64(c);
-    cursor_bytes(c, out->at.ip, 16);
-    out->at.port = cursor_u16_be(c);
-    return !c->failed;
+    out->place.seen_unix_s = cursor_u32(c);
+    out->place.services = cursor_u64(c);
+    cursor_bytes(c, out->place.at.ip, 16);
+    out->place.at.port = cursor_u16_be(c);
+    out->usable = true;
 }
 
-static bool read_v2(struct cursor *c, struct place *out)
+/* BIP155. Networks that have a number, and what an address takes in each; Tor's version 2 is no more. */
+static const uint8_t address_bytes[] = {
+    [NETWORK_IPV4] = 4, [NETWORK_IPV6] = 16, [3] = 10, [4] = 32, [5] = 32, [6] = 16};
+
+static void read_v2(struct cursor *c, struct hearsay *out)
 {
-    out->seen_unix_s = cursor_u32(c);
-    out->services = cursor_compact_size(c, UINT64_MAX);
+    const uint8_t *begin = c->at;
+    out->place.seen_unix_s = cursor_u32(c);
+    out->place.services = cursor_compact_size(c, UINT64_MAX);
     uint8_t network = cursor_u8(c);
     struct span ip = cursor_var_span(c);
-    out->at.port = cursor_u16_be(c);
-    if (ip.len > ADDRV2_BYTES_MAX || (network == NETWORK_IPV4 && ip.len != 4) ||
-        (network == NETWORK_IPV6 && ip.len != 16)) {
-        c->failed = true; /* BIP155 */
+    out->place.at.port = cursor_u16_be(c);
+    bool known = network < ARRAY_COUNT(address_bytes) && address_bytes[network];
+    if (ip.len > ADDRV2_BYTES_MAX || (known && ip.len != address_bytes[network])) {
+        c->failed = true;
     }
-    if (c->failed || (network != NETWORK_IPV4 && network != NETWORK_IPV6)) {
-        return false;
+    if (c->failed) {
+        return;
     }
     if (network == NETWORK_IPV4) {
-        ip_from_v4(out->at.ip, ip.data);
-    } else {
-        memcpy(out->at.ip, ip.data, 16);
+        ip_from_v4(out->place.at.ip, ip.data);
+        out->usable = true;
+    } else if (network == NETWORK_IPV6) {
+        memcpy(out->place.at.ip, ip.data, 16);
+        out->usable = !ip_is_v4(ip.data); /* no mapped ones */
+    } else if (known && network != NETWORK_TOR_2) {
+        out->foreign = span_of(begin, (size_t)(c->at - begin));
     }
-    return network == NETWORK_IPV4 || !ip_is_v4(out->at.ip); /* BIP155: no mapped ones */
 }
 
 /* A peer may tell us one address in ten seconds unasked: whoever floods is read and not listened to. */
@@ -212,35 +302,61 @@ static bool take_token(struct p2p *p2p, struct peer *peer)
     return true;
 }
 
-static void hear(struct p2p *p2p, struct peer *peer, struct place found, bool news)
+/* True when this address was not passed on lately. Forgetting all of them costs a little, and nothing else.
+ */
+static bool is_news(struct p2p *p2p, struct span foreign)
+{
+    bool inserted;
+    uint64_t key = siphash_2_4(p2p->group_key, foreign.data + 4, foreign.len - 4); /* without the time */
+    if (p2p->foreign.count >= FOREIGN_MAX) {
+        map_clear(&p2p->foreign);
+    }
+    map_put(&p2p->foreign, &key, &inserted);
+    return inserted;
+}
+
+static void hear(struct p2p *p2p, struct peer *peer, struct hearsay *heard, bool may_spread)
 {
     int64_t now_s = moment_unix_s(p2p->now);
-    if (found.seen_unix_s <= 100000000 || found.seen_unix_s > now_s + FRESH_S) {
-        found.seen_unix_s = now_s - 5 * 86400; /* its clock is wrong, or it does not know */
+    struct place *place = &heard->place;
+    if (place->seen_unix_s <= 100000000 || place->seen_unix_s > now_s + FRESH_S) {
+        place->seen_unix_s = now_s - 5 * 86400; /* its clock is wrong, or it does not know */
     }
+    may_spread &= now_s - place->seen_unix_s < FRESH_S;
     peer->addrs_processed++;
-    if (p2p->config.discover != P2P_DISCOVER_NO && learn(p2p, peer, found) && news &&
-        now_s - found.seen_unix_s < FRESH_S) {
-        tell(p2p, peer, &found, FORWARD_TO);
+    if (heard->usable && learn(p2p, peer, *place) && may_spread) {
+        spread(p2p, peer, &(struct news){.place = place}, FORWARD_TO);
+    } else if (heard->foreign.len && may_spread && is_news(p2p, heard->foreign)) {
+        spread(p2p, peer, &(struct news){.foreign = heard->foreign}, FORWARD_FOREIGN_TO);
     }
 }
 
 static void hear_all(struct p2p *p2p, struct peer *peer, struct cursor *c, bool v2)
 {
     size_t count = cursor_count(c, v2 ? 9 : 30);
-    if (c->failed || count > ADDR_MAX) {
-        peer_misbehaves(p2p, peer, "an address message that cannot be read or holds too many");
+    if (count > ADDR_MAX) {
+        peer_misbehaves(p2p, peer, "%zu addresses in one message", count);
         return;
     }
+    if (p2p->config.discover == P2P_DISCOVER_NO || peer_is(peer, SLOT_BLOCKS_ONLY)) {
+        return;
+    }
+    struct hearsay *all = mem_alloc((count + 1) * sizeof *all);
     for (size_t i = 0; i < count && !c->failed; i++) {
-        struct place found = {0};
-        if ((v2 ? read_v2(c, &found) : read_v1(c, &found)) && take_token(p2p, peer)) {
-            hear(p2p, peer, found, count <= RELAY_MAX);
+        (v2 ? read_v2 : read_v1)(c, &all[i]);
+    }
+    if (c->failed) { /* then nothing of it is believed, and nothing follows */
+        peer_remark(p2p, peer, "an address message that cannot be read");
+        count = 0;
+    }
+    peer->relays_addrs = true;
+    for (size_t i = 0; i < count; i++) {
+        if (take_token(p2p, peer)) {
+            hear(p2p, peer, &all[i], count <= RELAY_MAX);
         }
     }
-    if (c->failed) {
-        peer_misbehaves(p2p, peer, "an address message that cannot be read");
-    }
+    mem_free(all);
+    tell_everybody(p2p);
 }
 
 void handle_addr(struct p2p *p2p, struct peer *peer, struct cursor *c)

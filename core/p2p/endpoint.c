@@ -132,6 +132,8 @@ bool subnet_covers(const struct subnet *subnet, const uint8_t ip[16])
  */
 
 static const uint8_t nowhere[16], loopback_v6[16] = {[15] = 1};
+static const uint8_t onion_v6[6] = {0xfd, 0x87, 0xd8,
+                                    0x7e, 0xeb, 0x43}; /* OnionCat: Tor's version 2 in addr */
 
 bool ip_is_loopback(const uint8_t ip[16])
 {
@@ -154,7 +156,8 @@ bool ip_is_local(const uint8_t ip[16])
 
 bool ip_is_host(const uint8_t ip[16])
 {
-    return ip_is_v4(ip) ? ip[12] != 0 && ip[12] < 224 : ip[0] != 0xff && memcmp(ip, nowhere, 16) != 0;
+    return ip_is_v4(ip) ? ip[12] != 0 && ip[12] < 224
+                        : ip[0] != 0xff && memcmp(ip, nowhere, 16) != 0 && memcmp(ip, onion_v6, 6) != 0;
 }
 
 /* What one owner is likely to have many of: IPv4 by /16, IPv6 by /32. On a network of one's own every machine

@@ -66,7 +66,9 @@ void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
     peer->version = cursor_i32(c);
     peer->services = cursor_u64(c);
     int64_t its_time = cursor_i64(c); /* shown, and no more: we do not adjust ours */
-    cursor_span(c, 26);
+    cursor_u64(c);
+    cursor_bytes(c, peer->sees_us_at, sizeof peer->sees_us_at);
+    cursor_u16_be(c);
     uint64_t nonce = 0;
     if (cursor_left(c)) {
         cursor_span(c, 24);

@@ -41,6 +41,7 @@ struct p2p *p2p_new(const struct p2p_config *config, struct chain *chain, struct
     map_init(&p2p->tx_requests, 32, sizeof(struct tx_request), config->rng);
     map_init(&p2p->rejected, 32, 0, config->rng);
     map_init(&p2p->compacted, 32, 0, config->rng);
+    map_init(&p2p->foreign, sizeof(uint64_t), 0, config->rng);
     map_init(&p2p->orphans, 32, sizeof(struct orphan), config->rng);
     return p2p;
 }
@@ -59,6 +60,7 @@ static void peer_free(struct p2p *p2p, struct peer *peer)
     buf_free(&peer->in);
     buf_free(&peer->wanted);
     buf_free(&peer->untold);
+    buf_free(&peer->addrs_to_tell);
     mem_free(peer);
 }
 
@@ -78,6 +80,7 @@ void p2p_free(struct p2p *p2p)
     map_free(&p2p->rejected);
     compact_free(p2p);
     served_free(p2p);
+    map_free(&p2p->foreign);
     orphans_free(p2p);
     mem_free(p2p);
 }
@@ -484,7 +487,7 @@ size_t p2p_peers(const struct p2p *p2p, struct p2p_peer_info *out, size_t max)
                                                                              : "ipv6",
             .connection_type = connection_type(peer),
             .permissions = peer->permissions,
-            .wants_addrs = p2p->config.discover != P2P_DISCOVER_NO,
+            .wants_addrs = peer->relays_addrs,
             .last_tx_unix_s = unix_of(p2p, peer->good_tx_us),
             .last_block_unix_s = unix_of(p2p, peer->good_block_us),
             .ping_wait_us = peer->ping_sent_us < 0 ? -1 : p2p->now.mono_us - peer->ping_sent_us,
@@ -553,7 +556,8 @@ size_t p2p_memory_bytes(const struct p2p *p2p)
     size_t bytes = sizeof *p2p + p2p->receive_total + p2p->send_total + p2p->orphan_bytes + p2p->extra_bytes +
                    p2p->partial_bytes + p2p->served_bytes + map_bytes(&p2p->served) + map_bytes(&p2p->by_id) +
                    map_bytes(&p2p->block_requests) + map_bytes(&p2p->tx_requests) + p2p->tx_request_bytes +
-                   map_bytes(&p2p->rejected) + map_bytes(&p2p->compacted) + map_bytes(&p2p->orphans);
+                   map_bytes(&p2p->rejected) + map_bytes(&p2p->compacted) + map_bytes(&p2p->orphans) +
+                   map_bytes(&p2p->foreign);
     LIST_EACH(at, &p2p->peers)
     {
         const struct peer *peer = CONTAINER_OF(at, struct peer, link);

@@ -58,6 +58,7 @@ struct place {
 #define BOOK_FRESH_BUCKETS 128u
 #define BOOK_TRIED_BUCKETS 32u
 #define BOOK_SLOTS         16u
+#define TOLD_MAX           (BOOK_PLACES * 23 / 100)
 #define BOOK_PLACES        ((BOOK_FRESH_BUCKETS + BOOK_TRIED_BUCKETS) * BOOK_SLOTS)
 struct book {
     union {
@@ -108,7 +109,10 @@ struct peer {
     uint64_t services;
     int32_t version, start_height;
     uint16_t listen_port; /* that it says it has; 0: none */
-    bool asked_addresses;
+    bool asked_addresses, relays_addrs;
+    uint8_t sees_us_at[16];   /* the IP address in its version message */
+    struct buf addrs_to_tell; /* gathered while one message is looked at */
+    size_t addrs_to_tell_count;
     double addr_tokens; /* addresses that it may still tell us */
     int64_t addr_tokens_us;
     uint64_t addrs_processed, addrs_limited;
@@ -216,6 +220,10 @@ struct p2p {
     size_t extra_next;
     size_t orphan_bytes, extra_bytes, partial_bytes; /* of the transactions held, as tx_memory counts */
     struct book book;
+    struct place told[TOLD_MAX]; /* of a large book, to whoever asks, until told_until_us */
+    size_t told_count;
+    int64_t told_until_us;
+    struct map foreign; /* addresses of networks that we do not speak, passed on lately */
     struct ban bans[P2P_BANS_MAX];
     size_t ban_count;
     struct permit permits[PERMITS_MAX];
@@ -381,8 +389,8 @@ void ip_text(char out[IP_TEXT], const uint8_t ip[16]);
 void ip_from_v4(uint8_t ip[16], const uint8_t v4[4]);
 bool ip_is_v4(const uint8_t ip[16]);
 bool ip_is_loopback(const uint8_t ip[16]);
-bool ip_is_local(const uint8_t ip[16]);                      /* loopback, link-local and private networks */
-bool ip_is_host(const uint8_t ip[16]);                       /* neither multicast nor unspecified */
+bool ip_is_local(const uint8_t ip[16]); /* loopback, link-local and private networks */
+bool ip_is_host(const uint8_t ip[16]);  /* neither multicast nor unspecified nor an onion */
 bool endpoint_parse(struct endpoint *out, const char *text); /* "IP:PORT" or "[IP]:PORT" */
 void endpoint_text(char out[ENDPOINT_TEXT], const struct endpoint *endpoint);
 bool endpoint_equal(const struct endpoint *a, const struct endpoint *b);

@@ -3,31 +3,31 @@
 
 TestSuite(addresses, .init = begin, .fini = end);
 
-Test(addresses, addresses_are_learned_and_told_and_malformed_ones_end_the_connection)
+Test(addresses, addresses_are_learned_and_told_and_malformed_messages_passed_over)
 {
     static const struct {
         const char *command;
         uint8_t bytes[32];
         size_t len;
     } bad[] = {
-        {"addr", {1, 0, 0, 0}, 4},                                       /* half of one */
-        {"addr", {0xfd, 0xe9, 0x03}, 3},                                 /* 1,001 of them */
-        {"addrv2", {1, 0, 0, 0, 0, 0, 1, 5, 1, 2, 3, 4, 5, 1, 1}, 15},   /* IPv4 of five bytes */
-        {"addrv2", {1, 0, 0, 0, 0, 0, 9, 0xfd, 0x01, 0x02, 0, 0, 0}, 13} /* 513 bytes, and not there */
+        {"addr", {1, 0, 0, 0}, 4},                                        /* half of one */
+        {"addrv2", {0}, 0},                                               /* no number */
+        {"addrv2", {1, 0, 0, 0, 0, 0, 1, 5, 1, 2, 3, 4, 5, 1, 1}, 15},    /* IPv4 of five bytes */
+        {"addrv2", {1, 0, 0, 0, 0, 0, 9, 0xfd, 0x01, 0x02, 0, 0, 0}, 13}, /* 513 bytes, and not there */
+        {"addrv2", {1, 0, 0, 0, 0, 0, 4, 4, 1, 2, 3, 4, 1, 1}, 14},       /* an onion of four bytes */
+        {"addrv2", {2, 0, 0, 0, 0, 0, 1, 4, 10, 1, 2, 4, 1, 1, 0, 0}, 16} /* one, and half of another */
     };
-    for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
-        struct buf b = {0};
-        connect_peer((peer_id)(PEER + i));
-        buf_bytes(&b, bad[i].bytes, bad[i].len);
-        say((peer_id)(PEER + i), bad[i].command, &b);
-        cr_assert(rig.closed[PEER + i], "case %zu", i);
-    }
-    static const uint8_t good[] = {2, 0, 0, 0, 0, 0, 1, 4, 10, 1, 2, 3, 0x20, 0x8d, /* 10.1.2.3:8333 */
-                                   0, 0, 0, 0, 0, 9, 3, 7, 7,  7, 0, 0};            /* a network unheard of */
-    const peer_id peer = PEER + 5;
+    const peer_id peer = PEER;
     struct buf b = {0};
     struct span told;
     connect_peer(peer);
+    for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
+        buf_bytes(&b, bad[i].bytes, bad[i].len);
+        say(peer, bad[i].command, &b);
+        cr_assert_not(rig.closed[peer], "case %zu", i);
+    }
+    static const uint8_t good[] = {2, 0, 0, 0, 0, 0, 1, 4, 10, 1, 2, 3, 0x20, 0x8d, /* 10.1.2.3:8333 */
+                                   0, 0, 0, 0, 0, 9, 3, 7, 7,  7, 0, 0};            /* a network unheard of */
     buf_bytes(&b, good, sizeof good);
     say(peer, "addrv2", &b);
     cr_assert_not(rig.closed[peer]);
@@ -35,6 +35,12 @@ Test(addresses, addresses_are_learned_and_told_and_malformed_ones_end_the_connec
     cr_assert_eq(heard(peer, "addr", &told), 1);
     cr_assert_eq(told.len, 31);
     cr_assert_eq(memcmp(told.data + 1 + 4 + 8 + 12, good + 8, 6), 0);
+    buf_compact_size(&b, 1001);
+    for (int i = 0; i < 1001; i++) {
+        buf_bytes(&b, good + 1, 13);
+    }
+    say(peer, "addrv2", &b);
+    cr_assert(rig.closed[peer]);
 }
 
 /* ---- Bans ------------------------------------------------------------------------------------------------
@@ -199,6 +205,175 @@ Test(addresses, one_teller_cannot_fill_the_book)
     put_v4(&b, 13, 1, 1, 1, 8333);
     say(PEER + 1, "addr", &b);
     cr_assert_eq(known("13.1.1.1"), 1, "there is room for what others tell");
+}
+
+/* An inbound peer that speaks of addresses, in addrv2. */
+static void connect_listener(peer_id peer, const char *address)
+{
+    p2p_accepted(rig.p2p, peer, address, rig.now);
+    say_version(peer, peer, 0);
+    say_nothing_but(peer, "sendaddrv2");
+    say_nothing_but(peer, "verack");
+    say_nothing_but(peer, "getaddr");
+    forget_heard(peer);
+}
+
+Test(addresses, news_goes_on_in_one_message_to_two_who_speak_of_addresses)
+{
+    struct error error = {0};
+    struct buf b = {0};
+    struct span told;
+    size_t messages = 0;
+    cr_assert(p2p_whitelist(rig.p2p, "addr@8.8.8.8", &error));
+    connect_from(PEER, "8.8.8.8:1", 0);
+    connect_from(PEER + 1, "8.8.8.9:1", 0); /* has never spoken of any */
+    for (peer_id peer = PEER + 2; peer <= PEER + 5; peer++) {
+        connect_listener(peer, "8.8.8.9:2");
+    }
+    buf_compact_size(&b, 10);
+    for (uint8_t i = 1; i <= 10; i++) {
+        put_v4(&b, 9, i, 1, 1, 8333);
+    }
+    say(PEER, "addr", &b);
+    cr_assert_eq(heard(PEER, "addr", NULL), 0);
+    cr_assert_eq(heard(PEER + 1, "addr", NULL), 0);
+    size_t addresses = 0;
+    for (peer_id peer = PEER + 2; peer <= PEER + 5; peer++) {
+        size_t count = heard(peer, "addrv2", &told);
+        cr_assert_leq(count, 1);
+        messages += count;
+        addresses += count ? told.data[0] : 0;
+    }
+    cr_assert_eq(addresses, 20, "each goes to two");
+    cr_assert_geq(messages, 2);
+    buf_compact_size(&b, 11);
+    for (uint8_t i = 1; i <= 11; i++) {
+        put_v4(&b, 11, i, 1, 1, 8333);
+    }
+    forget_heard(PEER + 2);
+    say(PEER, "addr", &b);
+    cr_assert_eq(heard(PEER + 2, "addrv2", NULL), 0, "more than ten are no news");
+}
+
+Test(addresses, addresses_of_networks_that_we_do_not_speak_are_passed_on)
+{
+    static const struct {
+        uint8_t network, bytes;
+    } networks[] = {{4, 32}, {5, 32}, {6, 16}}; /* Tor, I2P, CJDNS */
+    struct error error = {0};
+    struct buf b = {0};
+    struct span told;
+    cr_assert(p2p_whitelist(rig.p2p, "addr@8.8.8.8", &error));
+    connect_from(PEER, "8.8.8.8:1", 0);
+    connect_listener(PEER + 1, "8.8.8.9:1");
+    connect_from(PEER + 2, "8.8.8.9:2", 0);
+    say_nothing_but(PEER + 2, "getaddr"); /* speaks the old addr, which they do not fit into */
+    for (int turn = 0; turn < 2; turn++) {
+        buf_compact_size(&b, ARRAY_COUNT(networks) + 1);
+        for (size_t i = 0; i < ARRAY_COUNT(networks); i++) {
+            buf_u32(&b, (uint32_t)moment_unix_s(rig.now));
+            buf_compact_size(&b, 1033);
+            buf_u8(&b, networks[i].network);
+            buf_compact_size(&b, networks[i].bytes);
+            memset(buf_extend(&b, networks[i].bytes), 7, networks[i].bytes);
+            buf_u16_be(&b, 8333);
+        }
+        buf_u32(&b, (uint32_t)moment_unix_s(rig.now));
+        buf_compact_size(&b, 9);
+        buf_u8(&b, 200); /* a network that nobody knows yet: nothing to pass on */
+        buf_compact_size(&b, 4);
+        buf_extend(&b, 4 + 2);
+        struct buf copy = {0};
+        buf_bytes(&copy, b.data, b.len);
+        say(PEER, "addrv2", &b);
+        cr_assert_eq(heard(PEER + 1, "addrv2", &told), 1, "once");
+        cr_assert_eq(told.data[0], ARRAY_COUNT(networks));
+        cr_assert_eq(memcmp(told.data + 1, copy.data + 1, told.len - 1), 0);
+        cr_assert_eq(heard(PEER + 2, "addr", NULL), 0);
+        buf_free(&copy);
+    }
+    cr_assert_eq(known(NULL), 0);
+}
+
+Test(addresses, of_a_large_book_everybody_is_told_the_same_for_a_day)
+{
+    struct span first, second, later;
+    for (int i = 0; i < 4000; i++) {
+        char ip[32];
+        snprintf(ip, sizeof ip, "%d.%d.1.1", 20 + i / 200, i % 200);
+        p2p_add_address(rig.p2p, ip, 8333, false, rig.now);
+    }
+    size_t all = known(NULL);
+    cr_assert_gt(all, 1000);
+    for (peer_id peer = PEER; peer <= PEER + 1; peer++) {
+        connect_from(peer, "8.8.8.8:1", 0);
+        say_nothing_but(peer, "getaddr");
+    }
+    cr_assert_eq(heard(PEER, "addr", &first), 1);
+    cr_assert_eq(heard(PEER + 1, "addr", &second), 1);
+    cr_assert_eq(first.len, 3 + all * 23 / 100 * 30);
+    cr_assert_eq(first.len, second.len);
+    cr_assert_eq(memcmp(first.data, second.data, first.len), 0);
+    pass(INT64_C(31) * 3600 * 1000000);
+    connect_from(PEER + 2, "8.8.8.8:1", 0);
+    say_nothing_but(PEER + 2, "getaddr");
+    cr_assert_eq(heard(PEER + 2, "addr", &later), 1);
+    cr_assert_neq(memcmp(first.data, later.data, first.len), 0);
+}
+
+Test(addresses, a_network_of_ones_own_is_nobody_elses_business)
+{
+    struct error error = {0};
+    struct buf b = {0};
+    struct span told;
+    cr_assert(p2p_whitelist(rig.p2p, "addr@0.0.0.0/0", &error));
+    connect_from(PEER, "8.8.8.8:1", 0);
+    buf_compact_size(&b, 2);
+    put_v4(&b, 192, 168, 1, 1, 22);
+    put_v4(&b, 9, 9, 9, 9, 8333);
+    say(PEER, "addr", &b);
+    cr_assert_eq(known(NULL), 1, "nobody out there makes us dial our own machines");
+    connect_from(PEER + 1, "10.0.0.1:1", 0);
+    buf_compact_size(&b, 1);
+    put_v4(&b, 10, 0, 0, 2, 8333);
+    say(PEER + 1, "addr", &b);
+    cr_assert_eq(known("10.0.0.2"), 1);
+    say_nothing_but(PEER, "getaddr");
+    cr_assert_eq(heard(PEER, "addr", &told), 1);
+    cr_assert_eq(told.data[0], 1);
+    say_nothing_but(PEER + 1, "getaddr");
+    cr_assert_eq(heard(PEER + 1, "addr", &told), 1);
+    cr_assert_eq(told.data[0], 2);
+}
+
+Test(addresses, whom_we_dial_is_told_where_we_listen_as_it_sees_us)
+{
+    static const uint8_t us[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 5, 6, 7, 8};
+    struct error error = {0};
+    struct span told;
+    p2p_listening(rig.p2p, 18444);
+    for (int turn = 0; turn < 2; turn++) {
+        struct buf b = {0};
+        char node[32];
+        snprintf(node, sizeof node, "8.8.8.%d:8333", turn + 1);
+        cr_assert(p2p_add_node(rig.p2p, node, rig.now, &error));
+        pass(1000000);
+        p2p_opened(rig.p2p, rig.dialled, node, rig.now);
+        buf_i32(&b, 70016);
+        buf_u64(&b, 9);
+        buf_extend(&b, 8 + 8);
+        buf_bytes(&b, us, 12);
+        buf_u8(&b, turn ? 192 : us[12]);
+        buf_u8(&b, turn ? 168 : us[13]);
+        buf_bytes(&b, us + 14, 2);
+        buf_extend(&b, 2 + 26 + 8 + 1 + 4 + 1);
+        say(rig.dialled, "version", &b);
+        say_nothing_but(rig.dialled, "verack");
+        cr_assert_eq(heard(rig.dialled, "addr", &told), turn ? 0 : 1, "192.168.7.8 is for nobody");
+    }
+    cr_assert_eq(heard(P2P_OUTBOUND, "addr", &told), 1 + 1, "and of the second peer");
+    struct p2p_peer_info info = info_of(P2P_OUTBOUND);
+    cr_assert(info.wants_addrs);
 }
 
 /* ---- Across a restart ------------------------------------------------------------------------------------
