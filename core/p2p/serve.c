@@ -191,20 +191,37 @@ static void block_is_read(void *context, struct block *block)
     mem_free(reply);
 }
 
+/* Who asks for a transaction that has just been mined is most likely putting that block together. NULL: the
+ * tip does not have it, or is not in memory. Looking through a block costs the asker. */
+static const struct tx *tx_of_tip(struct p2p *p2p, struct peer *peer, bool by_wtxid,
+                                  const struct hash256 *hash)
+{
+    const struct block *block = chain_recent_block(p2p->chain, &chain_tip(p2p->chain)->hash);
+    flood_charge(p2p, peer, block ? block->tx_count : 0);
+    for (uint32_t i = 1; block && i < block->tx_count; i++) {
+        const struct tx *tx = &block->txs[i];
+        if (hash256_equal(by_wtxid ? &tx->wtxid : &tx->txid, hash)) {
+            return tx;
+        }
+    }
+    return NULL;
+}
+
 static void serve_tx(struct p2p *p2p, struct peer *peer, uint32_t type, const struct hash256 *hash,
                      struct buf *missing)
 {
-    const struct mempool_entry *entry = (type & ~(uint32_t)INV_WITNESS_FLAG) == INV_WTX
-                                            ? mempool_find_wtxid(p2p->pool, hash)
-                                            : mempool_find(p2p->pool, hash);
+    bool by_wtxid = (type & ~(uint32_t)INV_WITNESS_FLAG) == INV_WTX;
+    const struct mempool_entry *entry =
+        by_wtxid ? mempool_find_wtxid(p2p->pool, hash) : mempool_find(p2p->pool, hash);
+    const struct tx *tx = entry ? entry->tx : tx_of_tip(p2p, peer, by_wtxid, hash);
     struct buf b = {0};
-    if (!entry) {
+    if (!tx) {
         note_missing(missing, type, hash);
         return;
     }
-    tx_write(&b, entry->tx, type != INV_TX);
+    tx_write(&b, tx, type != INV_TX);
     message_send(p2p, peer, "tx", &b);
-    peer_knows(p2p, peer, peer->wants_wtxid ? &entry->tx->wtxid : &entry->tx->txid);
+    peer_knows(p2p, peer, peer->wants_wtxid ? &tx->wtxid : &tx->txid);
 }
 
 /* Goes on until the peer has enough to read, or has to wait for a block. */

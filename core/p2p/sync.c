@@ -214,7 +214,8 @@ static void request_from(struct p2p *p2p, struct peer *peer)
     struct buf items = {0}, b = {0};
     size_t count = 0;
     uint32_t most = in_flight_max(p2p);
-    if (!best || best->status & BLOCK_BAD || u256_compare(best->work, tip->work) <= 0 ||
+    /* Also what has as much work as we: the next block may be on top of it. */
+    if (!best || best == tip || best->status & BLOCK_BAD || u256_compare(best->work, tip->work) < 0 ||
         u256_compare(best->work, chain_minimum_work(p2p->chain)) < 0) {
         return;
     }

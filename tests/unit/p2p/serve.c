@@ -134,6 +134,51 @@ Test(serve, a_block_that_nobody_asked_for_is_taken_with_enough_work_and_near_the
     block_unref(last);
 }
 
+Test(serve, a_transaction_that_was_just_mined_is_served)
+{
+    grow(3);
+    struct tx *tx = spend(1, 400000);
+    struct block *block = block_on_tip(tx->raw, 1);
+    accept_block(block);
+    connect_peer(PEER);
+    say_item(PEER, "getdata", INV_WTX, &tx->wtxid);
+    say_item(PEER, "getdata", INV_TX, &tx->txid);
+    cr_assert_eq(heard(PEER, "tx", NULL), 2);
+    say_item(PEER, "getdata", INV_TX, &block->txs[0].txid);
+    cr_assert_eq(heard(PEER, "notfound", NULL), 1, "a coinbase is in every compact block");
+    grow(1);
+    say_item(PEER, "getdata", INV_WTX, &tx->wtxid);
+    cr_assert_eq(heard(PEER, "notfound", NULL), 2);
+    block_unref(block);
+    tx_unref(tx);
+}
+
+Test(serve, a_block_beside_ours_with_as_much_work_is_fetched)
+{
+    struct buf b = {0};
+    struct span asked;
+    grow(3);
+    connect_peer(PEER);
+    struct block *lower = block_on(&chain_at(rig.chain, 1)->hash, 2, 7, (struct span){0}, 0);
+    struct block *equal = block_on(&lower->hash, 3, 7, (struct span){0}, 0);
+    struct block *list[] = {lower, equal};
+    for (size_t i = 0; i < ARRAY_COUNT(list); i++) {
+        buf_compact_size(&b, 1);
+        header_encode(buf_extend(&b, HEADER_BYTES), &list[i]->header);
+        buf_u8(&b, 0);
+        say(PEER, "headers", &b);
+        cr_assert_eq(heard(PEER, "getdata", &asked), i, "the next may be on top of it");
+    }
+    cr_assert_eq(asked.len, 1 + 2 * 36);
+    say_block(PEER, lower);
+    say_block(PEER, equal);
+    cr_assert(chain_find(rig.chain, &equal->hash)->status & BLOCK_HAVE_DATA);
+    cr_assert_neq(chain_tip(rig.chain), chain_find(rig.chain, &equal->hash), "the first seen stays");
+    cr_assert_eq(heard(PEER, "getdata", NULL), 1);
+    block_unref(lower);
+    block_unref(equal);
+}
+
 Test(serve, of_a_peer_that_deletes_old_blocks_only_the_latest_are_asked_for)
 {
     struct branch *branch = branch_new(1, 400);
