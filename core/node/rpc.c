@@ -102,7 +102,7 @@ const struct rpc_method rpc_methods[] = {
      "Mines blocks to an address: at once on regtest, at the chain's real difficulty (30 s at most) "
      "elsewhere."},
     {"Mining", "generatetodescriptor", "num_blocks:number descriptor:text maxtries:number?",
-     rpc_generatetodescriptor, "Mines blocks to a descriptor, addr(ADDRESS) or raw(HEX)."},
+     rpc_generatetodescriptor, "Mines blocks to a descriptor."},
     {"Mining", "getblocktemplate", "template_request:any?", rpc_getblocktemplate,
      "What to mine (BIP22, BIP145): {\"rules\":[\"segwit\"]}; with the longpollid of a template, the next "
      "one; {\"mode\":\"proposal\",\"data\":HEX}: null where a block would be valid but for its work, or why "
@@ -160,9 +160,15 @@ const struct rpc_method rpc_methods[] = {
     {"Rawtransactions", "testmempoolaccept", "rawtxs:array maxfeerate:any?", rpc_testmempoolaccept,
      "Whether the mempool, which stays as it is, would take these transactions; each may spend those before "
      "it."},
+    {"Util", "createmultisig", "nrequired:number keys:array address_type:text?", rpc_createmultisig,
+     "The address of an m-of-n multisignature: legacy (default), p2sh-segwit or bech32."},
+    {"Util", "deriveaddresses", "descriptor:text range:any?", rpc_deriveaddresses,
+     "The addresses of a descriptor with its checksum, of a ranged one those of a range."},
     {"Util", "estimatesmartfee", "conf_target:number estimate_mode:text?", rpc_estimatesmartfee,
      "The fee rate per kvB with which a transaction is mined within so many blocks, from what waits in the "
      "mempool."},
+    {"Util", "getdescriptorinfo", "descriptor:text", rpc_getdescriptorinfo,
+     "A descriptor without secrets and with its checksum, and what it is."},
     {"Util", "getindexinfo", "index_name:text?", rpc_getindexinfo, "The state of the indexes."},
     {"Util", "signmessagewithprivkey", "privkey:text message:text", rpc_signmessagewithprivkey,
      "Signs a message with a private key (WIF)."},

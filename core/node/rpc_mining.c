@@ -125,11 +125,19 @@ static void take_script(void *context, struct span script, const char *descripto
     }
 }
 
-static bool descriptor_script(struct buf *script, const char *text, const struct chain_params *params,
-                              struct error *error)
+/* False with ERROR_PARSE, or ERROR_USAGE where it stands for many. */
+static bool read_descriptor(struct buf *script, const char *text, const struct chain_params *params,
+                            struct error *error)
 {
     struct one_script one = {.out = script};
-    return descriptor_expand(text, params, take_script, &one, error);
+    struct descriptor *descriptor = descriptor_parse(text, false, params, error);
+    bool ok = descriptor &&
+              (!descriptor_is_ranged(descriptor) ||
+               error_set(error, ERROR_USAGE, NULL,
+                         "Ranged descriptor not accepted. Maybe pass through deriveaddresses first?"));
+    ok = ok && descriptor_expand(descriptor, 0, take_script, &one, error);
+    descriptor_free(descriptor);
+    return ok;
 }
 
 RPC_HANDLER(generatetodescriptor)
@@ -140,10 +148,11 @@ RPC_HANDLER(generatetodescriptor)
     if (!arg_text(call, 1, &text)) {
         return;
     }
-    if (descriptor_script(&script, text, call->node->params, &error)) {
+    if (read_descriptor(&script, text, call->node->params, &error)) {
         generate(call, buf_span(&script));
     } else {
-        rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY, "%s", error.text);
+        rpc_fail(call, error.kind == ERROR_USAGE ? RPC_INVALID_PARAMETER : RPC_INVALID_ADDRESS_OR_KEY, "%s",
+                 error.text);
     }
     buf_free(&script);
 }
@@ -201,6 +210,7 @@ RPC_HANDLER(generateblock)
 {
     const char *text = "";
     struct buf script = {0};
+    struct error error = {0};
     bool submit = true;
     if (!arg_text(call, 0, &text) || !arg_bool(call, 2, &submit)) {
         return;
@@ -209,9 +219,11 @@ RPC_HANDLER(generateblock)
         rpc_fail(call, RPC_TYPE_ERROR, "JSON value is not of expected type array");
     } else if (!submit) {
         rpc_fail(call, RPC_INVALID_PARAMETER, "submit must be true: a block is always taken in");
-    } else if (descriptor_script(&script, text, call->node->params, NULL) ||
+    } else if (read_descriptor(&script, text, call->node->params, &error) ||
                address_to_script(&script, text, call->node->params, NULL)) {
         generate_one(call, buf_span(&script));
+    } else if (error.kind == ERROR_USAGE) {
+        rpc_fail(call, RPC_INVALID_PARAMETER, "%s", error.text);
     } else {
         rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY, "Error: Invalid address or descriptor");
     }

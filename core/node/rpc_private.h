@@ -112,6 +112,12 @@ struct tx *arg_tx(struct rpc_call *call, const char *failure);
 /* rpc_script.c */
 void put_script(struct buf *out, const char *key, const struct node *node, struct span script);
 
+/* rpc_descriptor.c. Each returns false after it has failed the call. */
+/* A number (from 0 on), or [first, last]. */
+bool range_from_json(struct rpc_call *call, const json_t *value, uint32_t *first, uint32_t *last);
+bool expand_range(struct rpc_call *call, struct descriptor *descriptor, uint32_t first, uint32_t last,
+                  descriptor_script *each, void *context);
+
 /* rpc_mempool.c */
 /* The fee rate per kvB above which a person has surely slipped; 0: no such limit. */
 bool arg_fee_rate(struct rpc_call *call, size_t index, int64_t *per_kvb_sat);
@@ -200,6 +206,9 @@ RPC_HANDLER(setban);
 RPC_HANDLER(listbanned);
 RPC_HANDLER(clearbanned);
 RPC_HANDLER(validateaddress);
+RPC_HANDLER(createmultisig);
+RPC_HANDLER(deriveaddresses);
+RPC_HANDLER(getdescriptorinfo);
 RPC_HANDLER(setmocktime);
 RPC_HANDLER(uptime);
 RPC_HANDLER(help);

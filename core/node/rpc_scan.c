@@ -1,7 +1,8 @@
 /* scantxoutset: the coins of descriptors, found by reading the whole UTXO set. One scan at a time. */
 #include "core/node/rpc_private.h"
 
-#define SCRIPTS_MAX 100000u
+#define SCRIPTS_MAX   100000u
+#define RANGE_DEFAULT 1000u /* last index where none is given */
 
 struct scan { /* that is under way */
     struct coin_scan *coins;
@@ -101,12 +102,42 @@ void rpc_scan_free(struct rpc_state *rpc)
     }
 }
 
+/* The scripts of one of the scan objects, a descriptor or {"desc", "range"}. False after the call was failed.
+ */
+static bool add_object(struct rpc_call *call, struct scan *scan, const json_t *item)
+{
+    const json_t *text = json_is_object(item) ? json_object_get(item, "desc") : item,
+                 *range = json_object_get(item, "range");
+    struct error error = {0};
+    uint32_t first = 0, last = RANGE_DEFAULT;
+    if (!json_is_string(text)) {
+        rpc_fail(call, RPC_INVALID_PARAMETER,
+                 json_is_object(item) ? "Descriptor needs to be provided in scan object"
+                                      : "Scan object needs to be either a string or an object");
+        return false;
+    }
+    if (range && !range_from_json(call, range, &first, &last)) {
+        return false;
+    }
+    struct descriptor *descriptor =
+        descriptor_parse(json_string_value(text), false, call->node->params, &error);
+    if (!descriptor) {
+        rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY, "%s", error.text);
+        return false;
+    }
+    if (!descriptor_is_ranged(descriptor)) {
+        first = last = 0;
+    }
+    bool ok = expand_range(call, descriptor, first, last, add_script, scan);
+    descriptor_free(descriptor);
+    return ok;
+}
+
 /* All scripts of the second argument; NULL after the call was failed. */
 static struct scan *arg_scan(struct rpc_call *call)
 {
     const json_t *objects = arg_any(call, 1), *item;
     struct scan *scan = mem_alloc(sizeof *scan);
-    struct error error = {0};
     size_t i;
     bool ok = json_is_array(objects);
     if (!objects) {
@@ -116,17 +147,7 @@ static struct scan *arg_scan(struct rpc_call *call)
     }
     json_array_foreach(objects, i, item)
     {
-        const json_t *text = json_is_object(item) ? json_object_get(item, "desc") : item;
-        if (ok && !json_is_string(text)) {
-            ok = false;
-            rpc_fail(call, RPC_INVALID_PARAMETER,
-                     json_is_object(item) ? "Descriptor needs to be provided in scan object"
-                                          : "Scan object needs to be either a string or an object");
-        } else if (ok && !descriptor_expand(json_string_value(text), call->node->params, add_script, scan,
-                                            &error)) {
-            ok = false;
-            rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY, "%s", error.text);
-        }
+        ok = ok && add_object(call, scan, item);
     }
     if (ok && scan->full) {
         ok = false;

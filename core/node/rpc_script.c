@@ -3,8 +3,6 @@
 
 #include "core/node/rpc_private.h"
 
-#include "hashing/kernels/kernels.h"
-
 /* The members of a script's object, without braces. */
 static void put_script_members(struct buf *out, const struct node *node, struct span script, bool with_hex)
 {
@@ -37,11 +35,12 @@ void put_script(struct buf *out, const char *key, const struct node *node, struc
 
 static void put_p2sh(struct buf *out, const char *key, const struct node *node, struct span redeem)
 {
-    uint8_t script[23] = {0xa9, 20, [22] = 0x87};
+    struct buf script = {0};
     char address[ADDRESS_TEXT];
-    hash160(script + 2, redeem.data, redeem.len);
-    CHECK(address_from_script(address, span_of(script, sizeof script), node->params));
+    script_wrap_p2sh(&script, redeem);
+    CHECK(address_from_script(address, buf_span(&script), node->params));
     put_text(out, key, address);
+    buf_free(&script);
 }
 
 /* Whether an output by hash of it could be spent at all, as far as its form says. */
@@ -72,21 +71,23 @@ static bool may_be_witness(struct span script, enum output_kind kind, struct spa
 static void put_witness_form(struct buf *out, const struct node *node, struct span script,
                              enum output_kind kind, struct span payload)
 {
-    uint8_t program[34] = {0};
-    size_t len = kind == OUTPUT_P2PK || kind == OUTPUT_P2PKH ? 20 : 32;
+    struct buf program = {0}, desc = {0}, text = {0};
+    uint8_t hash[20];
     char address[ADDRESS_TEXT];
-    struct buf desc = {0}, text = {0};
-    program[1] = (uint8_t)len;
-    if (kind == OUTPUT_P2PKH) {
-        memcpy(program + 2, payload.data, 20);
-    } else if (kind == OUTPUT_P2PK) {
-        hash160(program + 2, payload.data, payload.len);
-    } else {
-        sha256(program + 2, script.data, script.len);
+    bool of_key = kind == OUTPUT_P2PK || kind == OUTPUT_P2PKH;
+    if (kind == OUTPUT_P2PK) {
+        hash160(hash, payload.data, payload.len);
+        payload = span_of(hash, sizeof hash);
     }
-    struct span form = span_of(program, len + 2);
+    if (of_key) {
+        buf_u8(&program, 0);
+        script_push(&program, payload.data, payload.len);
+    } else {
+        script_wrap_witness(&program, script);
+    }
+    struct span form = buf_span(&program);
     CHECK(address_from_script(address, form, node->params));
-    if (len == 20 || !descriptor_infer_witness(&desc, script)) {
+    if (of_key || !descriptor_infer_witness(&desc, script)) {
         descriptor_infer(&desc, form, address);
     }
     script_asm(&text, form, false);
@@ -100,6 +101,7 @@ static void put_witness_form(struct buf *out, const struct node *node, struct sp
     put_close(out, '{');
     buf_free(&text);
     buf_free(&desc);
+    buf_free(&program);
 }
 
 RPC_HANDLER(decodescript)

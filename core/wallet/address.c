@@ -281,3 +281,20 @@ bool address_from_script(char out[ADDRESS_TEXT], struct span script, const struc
     }
     return false;
 }
+
+void script_wrap_p2sh(struct buf *out, struct span redeem)
+{
+    uint8_t hash[20];
+    hash160(hash, redeem.data, redeem.len);
+    buf_u8(out, 0xa9); /* OP_HASH160 */
+    script_push(out, hash, sizeof hash);
+    buf_u8(out, 0x87); /* OP_EQUAL */
+}
+
+void script_wrap_witness(struct buf *out, struct span witness_script)
+{
+    uint8_t hash[32];
+    sha256(hash, witness_script.data, witness_script.len);
+    buf_u8(out, 0);
+    script_push(out, hash, sizeof hash);
+}

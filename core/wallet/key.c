@@ -39,6 +39,14 @@ bool key_from_secret(struct key *out, const uint8_t secret[32])
                                          SECP256K1_EC_COMPRESSED);
 }
 
+bool key_from_hex(uint8_t out[65], const char *hex)
+{
+    secp256k1_pubkey parsed;
+    size_t len = strlen(hex) / 2;
+    return strlen(hex) % 2 == 0 && (len == 33 || len == 65) && hex_decode(out, len, hex) && out[0] <= 4 &&
+           secp256k1_ec_pubkey_parse(secp256k1_context_static, &parsed, out, len);
+}
+
 void key_wipe(struct key *key)
 {
     mem_wipe(key, sizeof *key);

@@ -18,6 +18,12 @@ bool address_to_script(struct buf *script, const char *address, const struct cha
 bool address_from_script(char out[ADDRESS_TEXT], struct span script,
                          const struct chain_params *params) MUST_USE;
 
+/* Appends the script that pays by hash to another: P2SH, P2WSH. */
+void script_wrap_p2sh(struct buf *out, struct span redeem);
+void script_wrap_witness(struct buf *out, struct span witness_script);
+/* A public key of 33 or 65 bytes, on the curve, in hex. */
+bool key_from_hex(uint8_t out[65], const char *hex) MUST_USE;
+
 /* Base58 without a checksum: at most 512 digits, max_bytes bytes, appended. */
 bool base58_decode(struct buf *out, const char *text, size_t max_bytes) MUST_USE;
 void base58_encode(struct buf *out_text, const void *data, size_t len);
@@ -26,13 +32,23 @@ void base58check_encode(struct buf *out_text, const void *data, size_t len);
 
 /* BIP380: the checksum of a descriptor's text; false: a character that no descriptor has. */
 bool descriptor_checksum(char out[9], const char *text, size_t len) MUST_USE;
-/* Gives every script of a descriptor (addr, raw, pk, pkh, wpkh, sh(wpkh) and combo of one public key in hex;
- * with or without its checksum), each with the descriptor of that script alone. ERROR_PARSE in Core's words.
- */
-bool descriptor_expand(const char *text, const struct chain_params *params,
-                       void (*each)(void *context, struct span script, const char *descriptor), void *context,
+/* A descriptor: addr, raw, pk, pkh, wpkh, combo, multi, sortedmulti, sh, wsh, tr (with trees of pk, multi_a,
+ * sortedmulti_a) and rawtr; keys in hex, WIF, or extended with paths. With or without its checksum. NULL and
+ * ERROR_PARSE in Core's words. params must outlive it. */
+struct descriptor;
+struct descriptor *descriptor_parse(const char *text, bool checksum_required,
+                                    const struct chain_params *params, struct error *error) MUST_USE;
+void descriptor_free(struct descriptor *descriptor); /* NULL is fine */
+bool descriptor_is_ranged(const struct descriptor *descriptor);
+bool descriptor_is_solvable(const struct descriptor *descriptor); /* its keys are known, not only a script */
+bool descriptor_has_secret(const struct descriptor *descriptor);
+void descriptor_write(struct buf *out,
+                      const struct descriptor *descriptor); /* without secrets, with its checksum */
+/* Every script at an index (which counts only where it is ranged), each with the descriptor of that script
+ * alone, as whoever knows keys and origins would say it. ERROR_MISSING: it takes private keys. */
+typedef void descriptor_script(void *context, struct span script, const char *descriptor);
+bool descriptor_expand(struct descriptor *descriptor, uint32_t index, descriptor_script *each, void *context,
                        struct error *error) MUST_USE;
-
 /* Appends the descriptor, checksum included, that an output script has for whoever knows nothing but the
  * script: pk, multi, rawtr, else addr, else raw. address: its address, NULL where it has none. */
 void descriptor_infer(struct buf *out, struct span script, const char *address);

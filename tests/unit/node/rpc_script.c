@@ -122,3 +122,85 @@ Test(rpc_script, what_an_address_is)
     got = ask_about("validateaddress", "x", "");
     cr_assert(json_is_false(json_object_get(got, "isvalid")) && json_object_get(got, "error"));
 }
+
+#define TPUB                                                                                                 \
+    "tpubD6NzVbkrYhZ4WaWSyoBvQwbpLkojyoTZPRsgXELWz3Popb3qkjcJyJUGLnL4qHHoQvao8ESaAstxYSnhyswJ76uZPStJRJCTKv" \
+    "os"                                                                                                     \
+    "UCJZL5B"
+
+Test(rpc_script, descriptors_as_such)
+{
+    char with_sum[300], arguments[400];
+    json_t *info = ask_about("getdescriptorinfo", "wpkh(" TPUB "/1/1/*)", "");
+    cr_assert(json_is_true(json_object_get(info, "isrange")) &&
+              json_is_true(json_object_get(info, "issolvable")));
+    cr_assert(json_is_false(json_object_get(info, "hasprivatekeys")));
+    cr_assert(describes(text_of(info, "descriptor"), "wpkh(" TPUB "/1/1/*)"));
+    cr_assert_eq(strlen(text_of(info, "checksum")), 8);
+    snprintf(with_sum, sizeof with_sum, "%s", text_of(info, "descriptor"));
+    json_t *addresses = ask_about("deriveaddresses", with_sum, ",[1,2]");
+    cr_assert_eq(json_array_size(addresses), 2);
+    cr_assert_str_eq(json_string_value(json_array_get(addresses, 0)),
+                     "bcrt1qhku5rq7jz8ulufe2y6fkcpnlvpsta7rq4442dy");
+    cr_assert_eq(json_array_size(ask_about("deriveaddresses", with_sum, ",2")), 3);
+    static const char *const wrong[] = {"",       ",-1",        ",[2,1]",         ",[1]",
+                                        ",\"x\"", ",[0,20000]", ",[0,4294967296]"};
+    for (size_t i = 0; i < ARRAY_COUNT(wrong); i++) {
+        ask_about("deriveaddresses", with_sum, wrong[i]);
+        cr_assert_eq(last_code(), RPC_INVALID_PARAMETER, "%s", wrong[i]);
+    }
+    ask_about("deriveaddresses", "wpkh(" TPUB "/1/1/*)", ",1");
+    cr_assert_eq(last_code(), RPC_INVALID_ADDRESS_OR_KEY);
+    cr_assert_str_eq(words(), "Missing checksum");
+    snprintf(with_sum, sizeof with_sum, "%s",
+             text_of(ask_about("getdescriptorinfo", "pk(" KEY ")", ""), "descriptor"));
+    ask_about("deriveaddresses", with_sum, "");
+    cr_assert_eq(last_code(), RPC_INVALID_ADDRESS_OR_KEY);
+    cr_assert_str_eq(words(), "Descriptor does not have a corresponding address");
+    snprintf(with_sum, sizeof with_sum, "%s",
+             text_of(ask_about("getdescriptorinfo", "combo(" KEY ")", ""), "descriptor"));
+    cr_assert_eq(json_array_size(ask_about("deriveaddresses", with_sum, "")), 3);
+    cr_assert_eq(code_of("getdescriptorinfo", "[\"nonsense(1)\"]"), RPC_INVALID_ADDRESS_OR_KEY);
+    snprintf(arguments, sizeof arguments, "[1,\"wpkh(" TPUB "/*)\"]");
+    cr_assert_eq(code_of("generatetodescriptor", arguments), RPC_INVALID_PARAMETER);
+}
+
+Test(rpc_script, coins_of_derived_keys)
+{
+    cr_assert_eq(json_array_size(ask("generatetodescriptor", "[2,\"wpkh(" TPUB "/1/7)\"]")), 2);
+    json_t *found = ask("scantxoutset", "[\"start\",[\"wpkh(" TPUB "/1/*)\"]]");
+    cr_assert_eq(json_array_size(json_object_get(found, "unspents")), 2, "%s", words());
+    const char *desc = text_of(json_array_get(json_object_get(found, "unspents"), 0), "desc");
+    cr_assert(strncmp(desc, "wpkh([0c5f9a1e/1/7]0", 20) == 0, "%s", desc);
+    found = ask("scantxoutset", "[\"start\",[{\"desc\":\"wpkh(" TPUB "/1/*)\",\"range\":6}]]");
+    cr_assert_eq(json_array_size(json_object_get(found, "unspents")), 0);
+    cr_assert_eq(code_of("scantxoutset", "[\"start\",[{\"desc\":\"wpkh(" TPUB "/1/*)\",\"range\":-1}]]"),
+                 RPC_INVALID_PARAMETER);
+    cr_assert_eq(code_of("scantxoutset", "[\"start\",[\"wpkh(" TPUB "/1h/*)\"]]"),
+                 RPC_INVALID_ADDRESS_OR_KEY);
+}
+
+Test(rpc_script, multisignatures)
+{
+    json_t *made = ask("createmultisig", "[1,[\"" KEY "\"]]");
+    cr_assert_str_eq(text_of(made, "redeemScript"), "5121" KEY "51ae");
+    cr_assert(describes(text_of(made, "descriptor"), "sh(multi(1," KEY "))"), "%s",
+              text_of(made, "descriptor"));
+    made = ask("createmultisig", "[1,[\"" KEY "\"],\"bech32\"]");
+    cr_assert(describes(text_of(made, "descriptor"), "wsh(multi(1," KEY "))"));
+    char of_script[ADDRESS_TEXT], of_descriptor[ADDRESS_TEXT], desc[300];
+    snprintf(of_script, sizeof of_script, "%s", text_of(made, "address"));
+    snprintf(desc, sizeof desc, "%s", text_of(made, "descriptor"));
+    snprintf(of_descriptor, sizeof of_descriptor, "%s",
+             json_string_value(json_array_get(ask_about("deriveaddresses", desc, ""), 0)));
+    cr_assert_str_eq(of_script, of_descriptor);
+    made = ask("createmultisig", "[1,[\"" KEY "\"],\"p2sh-segwit\"]");
+    cr_assert(describes(text_of(made, "descriptor"), "sh(wsh(multi(1," KEY ")))"));
+    made = ask("createmultisig", "[1,[\"" LONG_KEY "\"],\"bech32\"]");
+    cr_assert_eq(json_array_size(json_object_get(made, "warnings")), 1);
+    cr_assert_eq(code_of("createmultisig", "[0,[\"" KEY "\"]]"), RPC_INVALID_PARAMETER);
+    cr_assert_eq(code_of("createmultisig", "[2,[\"" KEY "\"]]"), RPC_INVALID_PARAMETER);
+    cr_assert_eq(code_of("createmultisig", "[1,[\"00\"]]"), RPC_INVALID_ADDRESS_OR_KEY);
+    cr_assert_eq(code_of("createmultisig", "[1,[\"" KEY "\"],\"bech32m\"]"), RPC_INVALID_ADDRESS_OR_KEY);
+    cr_assert_eq(code_of("createmultisig", "[1,[\"" KEY "\"],\"x\"]"), RPC_INVALID_ADDRESS_OR_KEY);
+}
