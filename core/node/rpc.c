@@ -84,7 +84,7 @@ const struct rpc_method rpc_methods[] = {
     {"Control", "help", "command:text?", rpc_help, "All methods, or one of them."},
     {"Control", "logging", "include:any? exclude:any?", rpc_logging,
      "Which categories log in detail; lists of names switch them on or off."},
-    {"Control", "stop", "", rpc_stop, "Stops the node."},
+    {"Control", "stop", "wait:number?", rpc_stop, "Stops the node."},
     {"Control", "uptime", "", rpc_uptime, "Seconds since the node was started."},
     {"Hidden", "echo",
      "arg0:any? arg1:any? arg2:any? arg3:any? arg4:any? arg5:any? arg6:any? arg7:any? arg8:any? arg9:any?",

@@ -36,54 +36,63 @@ static void put_waiting_coins(struct rpc_call *call, struct span script)
     }
 }
 
-/* What both answers begin with: the rows, and the script of the address. False: the call was failed. */
-static bool answer_begins(struct rpc_call *call, const struct address_result *result, struct cursor *rows,
-                          struct buf *script)
+/* What the rows of an address come to is written by one of two. */
+typedef void put_rows(struct rpc_call *call, const struct address_result *result, struct cursor *rows,
+                      struct span script);
+
+static void answer(struct rpc_call *call, const struct address_result *result, put_rows *put)
 {
-    *rows = cursor_of(result->rows.data, result->rows.len);
+    struct cursor rows = cursor_of(result->rows.data, result->rows.len);
+    struct buf script = {0};
     if (result->failed) {
         rpc_fail(call, RPC_DATABASE_ERROR,
                  "No address index: it is kept with --txindex=yes from an empty data directory on");
-        return false;
+    } else if (arg_script(call, 0, &script)) {
+        put_open(&call->out, NULL, '{');
+        put(call, result, &rows, buf_span(&script));
+        put_close(&call->out, '{');
+        rpc_ok(call);
     }
-    return arg_script(call, 0, script);
+    buf_free(&script);
+}
+
+static void ask_index(struct rpc_call *call, enum address_rows kind, int64_t skip, int64_t count,
+                      void (*done)(void *context, const struct address_result *result))
+{
+    struct buf script = {0};
+    if (arg_script(call, 0, &script)) {
+        chain_scan_address(call->node->chain, buf_span(&script), kind, (uint64_t)skip, (uint64_t)count, done,
+                           call);
+    }
+    buf_free(&script);
+}
+
+static void put_coins(struct rpc_call *call, const struct address_result *result, struct cursor *rows,
+                      struct span script)
+{
+    struct buf *out = &call->out;
+    struct outpoint outpoint;
+    struct coin coin;
+    put_int(out, "height", result->tip->height);
+    put_hash(out, "bestblock", &result->tip->hash);
+    put_yes(out, "complete", result->total <= COINS_SHOWN_MAX);
+    put_open(out, "utxos", '[');
+    while (address_coin_next(rows, &outpoint, &coin)) {
+        put_coin_of_address(call, &outpoint, coin.value.sat, (int64_t)result->tip->height - coin.height + 1,
+                            coin.coinbase);
+    }
+    put_waiting_coins(call, script);
+    put_close(out, '[');
 }
 
 static void coins_are_found(void *context, const struct address_result *result)
 {
-    struct rpc_call *call = context;
-    struct outpoint outpoint;
-    struct coin coin;
-    struct buf script = {0};
-    struct cursor rows;
-    if (!answer_begins(call, result, &rows, &script)) {
-        buf_free(&script);
-        return;
-    }
-    put_open(&call->out, NULL, '{');
-    put_int(&call->out, "height", result->tip->height);
-    put_hash(&call->out, "bestblock", &result->tip->hash);
-    put_yes(&call->out, "complete", result->total <= COINS_SHOWN_MAX);
-    put_open(&call->out, "utxos", '[');
-    while (address_coin_next(&rows, &outpoint, &coin)) {
-        put_coin_of_address(call, &outpoint, coin.value.sat, (int64_t)result->tip->height - coin.height + 1,
-                            coin.coinbase);
-    }
-    put_waiting_coins(call, buf_span(&script));
-    put_close(&call->out, '[');
-    put_close(&call->out, '{');
-    buf_free(&script);
-    rpc_ok(call);
+    answer(context, result, put_coins);
 }
 
 RPC_HANDLER(getaddressutxos)
 {
-    struct buf script = {0};
-    if (arg_script(call, 0, &script)) {
-        chain_scan_address(call->node->chain, buf_span(&script), ADDRESS_COINS, 0, COINS_SHOWN_MAX,
-                           coins_are_found, call);
-    }
-    buf_free(&script);
+    ask_index(call, ADDRESS_COINS, 0, COINS_SHOWN_MAX, coins_are_found);
 }
 
 /* ---- History of an address ---------------------------------------------------------------------------- */
@@ -127,38 +136,29 @@ static void put_event(struct rpc_call *call, const struct address_event *event, 
     put_close(out, '{');
 }
 
-static void history_is_found(void *context, const struct address_result *result)
+static void put_history(struct rpc_call *call, const struct address_result *result, struct cursor *rows,
+                        struct span script)
 {
-    struct rpc_call *call = context;
     struct address_event event;
-    struct buf script = {0};
-    struct cursor rows;
-    if (!answer_begins(call, result, &rows, &script)) {
-        buf_free(&script);
-        return;
-    }
-    put_open(&call->out, NULL, '{');
     put_int(&call->out, "total", (int64_t)result->total);
     put_open(&call->out, "items", '[');
-    while (address_event_next(&rows, &event)) {
-        put_event(call, &event, buf_span(&script));
+    while (address_event_next(rows, &event)) {
+        put_event(call, &event, script);
     }
     put_close(&call->out, '[');
-    put_close(&call->out, '{');
-    buf_free(&script);
-    rpc_ok(call);
+}
+
+static void history_is_found(void *context, const struct address_result *result)
+{
+    answer(context, result, put_history);
 }
 
 RPC_HANDLER(getaddresshistory)
 {
     int64_t skip = 0, count = 10;
-    struct buf script = {0};
-    if (arg_number(call, 1, &skip, 0, INT64_MAX / 2) && arg_number(call, 2, &count, 1, COUNT_MAX) &&
-        arg_script(call, 0, &script)) {
-        chain_scan_address(call->node->chain, buf_span(&script), ADDRESS_HISTORY, (uint64_t)skip,
-                           (uint64_t)count, history_is_found, call);
+    if (arg_number(call, 1, &skip, 0, INT64_MAX / 2) && arg_number(call, 2, &count, 1, COUNT_MAX)) {
+        ask_index(call, ADDRESS_HISTORY, skip, count, history_is_found);
     }
-    buf_free(&script);
 }
 
 /* ---- Pages of the chain's transactions ---------------------------------------------------------------- */

@@ -85,16 +85,47 @@ static struct rpc_call *call_of_source(struct node *node, uint64_t source)
     return NULL;
 }
 
+/* Inputs are missing: perhaps since a block has it already, which its own outputs tell. */
+static void outputs_are_here(void *context, struct coins_view *view)
+{
+    struct rpc_call *call = context;
+    bool in_chain = false;
+    for (uint32_t i = 0; view && i < call->tx->output_count; i++) {
+        in_chain |= coins_view_get(view, i) != NULL;
+    }
+    coins_view_free(view);
+    if (in_chain) {
+        rpc_fail(call, RPC_VERIFY_ALREADY_IN_UTXO_SET, "Transaction outputs already in utxo set");
+    } else {
+        rpc_fail(call, RPC_VERIFY_ERROR, "bad-txns-inputs-missingorspent");
+    }
+}
+
+static void look_for_outputs(struct rpc_call *call)
+{
+    const struct tx *tx = call->tx;
+    struct outpoint *outputs = mem_alloc(tx->output_count * sizeof *outputs);
+    uint32_t count = tx->output_count;
+    call->source = 0; /* nobody answers any more */
+    for (uint32_t i = 0; i < count; i++) {
+        outputs[i] = (struct outpoint){tx->txid, i};
+    }
+    chain_fetch_coins(call->node->chain, outputs, count, outputs_are_here, call);
+    mem_free(outputs);
+}
+
 static void sent(struct rpc_call *call, const struct error *error)
 {
     const struct tx *tx = call->tx;
     char text[RPC_REJECT_TEXT];
-    if (!error || (error->kind == ERROR_DUPLICATE && mempool_find_wtxid(call->node->mempool, &tx->wtxid))) {
+    if (!error || (error->kind == ERROR_DUPLICATE && mempool_find(call->node->mempool, &tx->txid))) {
         put_hash(&call->out, NULL, &tx->txid);
         rpc_ok(call);
+    } else if (error->kind == ERROR_MISSING) {
+        look_for_outputs(call);
     } else {
         rpc_reject_text(text, error);
-        rpc_fail(call, error->kind == ERROR_MISSING ? RPC_VERIFY_ERROR : RPC_VERIFY_REJECTED, "%s", text);
+        rpc_fail(call, RPC_VERIFY_REJECTED, "%s", text);
     }
 }
 

@@ -582,3 +582,25 @@ Test(rpc, what_is_not_kept_or_only_for_tests)
     cr_assert_eq(number(json_object_get(counts, "ipv4"), "new"), 1);
     cr_assert_eq(number(json_object_get(counts, "ipv6"), "total"), 0);
 }
+
+/* Who sends again what a block has taken, or what waits already, is told so as Core tells it. */
+Test(rpc, sent_again)
+{
+    struct outpoint coin;
+    struct hash256 txid;
+    char hex[1000];
+    mine(101);
+    coinbase_of(1, &coin);
+    strcpy(hex, payment(coin, 50 * COIN_SAT, 1000, &txid));
+    ask_about("sendrawtransaction", hex, "");
+    ask_about("sendrawtransaction", hex, "");
+    cr_assert_eq(last_code(), 0, "it waits already: %s", words());
+    mine(1);
+    ask_about("sendrawtransaction", hex, "");
+    cr_assert_eq(last_code(), RPC_VERIFY_ALREADY_IN_UTXO_SET);
+    cr_assert_str_eq(words(), "Transaction outputs already in utxo set");
+    strcpy(hex, payment((struct outpoint){txid, 5}, 50 * COIN_SAT, 1000, &txid));
+    ask_about("sendrawtransaction", hex, "");
+    cr_assert_eq(last_code(), RPC_VERIFY_ERROR);
+    cr_assert_str_eq(words(), "bad-txns-inputs-missingorspent");
+}
