@@ -740,6 +740,14 @@ static bool start(struct host *host, struct error *error)
         return false;
     }
     host->store = store_open(host->folder, &host->params, error);
+    if (!host->store && host->settings->reindex && strcmp(error->word, STORE_DAMAGED) == 0) {
+        log_warn(LOG_STORE, "the store is damaged: all of it is built anew from the block files");
+        error_clear(error);
+        if (!store_discard(host->folder, error)) {
+            return false;
+        }
+        host->store = store_open(host->folder, &host->params, error);
+    }
     if (host->store && (host->settings->reindex || host->settings->reindex_chainstate) &&
         !store_reset(host->store, host->settings->reindex, error)) {
         return false;

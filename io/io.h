@@ -184,11 +184,15 @@ void task_submit(struct task_thread *thread, struct task *task);
  */
 
 struct store;
+#define STORE_DAMAGED "damaged" /* an error's word: what RocksDB has kept is not what it wrote */
 /* folder is <datadir>/<chain>: made when absent, locked, its format and network checked (ERROR_LOCKED). */
 struct store *store_open(const char *folder, const struct chain_params *params, struct error *error) MUST_USE;
 /* Empties the coins and what is derived from them (--reindex-chainstate), or the block index as well
  * (--reindex); block and undo files stay. Before chain_open; survives being interrupted. */
 bool store_reset(struct store *store, bool index_too, struct error *error) MUST_USE;
+/* Deletes the database of a folder that cannot be opened; block and undo files stay. Not while it is open
+ * anywhere: RocksDB's own lock sees to that. */
+bool store_discard(const char *folder, struct error *error) MUST_USE;
 void store_close(struct store *store);
 void store_reads(struct store *store, struct store_reader *out);
 /* An open block or undo file (made when absent for writing), or -1 and *error; the caller closes it. */

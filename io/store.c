@@ -46,7 +46,10 @@ struct store {
 
 static bool db_error(struct error *error, const char *what, char *text)
 {
-    error_set(error, ERROR_IO, NULL, "%s: %.180s", what, text);
+    static const char corruption[] = "Corruption"; /* how RocksDB begins to say so */
+    bool damaged = strncmp(text, corruption, sizeof corruption - 1) == 0;
+    error_set(error, ERROR_IO, damaged ? STORE_DAMAGED : NULL, "%s: %.180s%s", what, text,
+              damaged ? ": start once with --reindex" : "");
     rocksdb_free(text);
     return false;
 }
@@ -376,6 +379,18 @@ static bool check_identity(struct store *store, const struct chain_params *param
     }
     buf_free(&format);
     return ok;
+}
+
+bool store_discard(const char *folder, struct error *error)
+{
+    struct buf path = {0};
+    char *problem = NULL;
+    buf_printf(&path, "%s/chainstate%c", folder, 0);
+    rocksdb_options_t *options = rocksdb_options_create();
+    rocksdb_destroy_db(options, (const char *)path.data, &problem);
+    rocksdb_options_destroy(options);
+    buf_free(&path);
+    return !problem || db_error(error, "deleting the store", problem);
 }
 
 static bool put_meta(struct store *store, rocksdb_writebatch_t *batch, struct error *error)

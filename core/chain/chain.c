@@ -1,4 +1,6 @@
 /* Opening and closing a chain, taking in headers and blocks, and the small questions. */
+#include <inttypes.h>
+
 #include "core/chain/chain_private.h"
 
 #include <stdlib.h>
@@ -90,8 +92,7 @@ static bool load_index(struct chain *chain, const struct store_reader *reader, s
     }
     buf_free(&loading.rows);
     if (loading.damaged) {
-        return error_set(error, ERROR_IO, NULL,
-                         "the block index is damaged: delete the data directory's chain and load again");
+        return error_set(error, ERROR_IO, NULL, "the block index is damaged: start once with --reindex");
     }
     return true;
 }
@@ -108,8 +109,8 @@ static bool load_best(struct chain *chain, const struct store_reader *reader, st
             chain->applied = best;
         } else {
             ok = error_set(error, ERROR_IO, NULL,
-                           "the best block that the store names is not in its index: delete the data "
-                           "directory's chain and load again");
+                           "the best block that the store names is not in its index: start once with "
+                           "--reindex");
         }
     }
     buf_clear(&value);
@@ -257,6 +258,13 @@ static void roll_forward(struct chain *chain, const struct store_reader *reader)
         at += 8 + len;
         chain->block_file = file;
         chain->block_file_end = at;
+    }
+    uint64_t size = reader->file_size(reader->context, FILE_BLOCKS, file);
+    if (size > at) {
+        log_info(LOG_CHAIN,
+                 "block file %u: %" PRIu64 " bytes from %" PRIu64
+                 " on hold no whole block: to be written over",
+                 file, size - at, at);
     }
     roll_early(&rolling);
     if (rolling.found) {

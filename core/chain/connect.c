@@ -570,7 +570,7 @@ static void block_is_here(void *context, struct block *block)
     struct chain *chain = context;
     if (!block || chain->dead) {
         struct error error = {0};
-        error_set(&error, ERROR_IO, NULL, "cannot read block %u back from its file",
+        error_set(&error, ERROR_IO, NULL, "cannot read block %u back from its file: start once with --reindex",
                   chain->now.entry->e.height);
         block_unref(block);
         end_step(chain);
@@ -691,7 +691,7 @@ static void finish_disconnect(struct chain *chain, struct span undo)
     if (!undo_decode(spent, inputs, undo, &entry->e.hash)) {
         struct error error = {0};
         error_set(&error, ERROR_IO, NULL,
-                  "the undo data of block %u are damaged: delete the data directory's chain and load again",
+                  "the undo data of block %u are damaged: start once with --reindex-chainstate",
                   entry->e.height);
         end_step(chain);
         chain_die(chain, &error);

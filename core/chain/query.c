@@ -36,7 +36,7 @@ static void fetch_answered(void *context, struct job *job)
         struct span value = job->coins.values[i];
         if (value.data && !coins_learn(&chain->coins, &job->coins.outpoints[i], value)) {
             error_set(&error, ERROR_IO, NULL,
-                      "a stored coin is damaged: delete the data directory's chain and load again");
+                      "a stored coin is damaged: start once with --reindex-chainstate");
             chain_die(chain, &error);
             ok = false;
         }
@@ -150,27 +150,34 @@ const struct coin *coins_view_get(const struct coins_view *view, size_t index)
 
 struct block_read {
     struct chain *chain;
-    struct hash256 hash;
+    const struct block_entry *entry;
     void (*done)(void *context, struct block *block);
     void *context;
 };
 
+/* Bytes that are damaged are no block: what is wrong with them must never be held against the one that has
+ * this hash, nor against those that spend from it. */
+static struct block *read_back(const struct block_read *read, struct job *job)
+{
+    struct block *block = block_parse(job->io.data, job->io.len, &job->error);
+    job->io.data = NULL;
+    if (block && !(hash256_equal(&block->hash, &read->entry->hash) &&
+                   block_commits(block, read->entry->height, read->chain->params))) {
+        error_set(&job->error, ERROR_IO, NULL, "its bytes are damaged");
+        block_unref(block);
+        return NULL;
+    }
+    return block;
+}
+
 static void block_answered(void *context, struct job *job)
 {
     struct block_read *read = context;
-    struct block *block = NULL;
+    struct block *block = job->failed ? NULL : read_back(read, job);
     read->chain->jobs_out--;
-    if (!job->failed) {
-        block = block_parse(job->io.data, job->io.len, &job->error);
-        job->io.data = NULL;
-        if (block && !hash256_equal(&block->hash, &read->hash)) {
-            block_unref(block);
-            block = NULL;
-        }
-    }
     if (!block) {
         char text[HASH256_TEXT];
-        log_error(LOG_CHAIN, "block %s cannot be read back: %s", hash256_text(text, &read->hash),
+        log_error(LOG_CHAIN, "block %s cannot be read back: %s", hash256_text(text, &read->entry->hash),
                   job->error.text);
     }
     job_free(job);
@@ -196,7 +203,7 @@ void chain_read_block(struct chain *chain, const struct block_entry *entry,
         return;
     }
     struct block_read *read = mem_alloc(sizeof *read);
-    *read = (struct block_read){chain, entry->hash, done, context};
+    *read = (struct block_read){chain, entry, done, context};
     chain_read(chain, FILE_BLOCKS, entry->file, entry->data_offset, entry->data_len, block_answered, read);
 }
 

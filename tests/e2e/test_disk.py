@@ -1,6 +1,7 @@
 """What the disk does to a node: it is full, or the process is killed while it writes. Nothing half-written is believed,
 the node says what is wrong, and when it can go on it comes to the coins of a node that nobody disturbed."""
 
+import glob
 import os
 import shutil
 import signal
@@ -147,3 +148,50 @@ def test_disk_reindex_killed():
 
 def test_disk_reindex_chainstate_killed():
     rebuilt_after_kills("--reindex-chainstate")
+
+
+# ---- Damaged -----------------------------------------------------------------------------------------------------------
+
+
+def flip_bytes(folder, pattern):
+    """A bit here and there in every file of that name."""
+    paths = glob.glob(os.path.join(folder, "regtest", pattern))
+    assert paths, pattern
+    for path in paths:
+        size = os.path.getsize(path)
+        with open(path, "r+b") as file:
+            for at in range(size // 10, size, size // 3 + 1):
+                file.seek(at)
+                byte = file.read(1)[0]
+                file.seek(at)
+                file.write(bytes([byte ^ 1]))
+
+
+def test_disk_damaged():
+    """What is damaged is noticed, and the word that the node leaves tells how to go on."""
+    with Chain() as chain:
+        def damaged(pattern):
+            folder = tempfile.mkdtemp(prefix="damaged.", dir=chain.folder)
+            shutil.copytree(chain.datadir, folder, dirs_exist_ok=True)
+            flip_bytes(folder, pattern)
+            return folder
+
+        def run(folder, *how):
+            node = Node(*how, *LOADED, datadir=folder, listen=False)
+            return node.wait_exit(), node.log()
+
+        for pattern in ("chainstate/CURRENT", "chainstate/MANIFEST-*", "chainstate/*.sst"):
+            folder = damaged(pattern)
+            code, log = run(folder)
+            assert code == 1 and "start once with --reindex" in log, (pattern, log)
+            code, log = run(folder, "--reindex")
+            assert code == 0, (pattern, log)
+            assert coins(folder) == chain.coins, pattern
+        folder = damaged("blocks/blk00000.dat")
+        code, log = run(folder, "--reindex-chainstate")
+        assert code == 1 and "start once with --reindex" in log, log
+        code, log = run(folder, "--reindex")
+        assert code == 0, log
+        code, log = run(folder, chain.load)  # as from peers
+        assert code == 0, log
+        assert coins(folder) == chain.coins

@@ -59,8 +59,9 @@ static void on_result(void *context, const struct hash256 *hash, uint64_t source
 
 static void on_fatal(void *context, const struct error *error)
 {
-    (void)context;
-    cr_assert_fail("%s", error->text);
+    struct rig *rig = context;
+    cr_assert(rig->may_fail, "%s", error->text);
+    snprintf(rig->fatal, sizeof rig->fatal, "%s", error->text);
 }
 
 void rig_pump(struct rig *rig)
@@ -80,12 +81,17 @@ void rig_pump(struct rig *rig)
     }
 }
 
+static void open_store(struct rig *rig)
+{
+    struct error error = {0};
+    rig->store = store_open(rig->folder, &rig_params, &error);
+    cr_assert(rig->store, "%s", error.text);
+}
+
 static void open_chain(struct rig *rig, size_t cache_bytes)
 {
     struct error error = {0};
     struct store_reader reader;
-    rig->store = store_open(rig->folder, &rig_params, &error);
-    cr_assert(rig->store, "%s", error.text);
     const struct chain_config config = {.params = &rig_params,
                                         .coins_cache_bytes = cache_bytes,
                                         .recent_blocks_bytes = cache_bytes,
@@ -113,6 +119,7 @@ void rig_open(struct rig *rig, uint64_t seed, size_t cache_bytes)
     cr_assert(mkdtemp(rig->folder));
     list_init(&rig->jobs);
     rng_seed_u64(&rig->rng, seed);
+    open_store(rig);
     open_chain(rig, cache_bytes);
 }
 
@@ -127,6 +134,17 @@ static void close_chain(struct rig *rig)
 void rig_reopen(struct rig *rig, size_t cache_bytes)
 {
     close_chain(rig);
+    open_store(rig);
+    open_chain(rig, cache_bytes);
+}
+
+void rig_reset(struct rig *rig, bool index_too, size_t cache_bytes)
+{
+    struct error error = {0};
+    close_chain(rig);
+    *rig->fatal = 0;
+    open_store(rig);
+    cr_assert(store_reset(rig->store, index_too, &error), "%s", error.text);
     open_chain(rig, cache_bytes);
 }
 

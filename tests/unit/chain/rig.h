@@ -18,13 +18,17 @@ struct rig {
     struct rng rng;
     uint32_t durable;      /* height that was told last */
     bool scripts_all_pass; /* without being run */
+    bool may_fail;         /* the store: what the chain says then is kept */
+    char fatal[256];
 };
 
 void rig_begin(void); /* before every test */
 void rig_end(void);
 void rig_open(struct rig *rig, uint64_t seed, size_t cache_bytes);
 void rig_reopen(struct rig *rig, size_t cache_bytes); /* the same folder */
-void rig_pump(struct rig *rig);                       /* until no job is left */
+/* The same, after --reindex-chainstate or --reindex. */
+void rig_reset(struct rig *rig, bool index_too, size_t cache_bytes);
+void rig_pump(struct rig *rig); /* until no job is left */
 void rig_close(struct rig *rig);
 struct utxo_stats rig_stats(struct rig *rig);
 
