@@ -40,6 +40,8 @@ struct p2p *p2p_new(const struct p2p_config *config, struct chain *chain, struct
     map_init(&p2p->block_requests, 32, sizeof(struct block_request), config->rng);
     map_init(&p2p->tx_requests, 32, sizeof(struct tx_request), config->rng);
     map_init(&p2p->rejected, 32, 0, config->rng);
+    map_init(&p2p->confirmed, KNOWN_BYTES, 0, config->rng);
+    map_init(&p2p->confirmed_before, KNOWN_BYTES, 0, config->rng);
     map_init(&p2p->compacted, 32, 0, config->rng);
     map_init(&p2p->foreign, sizeof(uint64_t), 0, config->rng);
     map_init(&p2p->orphans, 32, sizeof(struct orphan), config->rng);
@@ -78,6 +80,8 @@ void p2p_free(struct p2p *p2p)
     map_free(&p2p->block_requests);
     txrequest_free(p2p);
     map_free(&p2p->rejected);
+    map_free(&p2p->confirmed);
+    map_free(&p2p->confirmed_before);
     compact_free(p2p);
     served_free(p2p);
     map_free(&p2p->foreign);
@@ -556,7 +560,8 @@ size_t p2p_memory_bytes(const struct p2p *p2p)
     size_t bytes = sizeof *p2p + p2p->receive_total + p2p->send_total + p2p->orphan_bytes + p2p->extra_bytes +
                    p2p->partial_bytes + p2p->served_bytes + map_bytes(&p2p->served) + map_bytes(&p2p->by_id) +
                    map_bytes(&p2p->block_requests) + map_bytes(&p2p->tx_requests) + p2p->tx_request_bytes +
-                   map_bytes(&p2p->rejected) + map_bytes(&p2p->compacted) + map_bytes(&p2p->orphans) +
+                   map_bytes(&p2p->rejected) + map_bytes(&p2p->confirmed) +
+                   map_bytes(&p2p->confirmed_before) + map_bytes(&p2p->compacted) + map_bytes(&p2p->orphans) +
                    map_bytes(&p2p->foreign);
     LIST_EACH(at, &p2p->peers)
     {

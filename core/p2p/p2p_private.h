@@ -214,6 +214,8 @@ struct p2p {
     size_t tx_announcements, tx_request_bytes; /* in them */
     struct map rejected;                       /* transactions not to ask for again on this tip */
     struct announced *announced; /* a compact block that goes on when its announcement has left; NULL */
+    struct map confirmed, confirmed_before;    /* KNOWN_BYTES of both ids of what was mined lately */
+    const struct block_entry *confirmed_up_to; /* NULL: none yet */
     struct map compacted;        /* blocks put together from compact ones, until their fate is known */
     struct map orphans;          /* wtxid -> struct orphan */
     struct tx *extra[EXTRA_TXS]; /* ring: seen lately and not in the mempool, for compact blocks */

@@ -4,8 +4,53 @@
 #include "core/p2p/p2p_private.h"
 
 #define REJECTED_MAX          50000u
+#define CONFIRMED_MAX         24000u /* ids in each of two tables; the older one is forgotten at once */
+#define CONFIRMED_BLOCKS      8u
 #define HEADERS_ANNOUNCED_MAX 8u
 #define UNTOLD_MAX            5000u /* for one peer; then it is told at once */
+
+/* ---- What was mined lately: late announcements of it lead nowhere, and its copies are no orphans ---------
+ */
+
+static void note_confirmed(struct p2p *p2p, const struct hash256 *id)
+{
+    if (p2p->confirmed.count >= CONFIRMED_MAX) {
+        struct map older = p2p->confirmed_before;
+        p2p->confirmed_before = p2p->confirmed;
+        p2p->confirmed = older;
+        map_clear(&p2p->confirmed);
+    }
+    map_put(&p2p->confirmed, id->b, NULL);
+}
+
+static bool is_confirmed(const struct p2p *p2p, const struct hash256 *id)
+{
+    return map_get(&p2p->confirmed, id->b) || map_get(&p2p->confirmed_before, id->b);
+}
+
+static void note_confirmed_blocks(struct p2p *p2p, const struct block_entry *tip)
+{
+    const struct block_entry *before = p2p->confirmed_up_to ? p2p->confirmed_up_to : tip->prev;
+    const struct block_entry *fork = before ? block_fork(before, tip) : tip;
+    if (fork != before) { /* what the other branch had may come back */
+        map_clear(&p2p->confirmed);
+        map_clear(&p2p->confirmed_before);
+    }
+    p2p->confirmed_up_to = tip;
+    uint32_t left = CONFIRMED_BLOCKS;
+    for (const struct block_entry *entry = tip; entry != fork && left; entry = entry->prev, left--) {
+        const struct block *block = chain_recent_block(p2p->chain, &entry->hash);
+        for (uint32_t i = 1; block && i < block->tx_count; i++) {
+            note_confirmed(p2p, &block->txs[i].wtxid);
+            if (block->txs[i].has_witness) {
+                note_confirmed(p2p, &block->txs[i].txid);
+            }
+        }
+    }
+}
+
+/* ---- Announced and sent ----------------------------------------------------------------------------------
+ */
 
 /* What is still to be asked for goes into items. */
 static void want_tx(struct p2p *p2p, struct peer *peer, const struct hash256 *hash, bool by_wtxid,
@@ -13,7 +58,8 @@ static void want_tx(struct p2p *p2p, struct peer *peer, const struct hash256 *ha
 {
     const struct mempool_entry *entry =
         by_wtxid ? mempool_find_wtxid(p2p->pool, hash) : mempool_find(p2p->pool, hash);
-    if (!entry && !map_get(&p2p->rejected, hash) && !orphan_find(p2p, hash) && p2p_near_tip(p2p)) {
+    if (!entry && !map_get(&p2p->rejected, hash) && !orphan_find(p2p, hash) && !is_confirmed(p2p, hash) &&
+        p2p_near_tip(p2p)) {
         txrequest_announced(p2p, peer, hash, by_wtxid, items);
     }
 }
@@ -175,7 +221,7 @@ void handle_tx(struct p2p *p2p, struct peer *peer, struct cursor *c)
     const struct mempool_entry *known = mempool_find(p2p->pool, &tx->txid);
     if (known && peer->permissions & P2P_PERMIT_FORCERELAY) {
         announce_to_all(p2p, known, true);
-    } else if (!map_get(&p2p->rejected, &tx->wtxid)) {
+    } else if (!map_get(&p2p->rejected, &tx->wtxid) && !is_confirmed(p2p, &tx->txid)) {
         mempool_submit(p2p->pool, tx, peer->id, p2p->now);
     }
     tx_unref(tx);
@@ -193,7 +239,10 @@ void p2p_tx_result(struct p2p *p2p, struct tx *tx, peer_id source, const struct 
     if (error && error->kind == ERROR_MISSING && peer) {
         orphan_add(p2p, peer, tx);
     }
-    if (error && (error->kind == ERROR_INVALID || error->kind == ERROR_POLICY)) {
+    /* Of a copy whose witness somebody has taken off nothing follows for the transaction, which has its id.
+     */
+    bool stripped = error && !tx->has_witness && strstr(error->word, "(Witness program");
+    if (error && !stripped && (error->kind == ERROR_INVALID || error->kind == ERROR_POLICY)) {
         if (p2p->rejected.count >= REJECTED_MAX) {
             map_clear(&p2p->rejected);
         }
@@ -303,6 +352,9 @@ void p2p_tip_changed(struct p2p *p2p, const struct block_entry *old_tip, const s
     const struct block *block = chain_recent_block(p2p->chain, &tip->hash);
     if (block) {
         orphans_of_block(p2p, block);
+    }
+    if (p2p_near_tip(p2p)) {
+        note_confirmed_blocks(p2p, tip);
     }
     sync_request_blocks(p2p);
 }

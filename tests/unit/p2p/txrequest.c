@@ -137,6 +137,47 @@ Test(txrequest, a_transaction_that_has_come_is_asked_of_nobody)
     tx_unref(tx);
 }
 
+Test(txrequest, what_was_mined_lately_is_asked_of_nobody_and_is_no_orphan)
+{
+    struct error error = {0};
+    struct buf b = {0};
+    struct tx *tx = spend(5, 400000);
+    struct block *block = block_on_tip(tx->raw, 1);
+    connect_peer(PEER);
+    accept_block(block);
+    block_unref(block);
+    say_item(PEER, "inv", INV_WTX, &tx->wtxid);
+    say_item(PEER, "inv", INV_TX, &tx->txid);
+    buf_bytes(&b, tx->raw.data, tx->raw.len);
+    say(PEER, "tx", &b);
+    cr_assert_eq(heard(PEER, "getdata", NULL), 0);
+    cr_assert(chain_invalidate(rig.chain, &chain_at(rig.chain, 5)->hash, &error)); /* with what it spends */
+    pump();
+    cr_assert_eq(mempool_count(rig.pool), 0);
+    say_item(PEER, "inv", INV_WTX, &tx->wtxid);
+    cr_assert_eq(heard(PEER, "getdata", NULL), 1, "it may come again in another branch");
+    tx_unref(tx);
+}
+
+Test(txrequest, a_copy_without_its_witness_says_nothing_of_the_transaction)
+{
+    struct error error = {.kind = ERROR_INVALID};
+    struct tx *tx = spend(1, 400000), *other = spend(2, 400000); /* neither has a witness */
+    connect_peer(PEER);
+    snprintf(error.word, sizeof error.word,
+             "mandatory-script-verify-flag-failed (Witness program was passed an empty witness)");
+    p2p_tx_result(rig.p2p, tx, PEER, &error, rig.now);
+    say_item(PEER, "inv", INV_TX, &tx->txid);
+    cr_assert_eq(heard(PEER, "getdata", NULL), 1, "somebody may have the whole");
+    snprintf(error.word, sizeof error.word,
+             "mandatory-script-verify-flag-failed (OP_RETURN was encountered)");
+    p2p_tx_result(rig.p2p, other, PEER, &error, rig.now);
+    say_item(PEER, "inv", INV_TX, &other->txid);
+    cr_assert_eq(heard(PEER, "getdata", NULL), 1);
+    tx_unref(tx);
+    tx_unref(other);
+}
+
 Test(txrequest, the_greedy_leave_room_for_others)
 {
     size_t before = p2p_memory_bytes(rig.p2p);
