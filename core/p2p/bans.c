@@ -1,8 +1,19 @@
 /* Addresses and subnets that an operator does not want to hear from (setban). Misbehaviour is no ban: it ends
  * the connection and no more. core/node keeps the list on disk. */
-#include <stdio.h>
+#include <stdlib.h>
 
 #include "core/p2p/p2p_private.h"
+
+/* IPv4 first, then by address, the wider subnet first: the order in which Bitcoin Core lists them. */
+static int by_subnet(const void *a, const void *b)
+{
+    const struct subnet *x = &((const struct ban *)a)->subnet, *y = &((const struct ban *)b)->subnet;
+    if (ip_is_v4(x->ip) != ip_is_v4(y->ip)) {
+        return ip_is_v4(x->ip) ? -1 : 1;
+    }
+    int order = memcmp(x->ip, y->ip, sizeof x->ip);
+    return order ? order : (x->bits > y->bits) - (x->bits < y->bits);
+}
 
 static void drop_past(struct p2p *p2p)
 {
@@ -100,6 +111,7 @@ size_t p2p_bans(struct p2p *p2p, struct p2p_ban_info *out, size_t max, struct mo
 {
     p2p->now = now;
     drop_past(p2p);
+    qsort(p2p->bans, p2p->ban_count, sizeof *p2p->bans, by_subnet);
     size_t count = MIN(p2p->ban_count, max);
     for (size_t i = 0; i < count; i++) {
         subnet_text(out[i].subnet, &p2p->bans[i].subnet);

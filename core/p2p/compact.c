@@ -130,22 +130,37 @@ void handle_sendcmpct(struct p2p *p2p, struct peer *peer, struct cursor *c)
     }
 }
 
-void compact_prefer(struct p2p *p2p, struct peer *peer)
+/* Who gives way to this peer. Not the only one that we have dialled ourselves to one that has dialled us: who
+ * comes in great numbers shall not be all that brings us blocks. */
+static struct peer *oldest_fast(const struct p2p *p2p, const struct peer *for_peer, size_t outbound)
 {
     struct peer *oldest = NULL;
-    size_t count = 0;
+    LIST_EACH(at, &p2p->peers)
+    {
+        struct peer *peer = CONTAINER_OF(at, struct peer, link);
+        bool stays = for_peer->inbound && !peer->inbound && outbound == 1;
+        if (peer->fast && !peer->closing && !stays &&
+            (!oldest || peer->fast_since_us < oldest->fast_since_us)) {
+            oldest = peer;
+        }
+    }
+    return oldest;
+}
+
+void compact_prefer(struct p2p *p2p, struct peer *peer)
+{
+    size_t count = 0, outbound = 0;
     if (!peer->speaks_compact || !peer_ready(peer) || !p2p_near_tip(p2p)) {
         return;
     }
     LIST_EACH(at, &p2p->peers)
     {
-        struct peer *other = CONTAINER_OF(at, struct peer, link);
-        if (other->fast && !other->closing && other != peer) {
-            count++;
-            oldest = !oldest || other->fast_since_us < oldest->fast_since_us ? other : oldest;
-        }
+        const struct peer *other = CONTAINER_OF(at, struct peer, link);
+        count += other->fast && !other->closing;
+        outbound += other->fast && !other->closing && !other->inbound;
     }
     if (!peer->fast && count >= FAST_PEERS) {
+        struct peer *oldest = oldest_fast(p2p, peer, outbound);
         oldest->fast = false;
         compact_offer(p2p, oldest, false);
     }

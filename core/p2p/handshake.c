@@ -27,7 +27,8 @@ static void send_version(struct p2p *p2p, struct peer *peer)
     buf_u64(&b, peer->version_nonce);
     buf_var_span(&b, span_of(p2p->config.user_agent, strlen(p2p->config.user_agent)));
     buf_i32(&b, (int32_t)chain_tip(p2p->chain)->height);
-    buf_u8(&b, !peer_is(peer, SLOT_BLOCKS_ONLY)); /* BIP37: whether to announce transactions to us */
+    buf_u8(&b, !peer_is(peer, SLOT_BLOCKS_ONLY) &&
+                   !peer_is(peer, SLOT_FEELER)); /* BIP37: whether to announce transactions to us */
     message_send(p2p, peer, "version", &b);
 }
 
@@ -70,6 +71,7 @@ void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
     cursor_bytes(c, peer->sees_us_at, sizeof peer->sees_us_at);
     cursor_u16_be(c);
     uint64_t nonce = 0;
+    peer->start_height = 0;
     if (cursor_left(c)) {
         cursor_span(c, 24);
         peer->listen_port = cursor_u16_be(c);

@@ -110,6 +110,7 @@ struct peer *peer_new(struct p2p *p2p, peer_id id, bool inbound, const char *add
     peer->inbound = inbound;
     peer->opened_us = p2p->now.mono_us;
     peer->ping_sent_us = peer->ping_us = peer->min_ping_us = -1;
+    peer->start_height = -1;
     peer_is_at(p2p, peer, address);
     addresses_meet(p2p, peer);
     flood_open_account(p2p, peer);

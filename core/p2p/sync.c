@@ -16,6 +16,7 @@
 #define BLOCK_TIMEOUT_US     (5 * US_PER_S)
 #define BLOCK_TIMEOUT_MAX_US (60 * US_PER_S)
 #define REST_US              (10 * US_PER_S)
+#define SLOW_BYTES_PER_S     32768 /* with less a block is not on its way */
 #define HEADERS_TIMEOUT_US   (30 * US_PER_S)
 #define HEADERS_PATIENCE_US  (5 * US_PER_S) /* an answer may be long, and the line slow */
 #define NOT_FOUND_US         US_PER_S
@@ -429,6 +430,13 @@ void p2p_block_result(struct p2p *p2p, const struct hash256 *hash, peer_id sourc
 /* ---- Time
  * ---------------------------------------------------------------------------------------------------- */
 
+/* A large block on a slow line: some of it is here. */
+static bool is_delivering(const struct peer *peer, int64_t now_us)
+{
+    return peer->in.len > MESSAGE_HEADER_BYTES && memcmp(peer->in.data + 4, "block", 6) == 0 &&
+           (int64_t)peer->in.len * US_PER_S >= (now_us - peer->message_us) * SLOW_BYTES_PER_S;
+}
+
 void sync_tick(struct p2p *p2p)
 {
     int64_t now = p2p->now.mono_us;
@@ -452,7 +460,8 @@ void sync_tick(struct p2p *p2p)
             ask_again(p2p, peer);
         }
         /* Larger allowances while everything is slow: a peer that has no rival is not dropped for it. */
-        int64_t patience = peer->resting_until_us ? BLOCK_TIMEOUT_MAX_US : BLOCK_TIMEOUT_US;
+        bool slow = peer->resting_until_us || is_delivering(peer, now);
+        int64_t patience = slow ? BLOCK_TIMEOUT_MAX_US : BLOCK_TIMEOUT_US;
         if (peer->in_flight && now - peer->last_block_us > patience) {
             log_info(LOG_NET, "%s does not answer %u block requests: asking others", peer->address,
                      peer->in_flight);

@@ -67,6 +67,7 @@ Test(addresses, who_is_banned_is_let_go_and_not_let_in_until_the_time_is_over)
     cr_assert(rig.closed[PEER]);
     cr_assert_eq(ban("127.0.0.9"), ERROR_DUPLICATE, "the subnet covers it");
     cr_assert_eq(p2p_bans(rig.p2p, bans, 4, rig.now), 2);
+    cr_assert_str_eq(bans[0].subnet, "10.0.0.1/32");
     cr_assert_str_eq(bans[1].subnet, "127.0.0.0/24");
     p2p_accepted(rig.p2p, PEER + 1, "127.0.0.200:4", rig.now);
     cr_assert(rig.closed[PEER + 1]);

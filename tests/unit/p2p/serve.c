@@ -179,6 +179,64 @@ Test(serve, a_block_beside_ours_with_as_much_work_is_fetched)
     block_unref(equal);
 }
 
+Test(serve, a_large_block_on_a_slow_line_is_waited_for)
+{
+    grow(1);
+    connect_peer(PEER);
+    connect_peer(PEER + 1);
+    struct block *block = block_on(&chain_tip(rig.chain)->hash, 2, 3, (struct span){0}, 0);
+    for (peer_id peer = PEER; peer <= PEER + 1; peer++) {
+        struct buf b = {0};
+        buf_compact_size(&b, 1);
+        header_encode(buf_extend(&b, HEADER_BYTES), &block->header);
+        buf_u8(&b, 0);
+        say(peer, "headers", &b);
+    }
+    cr_assert_eq(heard(PEER, "getdata", NULL), 1);
+    struct buf message = {0}, large = {0};
+    buf_extend(&large, 1 << 20);
+    frame(&message, "block", buf_span(&large));
+    size_t at = 0;
+    for (int i = 0; i < 8; i++, at += 40000) {
+        say_bytes(PEER, message.data + at, 40000);
+        pass(SECOND);
+    }
+    cr_assert_eq(heard(PEER + 1, "getdata", NULL), 0, "it is on its way");
+    for (int i = 0; i < 4; i++, at += 10000) {
+        say_bytes(PEER, message.data + at, 10000);
+        pass(SECOND);
+    }
+    cr_assert_eq(heard(PEER + 1, "getdata", NULL), 1, "it hardly moves any more");
+    buf_free(&message);
+    buf_free(&large);
+    block_unref(block);
+}
+
+Test(serve, the_only_peer_that_we_have_dialled_stays_among_those_that_send_blocks_unasked)
+{
+    struct error error = {0};
+    cr_assert(p2p_add_node(rig.p2p, "127.0.0.1:18444", rig.now, &error));
+    grow(1);
+    pass(SECOND);
+    p2p_opened(rig.p2p, rig.dialled, "127.0.0.1:18444", rig.now);
+    shake_hands(rig.dialled, 0);
+    for (peer_id peer = PEER; peer <= PEER + 3; peer++) {
+        connect_peer(peer);
+    }
+    for (peer_id i = 0; i <= 4; i++) {
+        peer_id peer = i ? PEER + i - 1 : rig.dialled;
+        const struct block_entry *tip = chain_tip(rig.chain);
+        struct block *block = block_on(&tip->hash, tip->height + 1, 0, (struct span){0}, 0);
+        rig.now.mono_us += 1000;
+        say_block(peer, block);
+        cr_assert(info_of(peer).compact_to, "peer %u was first", peer);
+        block_unref(block);
+    }
+    cr_assert(info_of(rig.dialled).compact_to);
+    cr_assert_not(info_of(PEER).compact_to);
+    cr_assert_not(info_of(PEER + 1).compact_to);
+}
+
 Test(serve, of_a_peer_that_deletes_old_blocks_only_the_latest_are_asked_for)
 {
     struct branch *branch = branch_new(1, 400);
