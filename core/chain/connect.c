@@ -570,7 +570,8 @@ static void block_is_here(void *context, struct block *block)
     struct chain *chain = context;
     if (!block || chain->dead) {
         struct error error = {0};
-        error_set(&error, ERROR_IO, NULL, "cannot read block %u back from its file: start once with --reindex",
+        error_set(&error, ERROR_IO, NULL,
+                  "cannot read block %u back from its file: start once with --reindex",
                   chain->now.entry->e.height);
         block_unref(block);
         end_step(chain);
