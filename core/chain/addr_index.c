@@ -21,10 +21,17 @@ struct touch { /* what one transaction did to one script */
     uint32_t first_output;
 };
 
-static void prefix_of(uint8_t out[PREFIX_BYTES], struct span script, enum address_rows kind)
+/* SHA-256 of every script of one transaction: of its outputs, then of the coins that it spends. */
+static const struct hash256 *hash_scripts(struct buf *out, const struct tx *tx, const struct coin *spent)
 {
-    sha256(out, script.data, script.len);
-    out[32] = (uint8_t)kind;
+    buf_clear(out);
+    for (uint32_t i = 0; i < tx->output_count; i++) {
+        sha256(buf_extend(out, 32), tx->outputs[i].script.data, tx->outputs[i].script.len);
+    }
+    for (uint32_t i = 0; spent && i < tx->input_count; i++) {
+        sha256(buf_extend(out, 32), spent[i].script.data, spent[i].script.len);
+    }
+    return (const struct hash256 *)(const void *)out->data;
 }
 
 static void store_be32(uint8_t *out, uint32_t v)
@@ -32,11 +39,12 @@ static void store_be32(uint8_t *out, uint32_t v)
     store_le32(out, __builtin_bswap32(v));
 }
 
-static void put_coin_row(struct chain *chain, const struct outpoint *outpoint, const struct coin *coin,
-                         bool add)
+static void put_coin_row(struct chain *chain, const struct hash256 *script, const struct outpoint *outpoint,
+                         const struct coin *coin, bool add)
 {
     uint8_t key[PREFIX_BYTES + 36], value[12];
-    prefix_of(key, coin->script, ADDRESS_COINS);
+    memcpy(key, script->b, 32);
+    key[32] = ADDRESS_COINS;
     memcpy(key + PREFIX_BYTES, outpoint->txid.b, 32);
     store_be32(key + PREFIX_BYTES + 32, outpoint->index);
     store_le64(value, (uint64_t)coin->value.sat);
@@ -48,12 +56,10 @@ static void put_coin_row(struct chain *chain, const struct outpoint *outpoint, c
     }
 }
 
-static struct touch *touched(struct map *touches, struct span script)
+static struct touch *touched(struct map *touches, const struct hash256 *script)
 {
-    uint8_t hash[32];
-    sha256(hash, script.data, script.len);
     bool is_new;
-    struct touch *touch = map_put(touches, hash, &is_new);
+    struct touch *touch = map_put(touches, script, &is_new);
     if (is_new) {
         touch->first_output = UINT32_MAX;
     }
@@ -66,7 +72,8 @@ static struct span kept_script(struct span script)
 }
 
 static void put_events(struct chain *chain, const struct map *touches, const struct tx *tx,
-                       const struct coin *spent, uint32_t height, uint32_t position, bool add)
+                       const struct hash256 *scripts, const struct coin *spent, uint32_t height,
+                       uint32_t position, bool add)
 {
     const void *hash;
     void *value;
@@ -92,9 +99,7 @@ static void put_events(struct chain *chain, const struct map *touches, const str
         }
         struct span there = span_of(NULL, 0); /* the first output that pays somebody else */
         for (uint32_t i = 0; i < tx->output_count && !there.len; i++) {
-            uint8_t other[32];
-            sha256(other, tx->outputs[i].script.data, tx->outputs[i].script.len);
-            there = memcmp(other, hash, 32) != 0 ? kept_script(tx->outputs[i].script) : there;
+            there = memcmp(&scripts[i], hash, 32) != 0 ? kept_script(tx->outputs[i].script) : there;
         }
         buf_clear(&row);
         buf_bytes(&row, tx->txid.b, 32);
@@ -118,6 +123,7 @@ void addr_index_block(struct chain *chain, const struct block_entry *e, const st
                       const struct coin *spent, bool add)
 {
     struct map touches;
+    struct buf hashes = {0};
     if (!chain->addr_complete) {
         return;
     }
@@ -133,6 +139,7 @@ void addr_index_block(struct chain *chain, const struct block_entry *e, const st
             own = spent + (add ? 0 : inputs);
             spent += add ? tx->input_count : 0;
         }
+        const struct hash256 *scripts = hash_scripts(&hashes, tx, own);
         map_clear(&touches);
         for (int pass = 0; pass < 2; pass++) {
             bool outputs = (pass == 1) == add;
@@ -142,19 +149,21 @@ void addr_index_block(struct chain *chain, const struct block_entry *e, const st
                 }
                 const struct outpoint outpoint = {tx->txid, i};
                 const struct coin coin = {tx->outputs[i].value, tx->outputs[i].script, e->height, t == 0};
-                put_coin_row(chain, &outpoint, &coin, add);
-                struct touch *touch = touched(&touches, coin.script);
+                put_coin_row(chain, &scripts[i], &outpoint, &coin, add);
+                struct touch *touch = touched(&touches, &scripts[i]);
                 touch->received_sat += coin.value.sat;
                 touch->first_output = MIN(touch->first_output, i);
             }
             for (uint32_t i = 0; !outputs && own && i < tx->input_count; i++) {
-                put_coin_row(chain, &tx->inputs[i].prevout, &own[i], !add);
-                touched(&touches, own[i].script)->spent_sat += own[i].value.sat;
+                const struct hash256 *script = &scripts[tx->output_count + i];
+                put_coin_row(chain, script, &tx->inputs[i].prevout, &own[i], !add);
+                touched(&touches, script)->spent_sat += own[i].value.sat;
             }
         }
-        put_events(chain, &touches, tx, own, e->height, t, add);
+        put_events(chain, &touches, tx, scripts, own, e->height, t, add);
     }
     map_free(&touches);
+    buf_free(&hashes);
 }
 
 /* ---- Reading ------------------------------------------------------------------------------------------- */
@@ -228,7 +237,8 @@ void chain_scan_address(struct chain *chain, struct span script, enum address_ro
     struct address_scan *scan = mem_alloc(sizeof *scan);
     *scan =
         (struct address_scan){.skip = skip, .limit = limit, .kind = kind, .done = done, .context = context};
-    prefix_of(buf_extend(&scan->prefix, PREFIX_BYTES), script, kind);
+    sha256(buf_extend(&scan->prefix, 32), script.data, script.len);
+    buf_u8(&scan->prefix, (uint8_t)kind);
     scan->tip = &chain->durable->e;
     scan->wait = (struct scan_wait){.chain = chain, .start = address_scan_start, .drop = address_scan_drop};
     if (chain->addr_complete) {

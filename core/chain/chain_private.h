@@ -91,13 +91,15 @@ bool entry_decode(struct block_entry *out, struct hash256 *prev_hash, struct spa
  */
 
 struct script_cache {
-    uint64_t salt[4];
-    struct hash256 *digests; /* zero: an empty place */
-    size_t set_count;        /* a power of two */
+    uint64_t salt[4], spread;
+    unsigned shift;       /* 64 minus the logarithm of the number of sets */
+    struct hash256 *keys; /* zero: an empty place */
 };
 void script_cache_init(struct script_cache *cache, size_t bytes, struct rng *rng);
 void script_cache_free(struct script_cache *cache);
 bool script_cache_has(const struct script_cache *cache, const struct hash256 *wtxid, uint32_t flags);
+/* It will be asked for soon: its set comes into the processor's cache. */
+void script_cache_expect(const struct script_cache *cache, const struct hash256 *wtxid, uint32_t flags);
 void script_cache_add(struct script_cache *cache, const struct hash256 *wtxid, uint32_t flags);
 
 /* ---- MuHash3072 (muhash.c): little-endian limbs, any representative below 2^3072; any thread

@@ -12,6 +12,7 @@
  */
 #include "core/chain/chain_private.h"
 
+#define CACHE_AHEAD 8u       /* transactions */
 #define BIP34_LIMIT 1983702u /* from here on, coinbases older than BIP34 have named heights (main) */
 
 #define ASSUME_BURIED_S                                                                                      \
@@ -350,6 +351,9 @@ static bool check_rules(struct chain *chain, struct error *error)
     bool ok = (now->again || check_bip30(chain, error)) && check_tx(chain, 0, NULL, &sigop_cost, error);
     for (uint32_t t = 1; ok && t < block->tx_count; t++) {
         struct coin *coins = now->spent + now->spent_count;
+        if (!now->assumed && t + CACHE_AHEAD < block->tx_count) {
+            script_cache_expect(&chain->scripts, &block->txs[t + CACHE_AHEAD].wtxid, now->flags);
+        }
         ok = take_coins(chain, t, error) && check_tx(chain, t, coins, &sigop_cost, error);
         if (ok) {
             list_scripts(chain, t, coins);

@@ -1,53 +1,57 @@
 /*
  * The script cache: which transactions have passed all their scripts, so that a block need not run them
- * again. An entry is the SHA-256 of a secret salt, the wtxid and the flags: nobody outside can aim at a slot.
- * The wtxid commits to the spent outputs through their txids. A table of fixed size, four places per set; a
+ * again. An entry is the wtxid, masked by a secret that goes with the flags: nobody outside can aim at a set,
+ * nor make one pair of wtxid and flags look like another. The wtxid commits to the spent outputs through
+ * their txids. A table of fixed size, four places per set; a
  * full set loses a place of its own choosing. Loop thread only.
  */
 #include "core/chain/chain_private.h"
-
-#include "hashing/kernels/kernels.h"
 
 #define PLACES 4u
 
 void script_cache_init(struct script_cache *cache, size_t bytes, struct rng *rng)
 {
+    unsigned bits = 1;
     for (size_t i = 0; i < ARRAY_COUNT(cache->salt); i++) {
         cache->salt[i] = rng_next(rng);
     }
-    cache->set_count = 1;
-    while (cache->set_count * 2 * PLACES * sizeof *cache->digests <= bytes) {
-        cache->set_count *= 2;
+    cache->spread = rng_next(rng) | 1;
+    while (PLACES * sizeof *cache->keys << (bits + 1) <= bytes) {
+        bits++;
     }
-    cache->digests = mem_alloc(cache->set_count * PLACES * sizeof *cache->digests);
+    cache->shift = 64 - bits;
+    cache->keys = mem_alloc(PLACES * sizeof *cache->keys << bits);
 }
 
 void script_cache_free(struct script_cache *cache)
 {
-    mem_free(cache->digests);
-    cache->digests = NULL;
+    mem_free(cache->keys);
+    cache->keys = NULL;
 }
 
-static struct hash256 *set_of(const struct script_cache *cache, struct hash256 *digest,
+static struct hash256 *set_of(const struct script_cache *cache, struct hash256 *key,
                               const struct hash256 *wtxid, uint32_t flags)
 {
-    struct sha256_ctx ctx;
-    uint8_t flag_bytes[4];
-    store_le32(flag_bytes, flags);
-    sha256_init(&ctx);
-    sha256_update(&ctx, (const uint8_t *)cache->salt, sizeof cache->salt);
-    sha256_update(&ctx, wtxid->b, sizeof wtxid->b);
-    sha256_update(&ctx, flag_bytes, sizeof flag_bytes);
-    sha256_final(&ctx, digest->b);
-    return cache->digests + (load_le64(digest->b) & (cache->set_count - 1)) * PLACES;
+    for (size_t i = 0; i < ARRAY_COUNT(cache->salt); i++) {
+        store_le64(key->b + 8 * i, load_le64(wtxid->b + 8 * i) ^ cache->salt[i] * (2 * (uint64_t)flags + 1));
+    }
+    return cache->keys + (load_le64(key->b) * cache->spread >> cache->shift) * PLACES;
+}
+
+void script_cache_expect(const struct script_cache *cache, const struct hash256 *wtxid, uint32_t flags)
+{
+    struct hash256 key;
+    const struct hash256 *set = set_of(cache, &key, wtxid, flags);
+    __builtin_prefetch(set);
+    __builtin_prefetch(set + PLACES / 2);
 }
 
 bool script_cache_has(const struct script_cache *cache, const struct hash256 *wtxid, uint32_t flags)
 {
-    struct hash256 digest;
-    const struct hash256 *set = set_of(cache, &digest, wtxid, flags);
+    struct hash256 key;
+    const struct hash256 *set = set_of(cache, &key, wtxid, flags);
     for (size_t i = 0; i < PLACES; i++) {
-        if (hash256_equal(&set[i], &digest)) {
+        if (hash256_equal(&set[i], &key)) {
             return true;
         }
     }
@@ -56,10 +60,10 @@ bool script_cache_has(const struct script_cache *cache, const struct hash256 *wt
 
 void script_cache_add(struct script_cache *cache, const struct hash256 *wtxid, uint32_t flags)
 {
-    struct hash256 digest;
-    struct hash256 *set = set_of(cache, &digest, wtxid, flags), *place = &set[digest.b[31] % PLACES];
+    struct hash256 key;
+    struct hash256 *set = set_of(cache, &key, wtxid, flags), *place = &set[key.b[31] % PLACES];
     for (size_t i = 0; i < PLACES; i++) {
-        if (hash256_equal(&set[i], &digest)) {
+        if (hash256_equal(&set[i], &key)) {
             return;
         }
         if (hash256_is_zero(&set[i])) {
@@ -67,7 +71,7 @@ void script_cache_add(struct script_cache *cache, const struct hash256 *wtxid, u
             break;
         }
     }
-    *place = digest;
+    *place = key;
 }
 
 void chain_scripts_passed(struct chain *chain, const struct tx *tx, uint32_t flags)
