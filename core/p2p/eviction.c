@@ -2,7 +2,9 @@
  * Who leaves when all inbound places are taken and somebody new comes.
  *
  * Nothing is known of the newcomer, so nobody useful may leave for it, and nobody may gain by coming in great
- * numbers. First those go that have not shaken hands for a while. Then, as in Bitcoin Core: protected are
+ * numbers. First those go that have not shaken hands for a while. Then those that have not done so yet, of
+ * the most populous netgroup among them and never for one more of the same: however fast a crowd comes, a
+ * newcomer from elsewhere gets a place. Then, as in Bitcoin Core: protected are
  * some peers that an attacker cannot easily be, each by another measure (an unusual netgroup, a short way to
  * us, transactions and blocks that it was first with), then the older half of the rest; of those that are
  * left, the youngest of the most populous netgroup leaves. Peers with the permission noban are never asked.
@@ -70,15 +72,26 @@ static size_t protect(struct candidate *all, size_t count, size_t best, compare 
     return count - MIN(best, count);
 }
 
-static size_t gather(struct p2p *p2p, struct candidate *out, bool silent)
+enum acquaintance { SILENT, STRANGER, READY }; /* no handshake for a while; not yet; done */
+
+static bool fits(const struct p2p *p2p, const struct peer *peer, enum acquaintance kind)
+{
+    switch (kind) {
+    case SILENT: return !peer_ready(peer) && p2p->now.mono_us - peer->opened_us > SILENT_US;
+    case STRANGER: return !peer_ready(peer);
+    case READY: return peer_ready(peer);
+    }
+    return false;
+}
+
+static size_t gather(struct p2p *p2p, struct candidate *out, enum acquaintance kind)
 {
     size_t count = 0;
     LIST_EACH(at, &p2p->peers)
     {
         struct peer *peer = CONTAINER_OF(at, struct peer, link);
-        bool fits =
-            silent ? !peer_ready(peer) && p2p->now.mono_us - peer->opened_us > SILENT_US : peer_ready(peer);
-        if (peer->inbound && !peer->closing && fits && !(peer->permissions & P2P_PERMIT_NOBAN)) {
+        if (peer->inbound && !peer->closing && fits(p2p, peer, kind) &&
+            !(peer->permissions & P2P_PERMIT_NOBAN)) {
             out[count++] = (struct candidate){.peer = peer, .group_order = peer->netgroup};
         }
     }
@@ -114,24 +127,49 @@ static bool is_of_the_crowd(const struct p2p *p2p, const struct peer *newcomer)
     return p2p->now.mono_us < p2p->crowd_until_us && newcomer->netgroup == p2p->crowd_group;
 }
 
+static size_t members(const struct candidate *all, size_t count, uint64_t netgroup)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < count; i++) {
+        found += all[i].group_order == netgroup;
+    }
+    return found;
+}
+
+/* The oldest stranger of the most populous netgroup among them, unless the newcomer's has as many. */
+static struct peer *choose_stranger(struct p2p *p2p, struct candidate *all, const struct peer *newcomer)
+{
+    size_t count = gather(p2p, all, STRANGER); /* the newcomer is one of them */
+    struct peer *chosen = of_largest_group(all, count, false);
+    return chosen && members(all, count, chosen->netgroup) > members(all, count, newcomer->netgroup) ? chosen
+                                                                                                     : NULL;
+}
+
+static struct peer *choose_known(struct p2p *p2p, struct candidate *all, const struct peer *newcomer)
+{
+    size_t few = MIN(p2p->config.inbound_max / 16, 4u), more = 2 * few;
+    size_t count = gather(p2p, all, READY);
+    count = protect(all, count, few, by_group);
+    count = protect(all, count, more, by_ping);
+    count = protect(all, count, few, by_tx);
+    count = protect(all, count, few, by_block);
+    count = protect(all, count, count / 2, by_age);
+    struct peer *chosen = of_largest_group(all, count, true);
+    if (chosen && chosen->netgroup == newcomer->netgroup) {
+        p2p->crowd_group = newcomer->netgroup;
+        p2p->crowd_until_us = p2p->now.mono_us + US_PER_S;
+        chosen = NULL;
+    }
+    return chosen;
+}
+
 struct peer *eviction_choose(struct p2p *p2p, const struct peer *newcomer)
 {
     struct candidate *all = mem_alloc((p2p->inbound_count + 1) * sizeof *all);
-    size_t few = MIN(p2p->config.inbound_max / 16, 4u), more = 2 * few;
-    struct peer *chosen = of_largest_group(all, gather(p2p, all, true), false);
+    struct peer *chosen = of_largest_group(all, gather(p2p, all, SILENT), false);
     if (!chosen && !is_of_the_crowd(p2p, newcomer)) {
-        size_t count = gather(p2p, all, false);
-        count = protect(all, count, few, by_group);
-        count = protect(all, count, more, by_ping);
-        count = protect(all, count, few, by_tx);
-        count = protect(all, count, few, by_block);
-        count = protect(all, count, count / 2, by_age);
-        chosen = of_largest_group(all, count, true);
-        if (chosen && chosen->netgroup == newcomer->netgroup) {
-            p2p->crowd_group = newcomer->netgroup;
-            p2p->crowd_until_us = p2p->now.mono_us + US_PER_S;
-            chosen = NULL;
-        }
+        chosen = choose_stranger(p2p, all, newcomer);
+        chosen = chosen ? chosen : choose_known(p2p, all, newcomer);
     }
     mem_free(all);
     return chosen;
