@@ -124,6 +124,9 @@ static void spread(struct p2p *p2p, const struct peer *from, const struct news *
     {
         others += is_for(CONTAINER_OF(at, struct peer, link), from, news);
     }
+    if (!others) {
+        return;
+    }
     size_t turn = others > to_max ? (size_t)rng_below(p2p->config.rng, others) : 0;
     LIST_EACH(at, &p2p->peers)
     {

@@ -14,6 +14,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import quarry  # noqa: E402
 import test_cluster  # noqa: E402
+import test_conversations  # noqa: E402
 import test_deploy  # noqa: E402
 import test_disk  # noqa: E402
 import test_faces  # noqa: E402
@@ -36,7 +37,8 @@ def main():
     quarry.RELEASE_BIN = os.path.abspath(options.release_bin) if options.release_bin else None
 
     passed = failed = skipped = 0
-    for module in (test_load, test_disk, test_mempool, test_faces, test_deploy, test_cluster, test_hostile, test_peers, test_api, test_http, test_rpc):
+    for module in (test_load, test_disk, test_mempool, test_faces, test_deploy, test_cluster, test_conversations, test_hostile, test_peers,
+                   test_api, test_http, test_rpc):
         for name, test in sorted(vars(module).items()):
             if not name.startswith("test_") or not callable(test):
                 continue
