@@ -43,8 +43,9 @@ struct stream {
     void *context;
     bool connecting, closing, shut; /* shut: both directions are ended, waiting for operations to come back */
     bool sending, receiving, write_ended, read_ended;
-    unsigned operations; /* that the backend has under way */
-    struct buf *queue;   /* ring of what is to be sent */
+    bool hangup_watched, hung_up; /* of the backend on io_uring */
+    unsigned operations;          /* that the backend has under way */
+    struct buf *queue;            /* ring of what is to be sent */
     size_t queue_first, queue_count, queue_capacity, first_offset, queued_bytes;
     int64_t deadline_us;
     char why[128];

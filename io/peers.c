@@ -13,7 +13,7 @@
 
 #define DIAL_US       INT64_C(5000000) /* per address */
 #define ADDRESSES_MAX 8u
-#define BACKLOG       128
+#define BACKLOG       4096 /* the kernel cuts it to its own limit: a crowd must not fill it */
 
 struct address {
     struct sockaddr_storage bytes;

@@ -169,11 +169,11 @@ void addresses_greet(struct p2p *p2p, struct peer *peer)
         tell_ours(p2p, peer);
     }
     if (peer_listens_at(peer, &place.at)) {
-        learn(p2p, peer, place);
+        bool is_news = learn(p2p, peer, place);
         if (!peer->inbound) {
             book_answered(&p2p->book, &place.at, place.seen_unix_s);
         }
-        if (!quiet) {
+        if (!quiet && is_news) { /* of whoever keeps coming others have heard */
             spread(p2p, peer, &(struct news){.place = &place}, RELAY_TO_MAX);
         }
     }

@@ -13,8 +13,8 @@
 #define UNITS_PER_S                                                                                          \
     100e6 /* one is what a byte costs that is only read and hashed: about a seventh of a core */
 #define SHARERS_LEAST 8u
-#define UNITS_FIRST   1e6 /* of a newcomer: coming anew is no way to more */
-#define UNITS_MAX     6e6 /* that a peer may save up: one message of the largest kind */
+#define UNITS_FIRST   250e3 /* of a newcomer: coming anew is no way to more */
+#define UNITS_MAX     6e6   /* that a peer may save up: one message of the largest kind */
 #define PAUSE_MAX_US  (5 * US_PER_S)
 
 static bool has_account(const struct peer *peer)
@@ -53,7 +53,7 @@ void flood_settle(struct p2p *p2p, struct peer *peer)
     int64_t now = p2p->now.mono_us;
     double per_s = UNITS_PER_S / (double)MAX(p2p->overdrawn, (size_t)SHARERS_LEAST);
     peer->units = refilled(peer->units, UNITS_MAX, per_s, peer->units_us, now);
-    p2p->units = refilled(p2p->units, UNITS_PER_S, UNITS_PER_S, p2p->units_us, now);
+    p2p->units = refilled(p2p->units, UNITS_PER_S / 2, UNITS_PER_S, p2p->units_us, now);
     peer->units_us = p2p->units_us = now;
     flood_close_account(p2p, peer);
     if (peer->units < 0) {

@@ -25,6 +25,9 @@ static void send_version(struct p2p *p2p, struct peer *peer)
     put_address(&b, peer->inbound ? 0 : p2p->listen_port); /* who has dialled us knows it */
     peer->version_nonce = rng_next(p2p->config.rng);
     buf_u64(&b, peer->version_nonce);
+    if (!peer->inbound) {
+        *(peer_id *)map_put(&p2p->dialled, &peer->version_nonce, NULL) = peer->id;
+    }
     buf_var_span(&b, span_of(p2p->config.user_agent, strlen(p2p->config.user_agent)));
     buf_i32(&b, (int32_t)chain_tip(p2p->chain)->height);
     buf_u8(&b, !peer_is(peer, SLOT_BLOCKS_ONLY) &&
@@ -39,17 +42,18 @@ void handshake_begin(struct p2p *p2p, struct peer *peer)
     }
 }
 
-/* Whom we have dialled and sent this nonce to; NULL: nobody. */
+/* Whom we have dialled and sent this nonce to, and who has not answered; NULL: nobody. */
 static struct peer *dialled_with(const struct p2p *p2p, uint64_t nonce)
 {
-    LIST_EACH(at, &p2p->peers)
-    {
-        struct peer *peer = CONTAINER_OF(at, struct peer, link);
-        if (!peer->inbound && peer->open && !peer->have_version && peer->version_nonce == nonce) {
-            return peer;
-        }
+    const peer_id *id = map_get(&p2p->dialled, &nonce);
+    return id ? peer_find(p2p, *id) : NULL;
+}
+
+void handshake_forget(struct p2p *p2p, const struct peer *peer)
+{
+    if (!peer->inbound) {
+        map_remove(&p2p->dialled, &peer->version_nonce);
     }
-    return NULL;
 }
 
 /* Whom we have found ourselves shall have blocks with their witnesses, all of them while we catch up. */
@@ -108,6 +112,7 @@ void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
         return;
     }
     peer->have_version = true;
+    handshake_forget(p2p, peer);
     peer->time_offset_s = its_time > 0 && its_time < UINT32_MAX ? its_time - moment_unix_s(p2p->now) : 0;
     if (peer->inbound) {
         send_version(p2p, peer);

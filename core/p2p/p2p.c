@@ -25,6 +25,7 @@ struct p2p *p2p_new(const struct p2p_config *config, struct chain *chain, struct
     p2p->pool = pool;
     p2p->events = *events;
     p2p->next_outbound = P2P_OUTBOUND;
+    p2p->next_tell_us = INT64_MAX;
     p2p->group_key[0] = rng_next(config->rng);
     p2p->group_key[1] = rng_next(config->rng);
     p2p->active = true;
@@ -37,6 +38,7 @@ struct p2p *p2p_new(const struct p2p_config *config, struct chain *chain, struct
     list_init(&p2p->served_lru);
     map_init(&p2p->served, 32, sizeof(struct served *), config->rng);
     map_init(&p2p->by_id, sizeof(peer_id), sizeof(struct peer *), config->rng);
+    map_init(&p2p->dialled, sizeof(uint64_t), sizeof(peer_id), config->rng);
     map_init(&p2p->block_requests, 32, sizeof(struct block_request), config->rng);
     map_init(&p2p->tx_requests, 32, sizeof(struct tx_request), config->rng);
     map_init(&p2p->rejected, 32, 0, config->rng);
@@ -56,6 +58,7 @@ static void peer_free(struct p2p *p2p, struct peer *peer)
     compact_forget_peer(p2p, peer);
     presync_forget(peer);
     flood_close_account(p2p, peer);
+    handshake_forget(p2p, peer);
     list_remove(&peer->link);
     map_remove(&p2p->by_id, &peer->id);
     map_free(&peer->known);
@@ -77,6 +80,7 @@ void p2p_free(struct p2p *p2p)
     }
     nodes_free(p2p);
     map_free(&p2p->by_id);
+    map_free(&p2p->dialled);
     map_free(&p2p->block_requests);
     txrequest_free(p2p);
     map_free(&p2p->rejected);

@@ -122,6 +122,7 @@ struct peer {
     int64_t ping_sent_us, ping_us, min_ping_us; /* -1: none, unknown */
     int64_t pinged_us, last_receive_us, fee_told_us, fee_told_sat;
     uint64_t ping_nonce;
+    uint32_t headers_shown, blocks_shown; /* height up to which it has had them from us */
     uint64_t version_nonce; /* of our version message: comes back when we have dialled ourselves */
     uint64_t bytes_sent, bytes_received, sent_by_type[P2P_MESSAGE_TYPES], received_by_type[P2P_MESSAGE_TYPES];
     double units; /* its account (flood.c) */
@@ -216,6 +217,7 @@ struct p2p {
     struct announced *announced; /* a compact block that goes on when its announcement has left; NULL */
     struct map confirmed, confirmed_before;    /* KNOWN_BYTES of both ids of what was mined lately */
     const struct block_entry *confirmed_up_to; /* NULL: none yet */
+    struct map dialled; /* nonce of our version message -> peer_id: whom we dialled and have not heard yet */
     struct map compacted;        /* blocks put together from compact ones, until their fate is known */
     struct map orphans;          /* wtxid -> struct orphan */
     struct tx *extra[EXTRA_TXS]; /* ring: seen lately and not in the mempool, for compact blocks */
@@ -242,6 +244,7 @@ struct p2p {
     size_t overdrawn; /* peers */
     int64_t ticked_us, told_us;
     int closings_to_tell; /* in the log, before it falls silent */
+    int64_t next_tell_us; /* the first moment at which a peer is to be told of transactions */
     uint32_t closings_untold;
     uint16_t listen_port;
     uint32_t side_headers; /* added without more work than our tip's, in this run */
@@ -312,6 +315,7 @@ void message_receive(struct p2p *p2p, struct peer *peer, struct span bytes);
 
 /* handshake.c */
 void handshake_begin(struct p2p *p2p, struct peer *peer);
+void handshake_forget(struct p2p *p2p, const struct peer *peer); /* its nonce */
 void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_verack(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_feefilter(struct p2p *p2p, struct peer *peer, struct cursor *c);

@@ -154,6 +154,7 @@ static void tell_later(struct p2p *p2p, struct peer *peer, const struct hash256 
     if (!peer->untold.len) { /* evenly from none to twice the average */
         peer->tell_at_us =
             p2p->now.mono_us + (int64_t)rng_below(p2p->config.rng, 2 * (uint64_t)p2p->config.trickle_us + 1);
+        p2p->next_tell_us = MIN(p2p->next_tell_us, peer->tell_at_us);
     }
     p2p->receive_total -= peer->untold.capacity;
     buf_bytes(&peer->untold, wtxid->b, 32);
@@ -165,7 +166,10 @@ static void tell_later(struct p2p *p2p, struct peer *peer, const struct hash256 
 
 int64_t relay_tick(struct p2p *p2p)
 {
-    int64_t next = INT64_MAX;
+    if (p2p->next_tell_us > p2p->now.mono_us) {
+        return p2p->next_tell_us;
+    }
+    p2p->next_tell_us = INT64_MAX;
     LIST_EACH(at, &p2p->peers)
     {
         struct peer *peer = CONTAINER_OF(at, struct peer, link);
@@ -173,11 +177,11 @@ int64_t relay_tick(struct p2p *p2p)
             if (peer->tell_at_us <= p2p->now.mono_us) {
                 tell(p2p, peer);
             } else {
-                next = MIN(next, peer->tell_at_us);
+                p2p->next_tell_us = MIN(p2p->next_tell_us, peer->tell_at_us);
             }
         }
     }
-    return next;
+    return p2p->next_tell_us;
 }
 
 /* again: also to those that have it or have been told of it. */

@@ -36,73 +36,77 @@ static const struct block_entry *read_locator(struct p2p *p2p, struct peer *peer
     return chain_find_fork(p2p->chain, hashes.data, *count);
 }
 
+/* The height at which an answer that begins behind `from` ends: the tip's, so many blocks on, or that of the
+ * hash to stop at. */
+static uint32_t answer_end(struct p2p *p2p, const struct block_entry *from, size_t most,
+                           const struct hash256 *stop)
+{
+    const struct block_entry *last = chain_find(p2p->chain, stop);
+    uint32_t end = (uint32_t)MIN((size_t)chain_tip(p2p->chain)->height, from->height + most);
+    bool ends_there =
+        last && last->height > from->height && last->height < end && chain_contains(p2p->chain, last);
+    return ends_there ? last->height : end;
+}
+
 void handle_getheaders(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
     struct hash256 stop;
-    struct buf b = {0}, headers = {0};
-    size_t locator_count, count = 0;
+    struct buf b = {0};
+    size_t locator_count;
     const struct block_entry *from = read_locator(p2p, peer, c, &stop, &locator_count),
                              *tip = chain_tip(p2p->chain), *last = NULL;
     if (!from) {
         return;
     }
-    uint32_t first = from->height + 1, end = tip->height;
-    const struct block_entry *one = NULL;
+    uint32_t count = 0;
     if (locator_count == 0) { /* one header by its hash */
-        one = chain_find(p2p->chain, &stop);
-        if (!one || !may_be_shown(p2p, one)) {
+        last = chain_find(p2p->chain, &stop);
+        if (!last || !may_be_shown(p2p, last)) {
             return;
         }
-        first = end = one->height;
-    } else if (u256_compare(tip->work, chain_minimum_work(p2p->chain)) < 0 &&
-               !(peer->permissions & P2P_PERMIT_DOWNLOAD)) {
-        end = 0; /* it may be a chain that leads nowhere: nothing yet */
-    }
-    for (uint32_t height = first; height <= end && count < HEADERS_MAX; height++) {
-        const struct block_entry *entry = one ? one : chain_at(p2p->chain, height);
-        block_entry_encode(buf_extend(&headers, HEADER_BYTES), entry);
-        buf_u8(&headers, 0);
-        count++;
-        last = entry;
-        if (hash256_equal(&entry->hash, &stop)) {
-            break;
-        }
+        count = 1;
+    } else if (u256_compare(tip->work, chain_minimum_work(p2p->chain)) >= 0 ||
+               peer->permissions & P2P_PERMIT_DOWNLOAD) { /* else it may be a chain that leads nowhere */
+        uint32_t end = answer_end(p2p, from, HEADERS_MAX, &stop);
+        count = end > from->height ? end - from->height : 0;
+        last = count ? chain_at(p2p->chain, end) : NULL;
     }
     if (last || from == tip) {
         peer->best_sent = last ? last : tip;
     }
+    peer->solicited = last && last->height > peer->headers_shown; /* once, everybody may have them */
+    peer->headers_shown = last ? MAX(peer->headers_shown, last->height) : peer->headers_shown;
     buf_compact_size(&b, count);
-    buf_bytes(&b, headers.data, headers.len);
-    buf_free(&headers);
+    uint8_t *headers = buf_extend(&b, (size_t)count * (HEADER_BYTES + 1)); /* a zero behind each */
+    for (const struct block_entry *entry = last; count--; entry = entry->prev) {
+        block_entry_encode(headers + (size_t)count * (HEADER_BYTES + 1), entry);
+    }
     message_send(p2p, peer, "headers", &b);
 }
 
 void handle_getblocks(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
     struct hash256 stop;
-    struct buf b = {0}, items = {0};
-    size_t locator_count, count = 0;
+    struct buf b = {0};
+    size_t locator_count;
     const struct block_entry *from = read_locator(p2p, peer, c, &stop, &locator_count);
     if (!from) {
         return;
     }
-    for (uint32_t height = from->height + 1; height <= chain_tip(p2p->chain)->height && count < GETBLOCKS_MAX;
-         height++) {
-        const struct block_entry *entry = chain_at(p2p->chain, height);
-        if (hash256_equal(&entry->hash, &stop)) {
-            break;
-        }
-        buf_u32(&items, INV_BLOCK);
-        buf_bytes(&items, entry->hash.b, 32);
-        count++;
+    uint32_t end = answer_end(p2p, from, GETBLOCKS_MAX, &stop);
+    if (end > from->height) {
+        const struct block_entry *entry = chain_at(p2p->chain, end);
+        uint32_t count = end - from->height - hash256_equal(&entry->hash, &stop); /* that one is known */
+        entry = hash256_equal(&entry->hash, &stop) ? entry->prev : entry;
         peer->asks_on_after = count == GETBLOCKS_MAX ? entry : NULL;
-    }
-    if (count) {
         buf_compact_size(&b, count);
-        buf_bytes(&b, items.data, items.len);
+        uint8_t *items = buf_extend(&b, (size_t)count * 36);
+        for (; count--; entry = entry->prev) {
+            store_le32(items + (size_t)count * 36, INV_BLOCK);
+            memcpy(items + (size_t)count * 36 + 4, entry->hash.b, 32);
+        }
         message_send(p2p, peer, "inv", &b);
     }
-    buf_free(&items);
 }
 
 /* Who got the last block of a full answer to getblocks is told of the tip, and asks for what lies between. */
@@ -207,6 +211,18 @@ static const struct tx *tx_of_tip(struct p2p *p2p, struct peer *peer, bool by_wt
     return NULL;
 }
 
+/* What has been asked for costs its asker something (flood.c), but each block is free once: whoever
+ * synchronises asks for all of them. */
+static void charge(struct p2p *p2p, struct peer *peer, const struct block_entry *block)
+{
+    if (block && block->height > peer->blocks_shown) {
+        peer->blocks_shown = block->height;
+        flood_charge(p2p, peer, -36);
+    } else {
+        flood_charge(p2p, peer, 100 + (block ? block->data_len / 4 : 0));
+    }
+}
+
 static void serve_tx(struct p2p *p2p, struct peer *peer, uint32_t type, const struct hash256 *hash,
                      struct buf *missing)
 {
@@ -224,6 +240,50 @@ static void serve_tx(struct p2p *p2p, struct peer *peer, uint32_t type, const st
     peer_knows(p2p, peer, peer->wants_wtxid ? &tx->wtxid : &tx->txid);
 }
 
+/* False: nothing more now. It is being read, or judged (serve_waiting), and then serving goes on. */
+static bool serve_block(struct p2p *p2p, struct peer *peer, uint32_t type, const struct hash256 *hash,
+                        struct buf *missing)
+{
+    const struct block_entry *entry = chain_find(p2p->chain, hash);
+    bool here = entry && entry->status & BLOCK_HAVE_DATA,
+         judged = entry && entry->status & (BLOCK_VALID | BLOCK_BAD);
+    if (here && !judged && chain_busy(p2p->chain)) {
+        peer->wanted_at -= 36; /* only what is valid is handed on */
+        return false;
+    }
+    if (!here || !judged || entry->status & (BLOCK_FAILED | BLOCK_FAILED_PARENT) ||
+        !may_be_shown(p2p, entry)) {
+        charge(p2p, peer, NULL);
+        note_missing(missing, type, hash);
+        return true;
+    }
+    if (type == INV_COMPACT && entry->height + COMPACT_DEPTH < chain_tip(p2p->chain)->height) {
+        type = INV_BLOCK | INV_WITNESS_FLAG; /* BIP152: of older blocks nobody has the transactions */
+    }
+    if (type == (INV_BLOCK | INV_WITNESS_FLAG) && entry->height > 0) {
+        enum served_answer answer = served_send(p2p, peer, entry);
+        if (answer == SERVED_LATER) {
+            peer->wanted_at -= 36;
+            peer->reading = true;
+            return false;
+        }
+        charge(p2p, peer, entry);
+        if (answer == SERVED_NOT) {
+            note_missing(missing, type, hash);
+        } else {
+            lead_on(p2p, peer, hash);
+        }
+        return true;
+    }
+    charge(p2p, peer, entry);
+    struct block_reply *reply = mem_alloc(sizeof *reply);
+    *reply = (struct block_reply){p2p, peer->id, type, *hash};
+    peer->reading = peer->serving = true;
+    chain_read_block(p2p->chain, entry, block_is_read, reply); /* may answer at once */
+    peer->serving = false;
+    return true;
+}
+
 /* Goes on until the peer has enough to read, or has to wait for a block. */
 static void serve_on(struct p2p *p2p, struct peer *peer, struct buf *missing)
 {
@@ -235,41 +295,11 @@ static void serve_on(struct p2p *p2p, struct peer *peer, struct buf *missing)
         memcpy(hash.b, item + 4, 32);
         peer->wanted_at += 36;
         if (plain == INV_TX || plain == INV_WTX) {
+            charge(p2p, peer, NULL);
             serve_tx(p2p, peer, type, &hash, missing);
-        } else if (plain == INV_BLOCK || type == INV_COMPACT) {
-            const struct block_entry *entry = chain_find(p2p->chain, &hash);
-            bool judged = entry && entry->status & (BLOCK_VALID | BLOCK_BAD);
-            if (entry && entry->status & BLOCK_HAVE_DATA && !judged && chain_busy(p2p->chain)) {
-                peer->wanted_at -= 36; /* only what is valid is handed on: serve_waiting goes on from here */
-                return;
-            }
-            if (!judged || !(entry->status & BLOCK_HAVE_DATA) ||
-                entry->status & (BLOCK_FAILED | BLOCK_FAILED_PARENT) || !may_be_shown(p2p, entry)) {
-                note_missing(missing, type, &hash);
-                continue;
-            }
-            if (type == INV_COMPACT && entry->height + COMPACT_DEPTH < chain_tip(p2p->chain)->height) {
-                type = INV_BLOCK | INV_WITNESS_FLAG; /* BIP152: of older blocks nobody has the transactions */
-            }
-            if (type == (INV_BLOCK | INV_WITNESS_FLAG) && entry->height > 0) {
-                enum served_answer answer = served_send(p2p, peer, entry);
-                if (answer == SERVED_LATER) {
-                    peer->wanted_at -= 36;
-                    peer->reading = true;
-                    return;
-                }
-                if (answer == SERVED_NOT) {
-                    note_missing(missing, type, &hash);
-                } else {
-                    lead_on(p2p, peer, &hash);
-                }
-                continue;
-            }
-            struct block_reply *reply = mem_alloc(sizeof *reply);
-            *reply = (struct block_reply){p2p, peer->id, type, hash};
-            peer->reading = peer->serving = true;
-            chain_read_block(p2p->chain, entry, block_is_read, reply); /* may answer at once */
-            peer->serving = false;
+        } else if ((plain == INV_BLOCK || type == INV_COMPACT) &&
+                   !serve_block(p2p, peer, type, &hash, missing)) {
+            return;
         }
     }
     if (peer->wanted_at == peer->wanted.len) {

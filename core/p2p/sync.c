@@ -9,9 +9,9 @@
  */
 #include "core/p2p/p2p_private.h"
 
-#define WINDOW_BLOCKS        1024u
+#define WINDOW_BLOCKS        2048u
 #define IN_FLIGHT_LEAST      16u /* blocks */
-#define IN_FLIGHT_MOST       128u
+#define IN_FLIGHT_MOST       512u
 #define IN_FLIGHT_BYTES      (4u << 20)
 #define BLOCK_TIMEOUT_US     (5 * US_PER_S)
 #define BLOCK_TIMEOUT_MAX_US (60 * US_PER_S)

@@ -239,7 +239,7 @@ Test(serve, the_only_peer_that_we_have_dialled_stays_among_those_that_send_block
 
 Test(serve, of_a_peer_that_deletes_old_blocks_only_the_latest_are_asked_for)
 {
-    struct branch *branch = branch_new(1, 400);
+    struct branch *branch = branch_new(1, 880);
     struct buf b = {0};
     p2p_accepted(rig.p2p, PEER, "127.0.0.1:1", rig.now);
     buf_i32(&b, 70016);
@@ -247,16 +247,16 @@ Test(serve, of_a_peer_that_deletes_old_blocks_only_the_latest_are_asked_for)
     buf_extend(&b, 8 + 26 + 26 + 8 + 1 + 4 + 1);
     say(PEER, "version", &b);
     say_nothing_but(PEER, "verack");
-    say_headers(PEER, branch, 1, 400);
+    say_headers(PEER, branch, 1, 880);
     cr_assert_eq(heard(PEER, "getdata", NULL), 0);
     connect_peer(PEER + 1);
     say_headers(PEER + 1, branch, 1, 100);
     cr_assert_eq(heard(PEER + 1, "getdata", NULL), 1);
     cr_assert_eq(heard(PEER, "getdata", NULL), 0);
     connect_peer(PEER + 2);
-    say_headers(PEER + 2, branch, 101, 400);
+    say_headers(PEER + 2, branch, 101, 880);
     cr_assert_eq(heard(PEER + 2, "getdata", NULL), 1);
-    say_headers(PEER, branch, 400, 400);
+    say_headers(PEER, branch, 880, 880);
     cr_assert_eq(heard(PEER, "getdata", NULL), 1, "those that it has");
     mem_free(branch);
 }
