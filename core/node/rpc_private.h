@@ -146,6 +146,9 @@ void put_latency(struct buf *out, const char *key, const struct p2p_latency *lat
 
 /* rpc_raw.c: an amount in bitcoins, a number or a string with at most 8 decimals. */
 bool amount_from_json(const json_t *value, int64_t *sat);
+/* The arguments inputs, outputs, locktime, replaceable as an unsigned transaction; false after the call was
+ * failed. */
+bool raw_tx_from_args(struct rpc_call *call, struct buf *raw);
 
 #define RPC_HANDLER(name) void rpc_##name(struct rpc_call *call)
 RPC_HANDLER(getblockchaininfo);
@@ -230,6 +233,14 @@ RPC_HANDLER(getaddednodeinfo);
 RPC_HANDLER(getnettotals);
 RPC_HANDLER(ping);
 RPC_HANDLER(createrawtransaction);
+RPC_HANDLER(analyzepsbt);
+RPC_HANDLER(combinepsbt);
+RPC_HANDLER(converttopsbt);
+RPC_HANDLER(createpsbt);
+RPC_HANDLER(decodepsbt);
+RPC_HANDLER(finalizepsbt);
+RPC_HANDLER(joinpsbts);
+RPC_HANDLER(utxoupdatepsbt);
 RPC_HANDLER(estimatesmartfee);
 RPC_HANDLER(getindexinfo);
 RPC_HANDLER(getzmqnotifications);

@@ -159,7 +159,7 @@ static bool read_ends(struct rpc_call *call, struct tx *tx, struct buf *scripts,
     return ok;
 }
 
-RPC_HANDLER(createrawtransaction)
+bool raw_tx_from_args(struct rpc_call *call, struct buf *raw)
 {
     const json_t *inputs = arg_any(call, 0), *outputs = arg_any(call, 1);
     int64_t locktime = 0;
@@ -167,35 +167,44 @@ RPC_HANDLER(createrawtransaction)
     if (!json_is_array(inputs) || !(json_is_object(outputs) || json_is_array(outputs))) {
         rpc_fail(call, RPC_INVALID_PARAMETER,
                  "Invalid parameter, inputs and outputs must be arrays (outputs may be an object)");
-        return;
+        return false;
     }
     size_t input_count = json_array_size(inputs), output_count = outputs_in(outputs);
     if (input_count > ENDS_MAX || output_count > ENDS_MAX) {
         rpc_fail(call, RPC_INVALID_PARAMETER, "Invalid parameter, more than %u inputs or outputs", ENDS_MAX);
-        return;
+        return false;
     }
     const json_t *given = arg_any(call, 2);
     if (json_is_integer(given) && (json_integer_value(given) < 0 || json_integer_value(given) > UINT32_MAX)) {
         rpc_fail(call, RPC_INVALID_PARAMETER, "Invalid parameter, locktime out of range");
-        return;
+        return false;
     }
     if (!arg_number(call, 2, &locktime, 0, UINT32_MAX) || !arg_bool(call, 3, &replaceable)) {
-        return;
+        return false;
     }
     struct tx tx = {.version = 2, .locktime = (uint32_t)locktime};
-    struct buf *scripts = mem_alloc((output_count + 1) * sizeof *scripts), raw = {0};
+    struct buf *scripts = mem_alloc((output_count + 1) * sizeof *scripts);
     tx.inputs = mem_alloc((input_count + 1) * sizeof *tx.inputs);
     tx.outputs = mem_alloc((output_count + 1) * sizeof *tx.outputs);
-    if (read_ends(call, &tx, scripts, replaceable)) {
-        tx_write(&raw, &tx, false);
-        put_hex(&call->out, NULL, buf_span(&raw));
-        rpc_ok(call);
+    bool ok = read_ends(call, &tx, scripts, replaceable);
+    if (ok) {
+        tx_write(raw, &tx, false);
     }
     for (size_t i = 0; i < output_count; i++) {
         buf_free(&scripts[i]);
     }
-    buf_free(&raw);
     mem_free(scripts);
     mem_free(tx.inputs);
     mem_free(tx.outputs);
+    return ok;
+}
+
+RPC_HANDLER(createrawtransaction)
+{
+    struct buf raw = {0};
+    if (raw_tx_from_args(call, &raw)) {
+        put_hex(&call->out, NULL, buf_span(&raw));
+        rpc_ok(call);
+    }
+    buf_free(&raw);
 }

@@ -551,7 +551,7 @@ static bool derive(struct descriptor *d, struct expression *e, uint32_t index)
             e->order[i] = &e->keys[i].now;
         }
     }
-    if (e->function == SORTEDMULTI || e->function == SORTEDMULTI_A) {
+    if (e->order && (e->function == SORTEDMULTI || e->function == SORTEDMULTI_A)) {
         qsort(e->order, e->key_count, sizeof(struct derived_key *), by_bytes);
     }
     return (!e->inner || derive(d, e->inner, index)) && (!e->tree || derive_tree(d, e->tree, index));
@@ -642,21 +642,34 @@ static bool put_taproot(struct buf *out, const struct expression *e)
     return ok;
 }
 
+static void put_key_script(struct buf *out, enum function function, const struct derived_key *key)
+{
+    if (function == PKH) {
+        put_hash(out, "\x76\xa9", key, "\x88\xac");
+    } else if (function == WPKH) {
+        buf_u8(out, 0);
+        put_hash(out, "", key, "");
+    } else if (function == RAWTR) {
+        buf_u8(out, 0x51);
+        script_push(out, key->bytes, key->len);
+    } else {
+        script_push(out, key->bytes, key->len);
+        buf_u8(out, OP_CHECKSIG);
+    }
+}
+
 /* Of the keys that were derived last; false: no such key, which nobody will ever see. */
 static bool put_script(struct buf *out, const struct expression *e)
 {
-    const struct derived_key *key = e->key_count ? &e->keys[0].now : NULL;
     switch (e->function) {
     case ADDR:
     case RAW: buf_bytes(out, e->script.data, e->script.len); return true;
     case PK:
-        script_push(out, key->bytes, key->len);
-        buf_u8(out, OP_CHECKSIG);
-        return true;
-    case PKH: put_hash(out, "\x76\xa9", key, "\x88\xac"); return true;
+    case PKH:
     case WPKH:
-        buf_u8(out, 0);
-        put_hash(out, "", key, "");
+    case RAWTR:
+        CHECK(e->keys);
+        put_key_script(out, e->function, &e->keys->now);
         return true;
     case MULTI:
     case SORTEDMULTI: put_multisig(out, e); return true;
@@ -665,10 +678,6 @@ static bool put_script(struct buf *out, const struct expression *e)
     case SH:
     case WSH: return put_nested(out, e);
     case TR: return put_taproot(out, e);
-    case RAWTR:
-        buf_u8(out, 0x51);
-        script_push(out, key->bytes, key->len);
-        return true;
     case COMBO: break; /* is several */
     }
     return false;

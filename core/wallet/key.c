@@ -158,7 +158,7 @@ size_t key_file_parse(struct key_file_entry *out, size_t max, struct span text,
 /* ---- Signing
  * ------------------------------------------------------------------------------------------------ */
 
-static void sign_hash(struct buf *out, const struct key *key, const struct hash256 *hash)
+void key_sign(struct buf *out, const struct key *key, const struct hash256 *hash)
 {
     secp256k1_ecdsa_signature signature;
     uint8_t der[80];
@@ -193,7 +193,7 @@ static bool sign_input(struct signed_input *out, struct tx *tx, uint32_t index, 
         uint8_t code[25] = {0x76, 0xa9, 20, [23] = 0x88, [24] = 0xac};
         memcpy(code + 3, key_hash, 20);
         sighash_v0(&hash, tx, index, span_of(code, sizeof code), coin->value, SIGHASH_ALL, NULL);
-        sign_hash(&out->signature, key, &hash);
+        key_sign(&out->signature, key, &hash);
         out->witness[0] = buf_span(&out->signature);
         out->witness[1] = span_of(key->public_key, sizeof key->public_key);
         tx->inputs[index].witness = out->witness;
@@ -201,7 +201,7 @@ static bool sign_input(struct signed_input *out, struct tx *tx, uint32_t index, 
         return true;
     }
     sighash_legacy(&hash, tx, index, coin->script, SIGHASH_ALL);
-    sign_hash(&out->signature, key, &hash);
+    key_sign(&out->signature, key, &hash);
     script_push(&out->script, out->signature.data, out->signature.len);
     if (kind == OUTPUT_P2PKH) {
         script_push(&out->script, key->public_key, sizeof key->public_key);

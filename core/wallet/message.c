@@ -2,13 +2,13 @@
  * years. Not here: BIP322. */
 #include "core/wallet/wallet_private.h"
 
-#include <openssl/evp.h>
 #include <secp256k1_recovery.h>
 
 #include "hashing/kernels/kernels.h"
 
-#define COMPACT_BYTES 65u
-#define BASE64_CHARS  88u
+#define COMPACT_BYTES       65u
+#define BASE64_CHARS        88u
+#define SIGNATURE_BYTES_MAX 1000u
 
 static void message_hash(struct hash256 *out, const char *text)
 {
@@ -32,26 +32,32 @@ void message_sign(char out[MESSAGE_SIGNATURE_TEXT], const struct key *key, bool 
     CHECK(secp256k1_ecdsa_recoverable_signature_serialize_compact(secp256k1_context_static, compact + 1,
                                                                   &recovery, &signature));
     compact[0] = (uint8_t)(27 + recovery + (compressed ? 4 : 0));
-    EVP_EncodeBlock((unsigned char *)out, compact, sizeof compact);
-}
-
-static bool decode(uint8_t out[COMPACT_BYTES + 1], const char *text)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    return strlen(text) == BASE64_CHARS && strspn(text, digits) == BASE64_CHARS - 1 &&
-           text[BASE64_CHARS - 1] == '=' &&
-           EVP_DecodeBlock(out, (const unsigned char *)text, BASE64_CHARS) == COMPACT_BYTES + 1;
+    struct buf text64 = {0};
+    base64_encode(&text64, span_of(compact, sizeof compact));
+    memcpy(out, text64.data, BASE64_CHARS);
+    out[BASE64_CHARS] = 0;
+    buf_free(&text64);
 }
 
 enum message_verdict message_verify(const uint8_t key_hash[20], const char *signature, const char *text)
 {
-    uint8_t compact[COMPACT_BYTES + 1], public_key[65], hash[20];
+    uint8_t compact[COMPACT_BYTES], public_key[65], hash[20];
+    struct buf decoded = {0};
     size_t len = sizeof public_key;
     secp256k1_ecdsa_recoverable_signature parsed;
     secp256k1_pubkey key;
     struct hash256 digest;
-    if (!decode(compact, signature)) {
+    if (!base64_decode(&decoded, signature, SIGNATURE_BYTES_MAX)) {
+        buf_free(&decoded);
         return MESSAGE_NOT_BASE64;
+    }
+    bool whole = decoded.len == COMPACT_BYTES;
+    if (whole) {
+        memcpy(compact, decoded.data, sizeof compact);
+    }
+    buf_free(&decoded);
+    if (!whole) {
+        return MESSAGE_NOT_SIGNED;
     }
     unsigned header = compact[0];
     if (header < 27 || header > 34) {

@@ -66,6 +66,8 @@ void key_wipe(struct key *key);
 bool key_from_wif(struct key *out, bool *compressed, const char *wif,
                   const struct chain_params *params) MUST_USE;
 void key_to_wif(char out[64], const struct key *key, const struct chain_params *params);
+/* Appends an ECDSA signature (RFC 6979, low S) in DER, and SIGHASH_ALL. */
+void key_sign(struct buf *out, const struct key *key, const struct hash256 *hash);
 void key_script(struct buf *script, const struct key *key); /* P2WPKH */
 void key_address(char out[ADDRESS_TEXT], const struct key *key, const struct chain_params *params);
 
@@ -74,6 +76,75 @@ void key_address(char out[ADDRESS_TEXT], const struct key *key, const struct cha
 void message_sign(char out[MESSAGE_SIGNATURE_TEXT], const struct key *key, bool compressed, const char *text);
 enum message_verdict { MESSAGE_SIGNED, MESSAGE_NOT_SIGNED, MESSAGE_NOT_BASE64 };
 enum message_verdict message_verify(const uint8_t key_hash[20], const char *signature, const char *text);
+
+/* Strict: padded, nothing else in it; at most max_bytes, appended. */
+bool base64_decode(struct buf *out, const char *text, size_t max_bytes) MUST_USE;
+void base64_encode(struct buf *out_text, struct span bytes);
+
+/* A partially signed transaction (BIP174, BIP371), version 0. Rows are borrowed from it. */
+enum psbt_types {
+    PSBT_GLOBAL_TX = 0x00,
+    PSBT_GLOBAL_XPUB = 0x01,
+    PSBT_GLOBAL_VERSION = 0xfb,
+    PSBT_IN_NON_WITNESS_UTXO = 0x00,
+    PSBT_IN_WITNESS_UTXO = 0x01,
+    PSBT_IN_PARTIAL_SIG = 0x02,
+    PSBT_IN_SIGHASH = 0x03,
+    PSBT_IN_REDEEM_SCRIPT = 0x04,
+    PSBT_IN_WITNESS_SCRIPT = 0x05,
+    PSBT_IN_BIP32 = 0x06,
+    PSBT_IN_FINAL_SCRIPT = 0x07,
+    PSBT_IN_FINAL_WITNESS = 0x08,
+    PSBT_IN_RIPEMD160 = 0x0a,
+    PSBT_IN_HASH256 = 0x0d,
+    PSBT_IN_TAP_KEY_SIG = 0x13,
+    PSBT_IN_TAP_SCRIPT_SIG = 0x14,
+    PSBT_IN_TAP_LEAF_SCRIPT = 0x15,
+    PSBT_IN_TAP_BIP32 = 0x16,
+    PSBT_IN_TAP_INTERNAL_KEY = 0x17,
+    PSBT_IN_TAP_MERKLE_ROOT = 0x18,
+    PSBT_OUT_REDEEM_SCRIPT = 0x00,
+    PSBT_OUT_WITNESS_SCRIPT = 0x01,
+    PSBT_OUT_BIP32 = 0x02,
+    PSBT_OUT_TAP_INTERNAL_KEY = 0x05,
+    PSBT_OUT_TAP_BIP32 = 0x07,
+    PSBT_PROPRIETARY = 0xfc,
+};
+struct psbt_row {
+    struct span key, value; /* key: its type, then what it is about */
+};
+struct psbt_map {
+    struct psbt_row *rows; /* in the order in which they are written */
+    size_t count, capacity;
+};
+struct psbt {
+    struct tx *tx; /* unsigned; one reference */
+    struct psbt_map global, *inputs, *outputs;
+    struct arena arena;
+};
+struct psbt *psbt_parse(const char *base64, struct error *error) MUST_USE; /* NULL and ERROR_PARSE */
+/* Of a transaction, whose signatures are left out. NULL: it has no inputs. */
+struct psbt *psbt_new(const struct tx *tx) MUST_USE;
+void psbt_free(struct psbt *psbt); /* NULL is fine */
+void psbt_write(struct buf *out_base64, const struct psbt *psbt);
+/* Copies a row; false: its key is there already. */
+bool psbt_put(struct psbt *psbt, struct psbt_map *map, struct span key, struct span value) MUST_USE;
+bool psbt_put_type(struct psbt *psbt, struct psbt_map *map, uint8_t type, struct span value) MUST_USE;
+const struct span *psbt_get(const struct psbt_map *map,
+                            uint8_t type); /* of a key that is a type alone; or NULL */
+/* The items of a final witness; false: more than max, or no such list. */
+bool psbt_read_witness(struct span value, struct span *items, size_t max, size_t *count) MUST_USE;
+bool psbt_coin(struct psbt *psbt, uint32_t input,
+               struct coin *out); /* that an input spends; false: not known */
+/* Adds what another one of the same transaction knows; false: it is of another. */
+bool psbt_combine(struct psbt *into, const struct psbt *from) MUST_USE;
+void psbt_copy_input(struct psbt *into, uint32_t index, const struct psbt *from, uint32_t from_index);
+void psbt_copy_output(struct psbt *into, uint32_t index, const struct psbt *from, uint32_t from_index);
+bool psbt_is_final(const struct psbt_map *input);
+/* Makes the final scripts of every input whose signatures suffice and hold: single keys, multisignatures, by
+ * hash or not, and taproot's key path. Whether all inputs are final. */
+bool psbt_finalize(struct psbt *psbt);
+struct tx *psbt_extract(struct psbt *psbt); /* one reference; NULL: not every input is final */
 
 /* The wallet file's text: one key per line with creation time and label; the format's version in the first
  * line. */
