@@ -195,6 +195,51 @@ static struct sockaddr_in listen_somewhere(int *fd)
     return address;
 }
 
+/* Our end of a TCP connection whose other end sent a megabyte and then reset it, before anybody has read. */
+static int reset_behind_a_megabyte(void)
+{
+    const int much = 4 << 20;
+    const struct linger at_once = {1, 0};
+    static uint8_t megabyte[1 << 20];
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof address;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+        other = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &much, sizeof much);
+    cr_assert_eq(bind(listener, (const struct sockaddr *)&address, len), 0);
+    cr_assert_eq(listen(listener, 1), 0);
+    cr_assert_eq(getsockname(listener, (struct sockaddr *)&address, &len), 0);
+    cr_assert_eq(connect(other, (const struct sockaddr *)&address, len), 0);
+    int ours = accept(listener, NULL, NULL);
+    cr_assert_geq(ours, 0);
+    cr_assert_eq(send(other, megabyte, sizeof megabyte, 0), (ssize_t)sizeof megabyte);
+    setsockopt(other, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close(other);
+    close(listener);
+    return ours;
+}
+
+ON_BOTH(a_reset_behind_much_data_is_told)
+{
+    a = (struct side){.stop_when_closed = true};
+    a.stream = stream_new(loop, reset_behind_a_megabyte(), &events, &a);
+    loop_run(loop);
+    cr_assert(a.closed);
+    buf_free(&a.in);
+}
+
+Test(loop_uring, a_reset_is_told_of_a_stream_that_is_not_read, .timeout = 60)
+{
+    open_loop("io_uring");
+    a = (struct side){.stop_when_closed = true};
+    a.stream = stream_new(loop, reset_behind_a_megabyte(), &events, &a);
+    stream_pause(a.stream, INT64_MAX);
+    loop_run(loop);
+    cr_assert(a.closed);
+    buf_free(&a.in);
+    loop_free(loop);
+}
+
 ON_BOTH(dial_and_accept)
 {
     int fd;
