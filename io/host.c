@@ -648,6 +648,7 @@ static bool start_node(struct host *host, const struct cpu_limits *limits, struc
         .recent_blocks_bytes = RECENT_BLOCKS_BYTES,
         .mempool_bytes = share_of_memory(s->mempool_mib, MEMPOOL_MIB, limits),
         .inbound_max = inbound_places(host),
+        .blocks_only = s->blocks_only,
         .trickle_us = trickle_us(host),
         .discover = strcmp(s->discover, "no") == 0    ? P2P_DISCOVER_NO
                     : strcmp(s->discover, "yes") == 0 ? P2P_DISCOVER_YES

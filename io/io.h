@@ -28,6 +28,7 @@ struct settings { /* every text is owned; free with settings_free */
     struct text_list listen, connect;      /* connect without 'local' */
     bool seed;                             /* 'local' was among the peers */
     int64_t max_inbound;
+    bool blocks_only;
     int64_t trickle_ms; /* -1: by the chain */
     char *discover;     /* fallback, yes, no */
     struct text_list whitelist, p2p_allow;

@@ -84,6 +84,9 @@ static const struct setting table[] = {
      "inbound)"},
     {"Network", "maxinbound", "N", TYPE_NUMBER, NODE, AT(max_inbound), "117", 0, 10000, NULL, NULL,
      "places for peers that connect to us"},
+    {"Network", "blocksonly", "yes|no", TYPE_YES, NODE, AT(blocks_only), "no", 0, 0, NULL, NULL,
+     "take transactions in blocks only, from peers without the permission relay; our own are sent all the "
+     "same"},
     {"Network", "tx-trickle", "MS", TYPE_NUMBER, NODE, AT(trickle_ms), "-1", -1, 60000, NULL, NULL,
      "a transaction waits so long, on average, before a peer is told of it; -1: 0 on cluster and regtest, "
      "else 2000"},

@@ -264,6 +264,7 @@ static bool open_rooms(struct node *node, const struct store_reader *reader, str
                                           .inbound_max = config->inbound_max,
                                           .discover = config->discover,
                                           .rng = &node->rng,
+                                          .blocks_only = config->blocks_only,
                                           .trickle_us = config->trickle_us,
                                           .clock_us = config->clock_us};
     const struct p2p_events p2p_events = {node, on_send, on_close, on_pause, on_dial, on_print};

@@ -23,6 +23,7 @@ struct node_config {
     const char *user_agent, *version_text, *datadir_text; /* borrowed */
     size_t coins_cache_bytes, recent_blocks_bytes, mempool_bytes;
     uint32_t inbound_max;
+    bool blocks_only;
     int64_t trickle_us; /* transactions wait so long on average before a peer is told of them */
     enum p2p_discover discover;
     const char *const *whitelist, *const *p2p_allow; /* borrowed until node_new returns */

@@ -60,7 +60,7 @@ RPC_HANDLER(getnetworkinfo)
     put_text(out, "subversion", node->config.user_agent);
     put_int(out, "protocolversion", P2P_VERSION);
     put_services(out, "localservices", "localservicesnames", P2P_SERVICES);
-    put_yes(out, "localrelay", true);
+    put_yes(out, "localrelay", !node->config.blocks_only);
     put_int(out, "timeoffset", 0);
     put_yes(out, "networkactive", p2p_is_active(node->p2p));
     put_int(out, "connections", (int64_t)count);

@@ -150,7 +150,7 @@ static struct peer *oldest_fast(const struct p2p *p2p, const struct peer *for_pe
 void compact_prefer(struct p2p *p2p, struct peer *peer)
 {
     size_t count = 0, outbound = 0;
-    if (!peer->speaks_compact || !peer_ready(peer) || !p2p_near_tip(p2p)) {
+    if (!peer->speaks_compact || !peer_ready(peer) || !p2p_near_tip(p2p) || p2p->config.blocks_only) {
         return;
     }
     LIST_EACH(at, &p2p->peers)

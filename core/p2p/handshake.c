@@ -30,8 +30,7 @@ static void send_version(struct p2p *p2p, struct peer *peer)
     }
     buf_var_span(&b, span_of(p2p->config.user_agent, strlen(p2p->config.user_agent)));
     buf_i32(&b, (int32_t)chain_tip(p2p->chain)->height);
-    buf_u8(&b, !peer_is(peer, SLOT_BLOCKS_ONLY) &&
-                   !peer_is(peer, SLOT_FEELER)); /* BIP37: whether to announce transactions to us */
+    buf_u8(&b, !relay_refuses_txs(p2p, peer)); /* BIP37: whether to announce transactions to us */
     message_send(p2p, peer, "version", &b);
 }
 
@@ -167,7 +166,8 @@ void fee_filter_send(struct p2p *p2p, struct peer *peer)
     peer->fee_told_us = p2p->now.mono_us;
     mempool_info(p2p->pool, &info);
     int64_t fee_sat = p2p_near_tip(p2p) ? info.min_fee_per_kvb_sat : MAX_MONEY;
-    bool speaks = peer->version >= 70013 && !(peer->permissions & P2P_PERMIT_FORCERELAY);
+    bool speaks = peer->version >= 70013 && !(peer->permissions & P2P_PERMIT_FORCERELAY) &&
+                  !relay_refuses_txs(p2p, peer);
     if (peer->wants_txs && speaks && fee_sat != peer->fee_told_sat) {
         peer->fee_told_sat = fee_sat;
         buf_i64(&b, fee_sat);

@@ -54,6 +54,7 @@ struct p2p_config {
     uint32_t inbound_max;     /* default 117 */
     enum p2p_discover discover;
     struct rng *rng;
+    bool blocks_only; /* no transactions are taken from peers without the permission relay */
     int64_t
         trickle_us; /* a transaction waits so long on average before a peer is told of it; 0: not at all */
     int64_t (*clock_us)(void); /* monotonic, for the latency instruments only; NULL: the time of the event */

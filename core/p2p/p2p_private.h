@@ -482,6 +482,7 @@ void txrequest_tick(struct p2p *p2p); /* also when somebody has left */
 void txrequest_free(struct p2p *p2p);
 
 /* relay.c */
+bool relay_refuses_txs(const struct p2p *p2p, const struct peer *peer); /* it was told to send us none */
 void handle_inv(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void relay_want(struct p2p *p2p, struct peer *peer, const struct hash256 *txid); /* the parent of an orphan */
 bool peer_has_block(const struct peer *peer, const struct block_entry *entry);

@@ -52,6 +52,17 @@ static void note_confirmed_blocks(struct p2p *p2p, const struct block_entry *tip
 /* ---- Announced and sent ----------------------------------------------------------------------------------
  */
 
+bool relay_refuses_txs(const struct p2p *p2p, const struct peer *peer)
+{
+    return peer_is(peer, SLOT_BLOCKS_ONLY) || peer_is(peer, SLOT_FEELER) ||
+           (p2p->config.blocks_only && !(peer->permissions & P2P_PERMIT_RELAY));
+}
+
+static void end_for_txs(struct p2p *p2p, struct peer *peer)
+{
+    peer_close(p2p, peer, LOG_INFO, "it was told that we want no transactions, and has one");
+}
+
 /* What is still to be asked for goes into items. */
 static void want_tx(struct p2p *p2p, struct peer *peer, const struct hash256 *hash, bool by_wtxid,
                     struct buf *items)
@@ -85,7 +96,9 @@ void handle_inv(struct p2p *p2p, struct peer *peer, struct cursor *c)
         cursor_bytes(c, hash.b, 32);
         if (type == INV_BLOCK) {
             handle_block_inv(p2p, peer, &hash);
-        } else if ((type == INV_TX || type == INV_WTX) && !peer_is(peer, SLOT_BLOCKS_ONLY)) {
+        } else if ((type == INV_TX || type == INV_WTX) && relay_refuses_txs(p2p, peer)) {
+            end_for_txs(p2p, peer);
+        } else if (type == INV_TX || type == INV_WTX) {
             peer_knows(p2p, peer, &hash);
             want_tx(p2p, peer, &hash, type == INV_WTX, &items);
         }
@@ -209,13 +222,13 @@ void p2p_tx_added(struct p2p *p2p, const struct mempool_entry *entry)
 void handle_tx(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
     struct error error = {0};
+    if (relay_refuses_txs(p2p, peer)) {
+        end_for_txs(p2p, peer);
+        return;
+    }
     struct tx *tx = tx_parse(cursor_span(c, cursor_left(c)), &error);
     if (!tx) {
         peer_misbehaves(p2p, peer, "a transaction that cannot be read: %s", error.text);
-        return;
-    }
-    if (peer_is(peer, SLOT_BLOCKS_ONLY)) {
-        tx_unref(tx); /* it was told that we want none */
         return;
     }
     peer->solicited |= txrequest_end(p2p, &tx->wtxid, peer->id);

@@ -169,7 +169,8 @@ static void ask_block(struct p2p *p2p, struct peer *peer, const struct block_ent
     }
     peer->in_flight++;
     /* The next block on top of ours is mostly made of what we have. */
-    bool compact = peer->speaks_compact && entry->prev == chain_tip(p2p->chain) && p2p_near_tip(p2p);
+    bool compact = peer->speaks_compact && !p2p->config.blocks_only && entry->prev == chain_tip(p2p->chain) &&
+                   p2p_near_tip(p2p);
     buf_u32(items, compact ? INV_COMPACT : INV_BLOCK | INV_WITNESS_FLAG);
     buf_bytes(items, entry->hash.b, 32);
 }

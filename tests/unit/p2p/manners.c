@@ -148,6 +148,43 @@ Test(manners, whose_transactions_are_always_relayed_is_told_of_no_fee)
     cr_assert_eq(heard(PEER, "feefilter", NULL), 0);
 }
 
+Test(manners, with_blocksonly_transactions_are_sent_and_not_taken)
+{
+    struct error error = {0};
+    struct span version;
+    struct buf b = {0};
+    rig.config.blocks_only = true;
+    begin_again();
+    cr_assert(p2p_whitelist(rig.p2p, "relay@10.0.0.1", &error));
+    grow(4);
+    for (peer_id peer = PEER; peer <= PEER + 2; peer++) {
+        p2p_accepted(rig.p2p, peer, peer == PEER + 2 ? "10.0.0.1:1" : "127.0.0.1:1", rig.now);
+        say_version(peer, peer, 0);
+        cr_assert_eq(heard(peer, "version", &version), 1);
+        cr_assert_eq(version.data[version.len - 1], peer == PEER + 2,
+                     "whether to announce transactions to us");
+        say_nothing_but(peer, "verack");
+        cr_assert_eq(heard(peer, "feefilter", NULL), peer == PEER + 2);
+        forget_heard(peer);
+    }
+    struct tx *tx = spend(1, 400000), *other = spend(2, 400000);
+    mempool_submit(rig.pool, tx, 0, rig.now);
+    pump();
+    cr_assert_eq(heard(PEER, "inv", NULL), 1, "ours");
+    say_item(PEER, "inv", INV_TX, &other->txid);
+    cr_assert(rig.closed[PEER]);
+    buf_bytes(&b, other->raw.data, other->raw.len);
+    say(PEER + 1, "tx", &b);
+    cr_assert(rig.closed[PEER + 1]);
+    say_item(PEER + 2, "inv", INV_TX, &other->txid);
+    cr_assert_eq(heard(PEER + 2, "getdata", NULL), 1, "from whom it is permitted to");
+    buf_bytes(&b, other->raw.data, other->raw.len);
+    say(PEER + 2, "tx", &b);
+    cr_assert_eq(mempool_count(rig.pool), 2);
+    tx_unref(tx);
+    tx_unref(other);
+}
+
 Test(manners, while_we_catch_up_no_transactions_are_wanted)
 {
     struct span told;
