@@ -4,7 +4,10 @@
 static const char *mode = "hop";
 static struct options options = {.rounds = 500, .txs = 2000, .blocks = 50000, .peers = 0};
 static const struct bench_option command_options[] = {
-    {.name = "mode", .value = "MODE", .help = "hop, switch, links, sync, loops, files", .text = &mode},
+    {.name = "mode",
+     .value = "MODE",
+     .help = "hop, switch, links, sync, loops, files, choices",
+     .text = &mode},
     {.name = "rounds",
      .value = "N",
      .help = "hop, switch, links: blocks of each kind",
@@ -29,8 +32,8 @@ static const struct bench_option command_options[] = {
 static const struct {
     const char *name;
     bool (*run)(struct report *report, const struct options *options, struct error *error);
-} modes[] = {{"hop", net_hop},   {"switch", net_switch}, {"links", net_links},
-             {"sync", net_sync}, {"loops", net_loops},   {"files", net_files}};
+} modes[] = {{"hop", net_hop},     {"switch", net_switch}, {"links", net_links},    {"sync", net_sync},
+             {"loops", net_loops}, {"files", net_files},   {"choices", net_choices}};
 
 static bool run(struct report *report, struct error *error)
 {
@@ -50,5 +53,6 @@ const struct bench_command bench_net = {
     "sync: a chain of small blocks downloaded from one node and from three (root).\n"
     "loops: the same, io_uring against epoll, from 1, 3 and 64 peers (root).\n"
     "files: block appends, io_uring against pwrite and fdatasync.\n"
+    "choices: zero-copy sends, a polling kernel thread, multishot receives, each against the plain variant.\n"
     "Nodes are real ones in child processes. System calls are counted by the kernel where it lets us.",
     command_options, run};

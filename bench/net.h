@@ -1,8 +1,8 @@
 /*
  * Private to `quarry-bench net`: what its modes are made of. net_chain.c makes blocks and transactions,
  * net_node.c runs real nodes in child processes, net_peer.c is the other end of a connection: a peer that
- * does as it is told. net.c chooses the mode; net_hop.c, net_links.c, net_sync.c and net_files.c are the
- * modes.
+ * does as it is told. net.c chooses the mode; net_hop.c, net_links.c, net_sync.c, net_files.c and
+ * net_choices.c are the modes.
  */
 #ifndef QUARRY_BENCH_NET_H
 #define QUARRY_BENCH_NET_H
@@ -115,6 +115,7 @@ bool net_switch(struct report *report, const struct options *options, struct err
 bool net_links(struct report *report, const struct options *options, struct error *error);
 bool net_sync(struct report *report, const struct options *options, struct error *error);
 bool net_loops(struct report *report, const struct options *options, struct error *error);
+bool net_choices(struct report *report, const struct options *options, struct error *error);
 bool net_files(struct report *report, const struct options *options, struct error *error);
 
 #endif
