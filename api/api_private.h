@@ -6,7 +6,7 @@
  *   node.c     the node over its Unix socket              limit.c   buckets in memory; redis.c: shared ones
  *   views.c    chain, transactions, mining as JSON        wallet.c  wallet files; spend.c: choosing, signing
  *   work.c     files, signatures and names, beside the loop   conns.c   connections and their bounds
- *   rpc.c      JSON-RPC over HTTP, an address of its own
+ *   rpc.c      JSON-RPC over HTTP, an address of its own  core_rest.c  Bitcoin Core's REST, beside it
  *
  * One thread, h2o's event loop; nothing on it blocks.
  */
@@ -61,6 +61,7 @@ struct exchange {
     int64_t asked_us, patience_us;
     json_t *state; /* the handler's own, between steps */
     int64_t number, page, limit;
+    bool is_core_rest; /* whose errors are plain text */
     struct limit_wait *limit_wait;
     int64_t rate_remaining;
     char etag[24];    /* empty: the answer is not to be kept */
@@ -226,6 +227,11 @@ int rpc_status(struct span reply); /* HTTP's, of the node's answer */
 /* Whether user:password is what an rpcauth entry USER:SALT$HASH stands for. */
 bool rpc_auth_matches(const char *entry, const char *given, size_t len);
 void rpc_unavailable(struct exchange *x, const char *message); /* the node does not answer */
+
+/* core_rest.c: GET of a path that begins so */
+#define CORE_REST_PREFIX "/rest/"
+void core_rest_request(struct exchange *x);
+void core_rest_unavailable(struct exchange *x, const char *message);
 
 /* settings of keys: keys.c */
 bool keys_load(struct api *api, struct error *error);

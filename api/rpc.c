@@ -187,6 +187,10 @@ static void reply_is_here(struct exchange *x, struct span text)
 void rpc_unavailable(struct exchange *x, const char *message)
 {
     struct buf out = {0};
+    if (x->is_core_rest) {
+        core_rest_unavailable(x, message);
+        return;
+    }
     if (strncmp(message, "Work queue", 10) == 0) {
         reply_plain(x, 503, "text/plain", message, strlen(message));
         return;
@@ -219,8 +223,12 @@ void rpc_request(struct exchange *x)
     static const char only_post[] = "JSONRPC server handles only POST requests";
     bool known_path = h2o_memis(req->path.base, req->path.len, H2O_STRLIT("/")) ||
                       (req->path.len >= 8 && memcmp(req->path.base, "/wallet/", 8) == 0);
+    bool is_rest = x->api->settings->core_rest && req->path.len > sizeof CORE_REST_PREFIX - 1 &&
+                   memcmp(req->path.base, CORE_REST_PREFIX, sizeof CORE_REST_PREFIX - 1) == 0;
     if (!peer_allowed(face, x)) {
         reply_empty(x, 403);
+    } else if (is_rest && h2o_memis(req->method.base, req->method.len, H2O_STRLIT("GET"))) {
+        core_rest_request(x);
     } else if (!known_path) {
         reply_empty(x, 404);
     } else if (!h2o_memis(req->method.base, req->method.len, H2O_STRLIT("POST"))) {

@@ -57,6 +57,7 @@ struct settings { /* every text is owned; free with settings_free */
     int64_t http_connections;
     struct text_list rpc_bind, rpc_auth, rpc_allow;
     int64_t rpc_port; /* -1: the chain's */
+    bool core_rest;
     char *rpc_user, *rpc_password, *rpc_cookie_file;
     bool want_help, want_version;
     struct text_list notes; /* to be logged once the log is up: ignored or unknown names */

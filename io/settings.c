@@ -124,6 +124,8 @@ static const struct setting table[] = {
      "JSON-RPC here (repeatable; default 127.0.0.1 and ::1)"},
     {"HTTP", "rpcport", "PORT", TYPE_NUMBER, API, AT(rpc_port), "-1", -1, 65535, NULL, NULL,
      "port of JSON-RPC; 0: a free one; -1: the chain's, and without it where it is taken"},
+    {"HTTP", "rest", "yes|no", TYPE_YES, API, AT(core_rest), "no", 0, 0, NULL, NULL,
+     "Bitcoin Core's REST at /rest/ beside JSON-RPC, for whoever may reach it, without a password"},
     {"HTTP", "rpcuser", "NAME", TYPE_TEXT, API, AT(rpc_user), "", 0, 0, NULL, NULL,
      "who may use JSON-RPC, with rpcpassword (default: whoever reads .cookie in the chain's folder)"},
     {"HTTP", "rpcpassword", "TEXT", TYPE_TEXT, API, AT(rpc_password), "", 0, 0, NULL, NULL,

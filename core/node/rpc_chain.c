@@ -4,6 +4,7 @@
 
 #include "core/node/rpc_private.h"
 
+#define HEADERS_MAX            2000
 #define TAPROOT_MAIN_HEIGHT    709632u
 #define TAPROOT_MAIN_START_S   INT64_C(1619222400)
 #define TAPROOT_MAIN_TIMEOUT_S INT64_C(1628640000)
@@ -184,6 +185,39 @@ RPC_HANDLER(getblockheader)
         block_entry_encode(raw, entry);
         put_hex(&call->out, NULL, span_of(raw, sizeof raw));
     }
+    rpc_ok(call);
+}
+
+RPC_HANDLER(getblockheaders)
+{
+    const struct chain *chain = call->node->chain;
+    struct buf *out = &call->out, raw = {0};
+    int64_t count = 0;
+    bool verbose = true;
+    if (!arg_number(call, 1, &count, 1, HEADERS_MAX) || !arg_bool(call, 2, &verbose)) {
+        return;
+    }
+    const struct block_entry *entry = arg_block(call, 0);
+    if (!entry) {
+        return;
+    }
+    put_open(out, NULL, '[');
+    for (; entry && chain_contains(chain, entry) && count;
+         count--, entry = chain_at(chain, entry->height + 1)) {
+        if (verbose) {
+            put_open(out, NULL, '{');
+            put_header(out, chain, entry);
+            put_close(out, '{');
+        } else {
+            block_entry_encode(buf_extend(&raw, HEADER_BYTES), entry);
+        }
+    }
+    put_close(out, '[');
+    if (!verbose) {
+        buf_clear(out);
+        put_hex(out, NULL, buf_span(&raw));
+    }
+    buf_free(&raw);
     rpc_ok(call);
 }
 
@@ -522,6 +556,96 @@ RPC_HANDLER(gettxout)
         chain_fetch_coins(call->node->chain, &outpoint, 1, coin_is_here, call);
     }
 }
+
+/* ---- Several at once, as REST shows them --------------------------------------------------------------- */
+
+#define OUTPOINTS_MAX 1000u
+
+/* The outpoints of the first argument, or NULL after the call was failed. */
+static struct outpoint *arg_outpoints(struct rpc_call *call, size_t *count)
+{
+    const json_t *list = arg_any(call, 0), *item;
+    size_t i;
+    *count = json_array_size(list);
+    if (!*count || *count > OUTPOINTS_MAX) {
+        rpc_fail(call, RPC_INVALID_PARAMETER, "Between 1 and %u outpoints are wanted", OUTPOINTS_MAX);
+        return NULL;
+    }
+    struct outpoint *out = mem_alloc(*count * sizeof *out);
+    json_array_foreach(list, i, item)
+    {
+        if (!outpoint_from_json(call, item, &out[i])) {
+            mem_free(out);
+            return NULL;
+        }
+    }
+    return out;
+}
+
+/* A coin of the chain, or of the mempool where call->flag asks for that; false: spent, or never there. */
+static bool find_coin(const struct rpc_call *call, const struct outpoint *outpoint,
+                      const struct coin *on_chain, struct coin *out)
+{
+    const struct mempool *pool = call->node->mempool;
+    const struct mempool_entry *entry = call->flag ? mempool_find(pool, &outpoint->txid) : NULL;
+    if (call->flag && mempool_spender(pool, outpoint)) {
+        return false;
+    }
+    if (entry && outpoint->index < entry->tx->output_count) {
+        const struct tx_output *output = &entry->tx->outputs[outpoint->index];
+        *out =
+            (struct coin){output->value, output->script, INT32_MAX, false}; /* the height that Core shows */
+        return true;
+    }
+    *out = on_chain ? *on_chain : (struct coin){0};
+    return on_chain != NULL;
+}
+
+static void several_are_here(void *context, struct coins_view *view)
+{
+    struct rpc_call *call = context;
+    struct buf *out = &call->out, bitmap = {0}, coins = {0};
+    struct coin coin;
+    size_t count;
+    struct outpoint *outpoints = arg_outpoints(call, &count);
+    CHECK(outpoints); /* were read before */
+    put_open(&coins, NULL, '[');
+    for (size_t i = 0; i < count; i++) {
+        bool here = find_coin(call, &outpoints[i], view ? coins_view_get(view, i) : NULL, &coin);
+        buf_u8(&bitmap, here ? '1' : '0');
+        if (here) {
+            put_open(&coins, NULL, '{');
+            put_int(&coins, "height", coin.height);
+            put_amount(&coins, "value", coin.value.sat);
+            put_script(&coins, "scriptPubKey", call->node, coin.script);
+            put_close(&coins, '{');
+        }
+    }
+    put_close(&coins, '[');
+    put_open(out, NULL, '{');
+    put_int(out, "chainHeight", tip_of(call)->height);
+    put_hash(out, "chaintipHash", &tip_of(call)->hash);
+    put_span_text(out, "bitmap", buf_span(&bitmap));
+    put_raw(out, "utxos", buf_span(&coins));
+    put_close(out, '{');
+    coins_view_free(view);
+    mem_free(outpoints);
+    buf_free(&bitmap);
+    buf_free(&coins);
+    rpc_ok(call);
+}
+
+RPC_HANDLER(getutxos)
+{
+    size_t count;
+    struct outpoint *outpoints = arg_bool(call, 1, &call->flag) ? arg_outpoints(call, &count) : NULL;
+    if (outpoints) {
+        chain_fetch_coins(call->node->chain, outpoints, count, several_are_here, call);
+        mem_free(outpoints);
+    }
+}
+
+/* ---- The whole set ------------------------------------------------------------------------------------- */
 
 static const char *const utxo_hash_names[] = {
     [UTXO_HASH_NONE] = "none", [UTXO_HASH_SERIALIZED_3] = "hash_serialized_3", [UTXO_HASH_MUHASH] = "muhash"};

@@ -377,8 +377,7 @@ RPC_HANDLER(getrawmempool)
     rpc_ok(call);
 }
 
-/* One of gettxspendingprevout's outputs; false after the call was failed. */
-static bool read_outpoint(struct rpc_call *call, const json_t *item, struct outpoint *out)
+bool outpoint_from_json(struct rpc_call *call, const json_t *item, struct outpoint *out)
 {
     const json_t *vout = json_object_get(item, "vout");
     const char *txid = json_string_value(json_object_get(item, "txid"));
@@ -412,7 +411,7 @@ RPC_HANDLER(gettxspendingprevout)
     put_open(out, NULL, '[');
     json_array_foreach(outputs, i, item)
     {
-        if (!read_outpoint(call, item, &outpoint)) {
+        if (!outpoint_from_json(call, item, &outpoint)) {
             return;
         }
         const struct mempool_entry *spender = mempool_spender(call->node->mempool, &outpoint);

@@ -119,6 +119,8 @@ bool expand_range(struct rpc_call *call, struct descriptor *descriptor, uint32_t
                   descriptor_script *each, void *context);
 
 /* rpc_mempool.c */
+/* {"txid", "vout"}; false after the call was failed. */
+bool outpoint_from_json(struct rpc_call *call, const json_t *item, struct outpoint *out);
 /* The fee rate per kvB above which a person has surely slipped; 0: no such limit. */
 bool arg_fee_rate(struct rpc_call *call, size_t index, int64_t *per_kvb_sat);
 int64_t rpc_burned_at_most(
@@ -158,6 +160,8 @@ RPC_HANDLER(getbestblockhash);
 RPC_HANDLER(getblockhash);
 RPC_HANDLER(getblock);
 RPC_HANDLER(getblockheader);
+RPC_HANDLER(getblockheaders);
+RPC_HANDLER(getutxos);
 RPC_HANDLER(getblockstats);
 RPC_HANDLER(getchaintips);
 RPC_HANDLER(getdifficulty);

@@ -350,3 +350,49 @@ def test_rpc_port_that_is_taken():
             finally:
                 api.end()
     node.stop()
+
+
+def test_rest_as_core_has_it():
+    with Pair(*KEYS, "--rest=yes", "--rpcport=0") as (node, api):
+        wait_until(lambda: re.search(r"JSON-RPC server on 127\.0\.0\.1:(\d+)", api.log()), what="the port of JSON-RPC")
+        port = int(re.search(r"JSON-RPC server on 127\.0\.0\.1:(\d+)", api.log()).group(1))
+        def get(path, status=200):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            connection.request("GET", "/rest/" + path)
+            answer = connection.getresponse()
+            data = answer.read()
+            connection.close()
+            assert answer.status == status, (path, answer.status, data)
+            return data
+        node.rpc("generatetoaddress", 3, ADDRESS)
+        first, last = node.rpc("getblockhash", 1), node.rpc("getbestblockhash")
+        raw = bytes.fromhex(node.rpc("getblock", last, 0))
+        assert get(f"block/{last}.bin") == raw and get(f"block/{last}.hex").decode().strip() == raw.hex()
+        assert json.loads(get(f"block/{last}.json"))["tx"][0]["vin"][0]["coinbase"]
+        txid = json.loads(get(f"block/notxdetails/{last}.json"))["tx"][0]
+        assert get(f"tx/{txid}.hex").decode().strip() == node.rpc("getrawtransaction", txid)
+        assert json.loads(get(f"tx/{txid}.json"))["txid"] == txid
+        assert [h["height"] for h in json.loads(get(f"headers/{first}.json?count=2"))] == [1, 2]
+        assert len(get(f"headers/{first}.bin")) == 3 * 80 and len(get(f"headers/1/{first}.bin")) == 80
+        assert json.loads(get("blockhashbyheight/3.json")) == {"blockhash": last}
+        assert get("blockhashbyheight/3.bin")[::-1].hex() == last and get("blockhashbyheight/3.hex").decode().strip() == last
+        assert json.loads(get("chaininfo.json"))["blocks"] == 3 and json.loads(get("deploymentinfo.json"))["height"] == 3
+        assert json.loads(get("mempool/info.json"))["size"] == 0 and json.loads(get("mempool/contents.json")) == {}
+        assert json.loads(get("mempool/contents.json?verbose=false&mempool_sequence=true"))["txids"] == []
+        coins = json.loads(get(f"getutxos/checkmempool/{txid}-0/{txid}-7.json"))
+        assert coins["bitmap"] == "10" and coins["utxos"][0]["value"] == 50 and coins["chainHeight"] == 3, coins
+        for status, path in ((400, "block/x.json"), (404, f"block/{'00' * 32}.json"), (404, f"block/{last}.txt"), (404, f"block/{last}"), (404, "nothing.json"),
+                             (404, "chaininfo.bin"), (400, "blockhashbyheight/x.json"), (404, "blockhashbyheight/9.json"), (400, f"headers/{first}.json?count=0"),
+                             (400, f"headers/2001/{first}.json"), (400, "getutxos.json"), (400, f"getutxos/{txid}.json"), (400, "getutxos/" + "/".join([f"{txid}-0"] * 16) + ".json"),
+                             (400, "tx/zz.hex"), (404, f"tx/{'11' * 32}.hex"), (400, "mempool/contents.json?verbose=true&mempool_sequence=true")):
+            get(path, status)
+        node.stop()
+        assert b"temporarily unavailable" in get("chaininfo.json", 503)
+        node.start()
+        api.wait_ready()
+    with Pair(*KEYS, "--rpcport=0") as (node, api):
+        port = int(re.search(r"JSON-RPC server on 127\.0\.0\.1:(\d+)", api.log()).group(1))
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request("GET", "/rest/chaininfo.json")
+        assert connection.getresponse().status == 404, "it is off unless it was asked for"
+        connection.close()
