@@ -526,14 +526,36 @@ void p2p_go_on(struct p2p *p2p, struct moment now)
     }
 }
 
+/* Whether this peer, too, is asked for what is missing in a block that somebody else owes us: who announces a
+ * block first and never sends the rest shall not hold it up. Only those that we want compact blocks of, three
+ * in all, the last of them only when one of the three is a peer that we have dialled. */
+static bool may_ask_beside(const struct p2p *p2p, const struct peer *peer, const struct hash256 *hash)
+{
+    const struct block_request *request = map_get(&p2p->block_requests, hash);
+    size_t asked = 0;
+    bool outbound = !peer->inbound;
+    LIST_EACH(at, &p2p->peers)
+    {
+        const struct peer *other = CONTAINER_OF(at, struct peer, link);
+        if (request->peer == other->id || (other->partial && hash256_equal(&other->partial->hash, hash))) {
+            asked++;
+            outbound |= !other->inbound;
+        }
+    }
+    return peer->fast && asked + (outbound ? 0 : 1) < FAST_PEERS;
+}
+
+/* The block is requested of this peer, unless it is of another one. */
 static void ask_missing(struct p2p *p2p, struct peer *peer, const struct partial *partial)
 {
     struct buf b = {0};
     bool inserted;
     struct block_request *request = map_put(&p2p->block_requests, &partial->hash, &inserted);
-    *request = (struct block_request){peer->id, p2p->now.mono_us};
-    peer->in_flight += inserted;
-    peer->last_block_us = p2p->now.mono_us;
+    if (inserted || request->peer == peer->id) {
+        *request = (struct block_request){peer->id, p2p->now.mono_us};
+        peer->in_flight += inserted;
+        peer->last_block_us = p2p->now.mono_us;
+    }
     buf_bytes(&b, partial->hash.b, 32);
     buf_compact_size(&b, partial->missing);
     for (uint32_t i = 0, next = 0; i < partial->count; i++) {
@@ -606,7 +628,7 @@ void handle_cmpctblock(struct p2p *p2p, struct peer *peer, struct cursor *c)
     } else if (!partial->missing) {
         p2p->compact.at_once++;
         complete(p2p, peer, partial, asked);
-    } else if (elsewhere) {
+    } else if (elsewhere && !may_ask_beside(p2p, peer, &compact.hash)) {
         partial_free(partial); /* the block is on its way from somebody else */
     } else if (partial_keep(p2p, peer, partial)) {
         ask_missing(p2p, peer, partial);
@@ -631,6 +653,12 @@ void handle_blocktxn(struct p2p *p2p, struct peer *peer, struct cursor *c)
         return; /* too late, or never asked for */
     }
     partial_take(p2p, peer);
+    const struct block_entry *entry = chain_find(p2p->chain, &hash);
+    if (!entry || entry->status & (BLOCK_HAVE_DATA | BLOCK_BAD)) { /* somebody else was faster */
+        end_request(p2p, peer, &hash);
+        partial_free(partial);
+        return;
+    }
     bool ok = count == partial->missing;
     for (uint32_t i = 0; ok && i < partial->count; i++) {
         if (!partial->txs[i]) {

@@ -340,6 +340,45 @@ Test(compact, answers_that_nobody_waits_for_are_passed_over)
     block_unref(block);
 }
 
+/* One that was first with a good block, so that we want compact blocks of it. */
+static void connect_fast(peer_id peer)
+{
+    struct block *block = block_on_tip((struct span){0}, 0);
+    connect_peer(peer);
+    say_block(peer, block);
+    cr_assert(info_of(peer).compact_to);
+    forget_heard(peer);
+    block_unref(block);
+}
+
+Test(compact, who_announces_first_and_sends_no_more_holds_nothing_up)
+{
+    grow(10);
+    for (peer_id peer = PEER; peer <= PEER + 2; peer++) {
+        connect_fast(peer);
+    }
+    connect_peer(PEER + 3);
+    struct block *block = block_of_spends(2);
+    for (peer_id peer = PEER; peer <= PEER + 3; peer++) {
+        say_compact(peer, block, 1);
+    }
+    cr_assert_eq(heard(PEER, "getblocktxn", NULL), 1);
+    cr_assert_eq(heard(PEER + 1, "getblocktxn", NULL), 1, "beside it");
+    cr_assert_eq(heard(PEER + 2, "getblocktxn", NULL), 0,
+                 "the third place is for a peer that we have dialled");
+    cr_assert_eq(heard(PEER + 3, "getblocktxn", NULL), 0, "we have not asked it to send blocks unasked");
+    say_blocktxn(PEER + 1, &block->hash, block, 1, 2, 2);
+    cr_assert(is_tip(block));
+    cr_assert_eq(info_of(PEER).blocks_in_flight, 1);
+    say_blocktxn(PEER, &block->hash, block, 1, 2, 2);
+    cr_assert_eq(info_of(PEER).blocks_in_flight, 0, "late, and no crime");
+    pass(6000000);
+    for (peer_id peer = PEER; peer <= PEER + 3; peer++) {
+        cr_assert_not(rig.closed[peer]);
+    }
+    block_unref(block);
+}
+
 /* Of one peer one block at a time is put together: the next takes its place, and no memory is left behind. */
 Test(compact, a_second_block_takes_the_place_of_the_first)
 {
