@@ -37,18 +37,6 @@ bool merkle_root_of_txids(struct hash256 *out, const struct tx *txs, size_t coun
     return mutated;
 }
 
-bool block_check(const struct block *block, const struct chain_params *params, struct error *error)
-{
-    if (!header_check(&block->header, &block->hash, params, error)) {
-        return false;
-    }
-    bool signed_chain = params->signet_challenge.len && !hash256_equal(&block->hash, &params->genesis_hash);
-    if (signed_chain && !signet_check(block, buf_span(&params->signet_challenge))) {
-        return refuse(error, ERROR_INVALID, "bad-signet-blksig", "signet block signature validation failure");
-    }
-    return block_check_contents(block, error);
-}
-
 static bool check_merkle(const struct block *block, struct error *error)
 {
     struct hash256 root = {{0}};
@@ -62,17 +50,27 @@ static bool check_merkle(const struct block *block, struct error *error)
     return true;
 }
 
-bool block_check_contents(const struct block *block, struct error *error)
+/* Two hashes of the merkle tree may read as a transaction of 64 bytes: what seems to be a block of those is
+ * another's header with the inside of its tree (CVE-2017-12842). */
+static enum error_kind without_coinbase(const struct block *block)
 {
-    if (!block->committed && !check_merkle(block, error)) {
-        return false;
+    for (uint32_t i = 0; i < block->tx_count; i++) {
+        if (block->txs[i].stripped_bytes == 64) {
+            return ERROR_MUTATED;
+        }
     }
+    return ERROR_INVALID;
+}
+
+/* What its header commits to, which is looked at before. */
+static bool check_contents(const struct block *block, struct error *error)
+{
     if (block->tx_count == 0 || (uint64_t)block->tx_count * WITNESS_SCALE > BLOCK_WEIGHT_MAX ||
         (uint64_t)block->stripped_bytes * WITNESS_SCALE > BLOCK_WEIGHT_MAX) {
         return refuse(error, ERROR_INVALID, "bad-blk-length", "size limits failed");
     }
     if (!tx_is_coinbase(&block->txs[0])) {
-        return refuse(error, ERROR_INVALID, "bad-cb-missing", "first tx is not coinbase");
+        return refuse(error, without_coinbase(block), "bad-cb-missing", "first tx is not coinbase");
     }
     uint64_t sigops = 0;
     for (uint32_t i = 0; i < block->tx_count; i++) {
@@ -94,6 +92,24 @@ bool block_check_contents(const struct block *block, struct error *error)
         return refuse(error, ERROR_INVALID, "bad-blk-sigops", "out-of-bounds SigOpCount");
     }
     return true;
+}
+
+bool block_check_contents(const struct block *block, struct error *error)
+{
+    return (block->committed || check_merkle(block, error)) && check_contents(block, error);
+}
+
+bool block_check(const struct block *block, const struct chain_params *params, struct error *error)
+{
+    bool signed_chain = params->signet_challenge.len && !hash256_equal(&block->hash, &params->genesis_hash);
+    if (!header_check(&block->header, &block->hash, params, error) ||
+        !(block->committed || check_merkle(block, error))) {
+        return false;
+    }
+    if (signed_chain && !signet_check(block, buf_span(&params->signet_challenge))) {
+        return refuse(error, ERROR_INVALID, "bad-signet-blksig", "signet block signature validation failure");
+    }
+    return check_contents(block, error);
 }
 
 bool witness_commitment_output(const struct block *block, uint32_t *index)

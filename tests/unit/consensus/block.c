@@ -18,6 +18,8 @@ static struct block *block_of(struct span txs, uint32_t count)
     return block;
 }
 
+static enum error_kind kind; /* of the last word */
+
 static const char *word_of(struct block *block)
 {
     static struct error error;
@@ -31,6 +33,7 @@ static const char *word_of(struct block *block)
     } while (!pow_check(&block->hash, block->header.bits, &params));
     bool ok = block_check(block, &params, &error);
     chain_params_free(&params);
+    kind = error.kind;
     return ok ? "" : error.word;
 }
 
@@ -72,4 +75,35 @@ Test(block, more_transactions_than_its_bytes_can_hold_are_no_block)
     buf_extend(&raw, 3900000);
     cr_assert_null(block_parse(raw.data, raw.len, &error));
     cr_expect_str_eq(error.word, "block-decode-failed");
+}
+
+/* Whoever has a block can make others read the inside of its merkle tree as another's block with the same
+ * header: that must not be held against the header. */
+Test(block, transactions_of_64_bytes_without_a_coinbase_are_no_verdict)
+{
+    static const uint8_t script[4] = {OP_1, OP_1, OP_1, OP_1};
+    struct tx_input in = {.prevout.index = 5, .script = span_of(script, 4), .sequence = SEQUENCE_FINAL};
+    struct buf inside = {0}, other = {0};
+    for (unsigned more = 0; more < 2; more++) {
+        struct tx_output output = {.script = span_of(script, more)};
+        const struct tx tx = {
+            .version = 1, .input_count = 1, .inputs = &in, .output_count = 1, .outputs = &output};
+        tx_write(more ? &other : &inside, &tx, false);
+    }
+    cr_assert_eq(inside.len, 64);
+    struct block *block = block_of(buf_span(&inside), 1);
+    cr_expect_str_eq(word_of(block), "bad-cb-missing");
+    cr_expect_eq(kind, ERROR_MUTATED);
+    block_unref(block);
+    block = block_of(buf_span(&other), 1);
+    cr_expect_str_eq(word_of(block), "bad-cb-missing");
+    cr_expect_eq(kind, ERROR_INVALID);
+    block_unref(block);
+    buf_bytes(&other, inside.data, inside.len);
+    block = block_of(buf_span(&other), 2);
+    cr_expect_str_eq(word_of(block), "bad-cb-missing");
+    cr_expect_eq(kind, ERROR_MUTATED);
+    block_unref(block);
+    buf_free(&inside);
+    buf_free(&other);
 }

@@ -210,6 +210,9 @@ static void sign_and_alter(struct chain_params *params, struct span challenge, c
     cr_expect_str_eq(verdict(params, buf_span(&signed_block)), "");
     put_block(&later, params, buf_span(&push), TIME + 1);
     cr_expect_str_eq(verdict(params, buf_span(&later)), "bad-signet-blksig", "another time");
+    signed_block.data[signed_block.len - 1] ^=
+        1; /* the same header with another lock time: no verdict on it */
+    cr_expect_str_eq(verdict(params, buf_span(&signed_block)), "bad-txnmrklroot");
     for (size_t at = 4; at < push.len; at += 5) {
         struct buf altered = {0};
         push.data[at] ^= 4;
