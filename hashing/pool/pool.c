@@ -333,6 +333,9 @@ struct pool *pool_start(const struct pool_config *config, struct error *error)
     return pool;
 }
 
+/* Pools with a worker that still runs: nobody's any more, and no leak, as long as they can be found. */
+static struct pool *left_behind;
+
 /*
  * On a busy machine a thread of idle priority may get no CPU for seconds, not even to end. It may be raised
  * where we have the right to; otherwise nobody waits for it longer than PATIENCE_NS. False: some worker still
@@ -370,6 +373,8 @@ void pool_stop(struct pool *pool)
         pthread_join(pool->check[i], NULL);
     }
     if (!hash_workers_end(pool)) {
+        pool->left_before = left_behind;
+        left_behind = pool;
         return;
     }
     check_free(pool);

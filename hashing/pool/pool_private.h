@@ -44,6 +44,7 @@ struct hash_worker {
 struct batch;
 
 struct pool {
+    struct pool *left_before; /* of pools that were left behind with a worker */
     struct pool_config config;
     int event_fd;
     atomic_bool stopping;
