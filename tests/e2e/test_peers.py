@@ -63,9 +63,15 @@ def test_bans_and_addresses_survive_a_restart():
     assert node.rpc("addpeeraddress", "8.8.8.8", 8333)["success"]
     assert not node.rpc("addpeeraddress", "8.8.8.8", 8333)["success"], "it is known"
     assert node.rpc("addpeeraddress", "2a01::7", 18444, True)["success"]
-    node.kill()  # the list of bans is on disk with the answer's next second, at the latest; the addresses with a clean stop
-    with open(os.path.join(node.datadir, "regtest", "banlist.json"), encoding="utf-8") as file:
-        nets = json.load(file)["banned_nets"]
+    saved = os.path.join(node.datadir, "regtest", "banlist.json")
+
+    def nets_on_disk():  # soon after the answer; the addresses with a clean stop
+        with open(saved, encoding="utf-8") as file:
+            return json.load(file)["banned_nets"]
+
+    wait_until(lambda: os.path.exists(saved) and len(nets_on_disk()) == 2, what="the list of bans on disk")
+    node.kill()
+    nets = nets_on_disk()
     assert [(net["address"], net["version"]) for net in nets] == [("10.1.0.0/16", 1), ("2001:db8::/32", 1)], nets
     node.start()
     listed = node.rpc("listbanned")
