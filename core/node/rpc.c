@@ -46,8 +46,8 @@ const struct rpc_method rpc_methods[] = {
     {"Blockchain", "gettxoutproof", "txids:any blockhash:text?", rpc_gettxoutproof,
      "A proof, as hex, that a block holds these transactions; without the block the transaction index finds "
      "it."},
-    {"Blockchain", "gettxoutsetinfo", "hash_type:text?", rpc_gettxoutsetinfo,
-     "Statistics of the UTXO set; hash_serialized_3 (default) or none."},
+    {"Blockchain", "gettxoutsetinfo", "hash_type:text? hash_or_height:any? use_index:bool?",
+     rpc_gettxoutsetinfo, "Statistics of the UTXO set; hash_serialized_3 (default) or none."},
     {"Blockchain", "gettxspendingprevout", "outputs:array", rpc_gettxspendingprevout,
      "Which transactions of the mempool spend these outputs, [{\"txid\",\"vout\"}, …]."},
     {"Blockchain", "invalidateblock", "blockhash:text", rpc_invalidateblock,

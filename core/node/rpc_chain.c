@@ -678,6 +678,10 @@ RPC_HANDLER(gettxoutsetinfo)
     if (!arg_text(call, 0, &type)) {
         return;
     }
+    if (arg_any(call, 1)) {
+        rpc_fail(call, RPC_INVALID_PARAMETER, "Querying specific block heights requires coinstatsindex");
+        return;
+    }
     for (uint32_t i = 0; i < ARRAY_COUNT(utxo_hash_names); i++) {
         if (strcmp(type, utxo_hash_names[i]) == 0) {
             call->number = i;

@@ -134,15 +134,26 @@ RPC_HANDLER(decodescript)
 
 /* ---- Addresses ---------------------------------------------------------------------------------------- */
 
+static void put_fault(struct buf *out, const char *address, const struct chain_params *params)
+{
+    struct address_fault fault;
+    address_explain(&fault, address, params);
+    put_open(out, "error_locations", '[');
+    for (size_t i = 0; i < fault.count; i++) {
+        put_int(out, NULL, fault.at[i]);
+    }
+    put_close(out, '[');
+    put_text(out, "error", fault.text);
+}
+
 RPC_HANDLER(validateaddress)
 {
     const char *address = "";
     struct buf script = {0}, *out = &call->out;
-    struct error error = {0};
     if (!arg_text(call, 0, &address)) {
         return;
     }
-    bool valid = address_to_script(&script, address, call->node->params, &error);
+    bool valid = address_to_script(&script, address, call->node->params, NULL);
     put_open(out, NULL, '{');
     put_yes(out, "isvalid", valid);
     if (valid) {
@@ -163,9 +174,7 @@ RPC_HANDLER(validateaddress)
             put_hex(out, "witness_program", payload);
         }
     } else {
-        put_open(out, "error_locations", '[');
-        put_close(out, '[');
-        put_text(out, "error", error.text);
+        put_fault(out, address, call->node->params);
     }
     put_close(out, '{');
     buf_free(&script);

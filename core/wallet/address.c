@@ -1,5 +1,5 @@
 /* Addresses: base58check, bech32 (BIP173) and bech32m (BIP350), to output scripts and back. */
-#include "core/wallet/wallet.h"
+#include "core/wallet/wallet_private.h"
 
 #include <ctype.h>
 
@@ -9,8 +9,6 @@ static const char base58_digits[] = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghij
 static const char bech32_digits[] = "qpzry9x8gf2tvdw0s3jn54khce6mua7l";
 
 #define BASE58_TEXT_MAX 512u
-#define BECH32_CONST    1u
-#define BECH32M_CONST   0x2bc830a3u
 
 /* ---- base58check --------------------------------------------------------------------------------------- */
 
@@ -108,7 +106,7 @@ void base58check_encode(struct buf *out_text, const void *data, size_t len)
 /* ---- bech32 and bech32m
  * ------------------------------------------------------------------------------------ */
 
-static uint32_t polymod_step(uint32_t state, uint8_t value)
+uint32_t bech32_step(uint32_t state, uint8_t value)
 {
     static const uint32_t generator[5] = {0x3b6a57b2, 0x26508e6d, 0x1ea119fa, 0x3d4233dd, 0x2a1462b3};
     uint32_t high = state >> 25;
@@ -119,17 +117,23 @@ static uint32_t polymod_step(uint32_t state, uint8_t value)
     return state;
 }
 
-static uint32_t polymod_prefix(const char *hrp)
+uint32_t bech32_prefix(const char *hrp)
 {
     uint32_t state = 1;
     for (const char *p = hrp; *p; p++) {
-        state = polymod_step(state, (uint8_t)(*p >> 5));
+        state = bech32_step(state, (uint8_t)(*p >> 5));
     }
-    state = polymod_step(state, 0);
+    state = bech32_step(state, 0);
     for (const char *p = hrp; *p; p++) {
-        state = polymod_step(state, (uint8_t)(*p & 31));
+        state = bech32_step(state, (uint8_t)(*p & 31));
     }
     return state;
+}
+
+int bech32_value(char c)
+{
+    const char *digit = strchr(bech32_digits, tolower((unsigned char)c));
+    return c && digit ? (int)(digit - bech32_digits) : -1;
 }
 
 /* Regroups bits; when unpadding, what is left over must be fewer than `from` zero bits. */
@@ -161,7 +165,7 @@ static bool bech32_groups(struct buf *groups, const char *address, const char *h
     if (len > 90 || len < hrp_len + 8) {
         return false;
     }
-    uint32_t state = polymod_prefix(hrp);
+    uint32_t state = bech32_prefix(hrp);
     for (size_t i = 0; i < len; i++) {
         lower |= islower((unsigned char)address[i]) != 0;
         upper |= isupper((unsigned char)address[i]) != 0;
@@ -170,12 +174,12 @@ static bool bech32_groups(struct buf *groups, const char *address, const char *h
             return false;
         }
         if (i > hrp_len) {
-            const char *digit = strchr(bech32_digits, c);
-            if (!digit) {
+            int value = bech32_value(c);
+            if (value < 0) {
                 return false;
             }
-            buf_u8(groups, (uint8_t)(digit - bech32_digits));
-            state = polymod_step(state, (uint8_t)(digit - bech32_digits));
+            buf_u8(groups, (uint8_t)value);
+            state = bech32_step(state, (uint8_t)value);
         }
     }
     CHECK(groups->data && groups->len >= 6);
@@ -204,12 +208,12 @@ static void segwit_text(char out[ADDRESS_TEXT], uint8_t version, struct span pro
     struct buf groups = {0}, text = {0};
     buf_u8(&groups, version);
     regroup(&groups, program.data, program.len, 8, 5, true);
-    uint32_t state = polymod_prefix(hrp);
+    uint32_t state = bech32_prefix(hrp);
     for (size_t i = 0; i < groups.len; i++) {
-        state = polymod_step(state, groups.data[i]);
+        state = bech32_step(state, groups.data[i]);
     }
     for (int i = 0; i < 6; i++) {
-        state = polymod_step(state, 0);
+        state = bech32_step(state, 0);
     }
     state ^= version ? BECH32M_CONST : BECH32_CONST;
     for (int i = 0; i < 6; i++) {

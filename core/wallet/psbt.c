@@ -37,13 +37,15 @@ static int compare_keys(struct span a, struct span b, bool input)
 
 static bool is_input(const struct psbt *psbt, const struct psbt_map *map)
 {
-    return map >= psbt->inputs && map < psbt->inputs + psbt->tx->input_count;
+    return psbt->inputs && map >= psbt->inputs && map < psbt->inputs + psbt->tx->input_count;
 }
 
 static struct span keep(struct psbt *psbt, struct span bytes)
 {
     uint8_t *copy = arena_alloc(&psbt->arena, bytes.len);
-    memcpy(copy, bytes.data, bytes.len);
+    if (bytes.len) {
+        memcpy(copy, bytes.data, bytes.len);
+    }
     return span_of(copy, bytes.len);
 }
 
@@ -282,13 +284,10 @@ static bool read_map(struct reader *r, struct psbt_map *map)
 /* The first map, which holds the transaction. */
 static bool read_global(struct reader *r)
 {
-    static struct tx nothing;
     struct psbt *psbt = r->psbt;
-    psbt->tx = &nothing; /* no inputs yet */
     bool ok = read_map(r, &psbt->global);
     const struct span *raw = psbt_get(&psbt->global, PSBT_GLOBAL_TX),
                       *version = psbt_get(&psbt->global, PSBT_GLOBAL_VERSION);
-    psbt->tx = NULL;
     if (!ok) {
         return false;
     }
@@ -604,7 +603,9 @@ static struct tx *with_scripts(struct psbt *psbt)
         tx.inputs[i].script = script ? *script : span_of(NULL, 0);
         if (witness && psbt_read_witness(*witness, items, ITEMS_MAX, &count)) {
             struct span *own = arena_alloc(&psbt->arena, count * sizeof *own);
-            memcpy(own, items, count * sizeof *own);
+            if (count) {
+                memcpy(own, items, count * sizeof *own);
+            }
             tx.inputs[i].witness = own;
             tx.inputs[i].witness_count = (uint32_t)count;
         }

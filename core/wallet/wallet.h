@@ -14,6 +14,14 @@
  * on). */
 bool address_to_script(struct buf *script, const char *address, const struct chain_params *params,
                        struct error *error) MUST_USE;
+/* What is wrong with a text that address_to_script refused, in Core's words; where it can be told, at which
+ * characters. */
+struct address_fault {
+    char text[160];
+    uint16_t at[512];
+    size_t count;
+};
+void address_explain(struct address_fault *out, const char *text, const struct chain_params *params);
 /* The address that an output script pays to; false when there is none. */
 bool address_from_script(char out[ADDRESS_TEXT], struct span script,
                          const struct chain_params *params) MUST_USE;

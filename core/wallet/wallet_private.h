@@ -8,6 +8,14 @@
 
 const secp256k1_context *wallet_signing(void); /* after wallet_init */
 
+/* ---- address.c: the checksum of bech32 (BIP173), and of bech32m (BIP350) ---- */
+
+#define BECH32_CONST  1u
+#define BECH32M_CONST 0x2bc830a3u
+uint32_t bech32_prefix(const char *prefix); /* lower case */
+uint32_t bech32_step(uint32_t state, uint8_t value);
+int bech32_value(char c); /* of a character of either case; -1: none */
+
 /* ---- hdkey.c: extended keys (BIP32) ---- */
 
 #define HD_HARDENED UINT32_C(0x80000000)

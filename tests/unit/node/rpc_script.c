@@ -204,3 +204,55 @@ Test(rpc_script, multisignatures)
     cr_assert_eq(code_of("createmultisig", "[1,[\"" KEY "\"],\"bech32m\"]"), RPC_INVALID_ADDRESS_OR_KEY);
     cr_assert_eq(code_of("createmultisig", "[1,[\"" KEY "\"],\"x\"]"), RPC_INVALID_ADDRESS_OR_KEY);
 }
+
+/* What Bitcoin Core's own tests say of these. */
+Test(rpc_script, what_is_wrong_with_an_address)
+{
+    static const struct {
+        const char *text, *error;
+        int at[2]; /* 0: nowhere */
+    } cases[] = {
+        {"bcrt1q049edschfnwystcqnsvyfpj23mpsg3jcedq9xv", "Invalid Bech32 checksum", {9}},
+        {"BCRT1QPLMTZKC2XHARPPZDLNPAQL78RSHJ68U32RAH7R", "Invalid Bech32 checksum", {38}},
+        {"bcrt1qax9suht3qv95sw33xavx8crpxduefdrsvgsklu", "Invalid Bech32 checksum", {22, 43}},
+        {"bcrtq049ldschfnwystcqnsvyfpj23mpsg3jcedq9xv", "Missing separator", {0}},
+        {"bcrt1q04oldschfnwystcqnsvyfpj23mpsg3jcedq9xv", "Invalid Base 32 character", {8}},
+        {"bcrt1q049edschfnwystcqnsvyfpj23mpsg3jcedq9xV", "Invalid character or mixed case", {43}},
+        {"bcrt1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqdmchcc",
+         "Version 1+ witness address must use Bech32m checksum",
+         {0}},
+        {"bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7k35mrzd",
+         "Version 0 witness address must use Bech32 checksum",
+         {0}},
+        {"bcrt130xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqynjegk",
+         "Invalid Bech32 address witness version",
+         {0}},
+        {"bcrt1s0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7v8n0nx0muaewav25430mtr",
+         "Invalid Bech32 address program size (41 bytes)",
+         {0}},
+        {"bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kqqq5k3my",
+         "Invalid Bech32 v0 address program size (21 bytes), per BIP141",
+         {0}},
+        {"bc1pw508d6qejxtdg4y5r3zarvary0c5xw7kw508d6qejxtdg4y5r3zarvary0c5xw7k7grplx",
+         "Invalid or unsupported Segwit (Bech32) or Base58 encoding.",
+         {0}},
+        {"bcrt11", "Invalid separator position", {5}},
+        {"17VZNX1SN5NtKa8UQFxwQbFeFc3iqRYhem", "Invalid or unsupported Base58-encoded address.", {0}},
+        {"mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJJfn",
+         "Invalid checksum or length of Base58 address (P2PKH or P2SH)",
+         {0}},
+        {"asfah14i8fajz0123f", "Invalid or unsupported Segwit (Bech32) or Base58 encoding.", {0}},
+        {"", "Invalid checksum or length of Base58 address (P2PKH or P2SH)", {0}},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        json_t *got = ask_about("validateaddress", cases[i].text, ""),
+               *at = json_object_get(got, "error_locations");
+        size_t count = cases[i].at[1] ? 2 : cases[i].at[0] ? 1 : 0;
+        cr_expect(json_is_false(json_object_get(got, "isvalid")), "%s", cases[i].text);
+        cr_expect_str_eq(text_of(got, "error"), cases[i].error, "%s", cases[i].text);
+        cr_expect_eq(json_array_size(at), count, "%s", cases[i].text);
+        for (size_t k = 0; k < count; k++) {
+            cr_expect_eq(json_integer_value(json_array_get(at, k)), cases[i].at[k], "%s", cases[i].text);
+        }
+    }
+}
