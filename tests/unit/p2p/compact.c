@@ -47,7 +47,7 @@ static void put_prefilled(struct buf *b, uint64_t step, const struct tx *tx)
 }
 
 /* The whole message: those transactions are prefilled whose bit is set. */
-static void say_compact(peer_id peer, const struct block *block, uint32_t prefilled)
+static struct buf compact_of(const struct block *block, uint32_t prefilled)
 {
     struct buf b = head_of(block);
     uint32_t count = (uint32_t)__builtin_popcount(prefilled), next = 0;
@@ -64,6 +64,12 @@ static void say_compact(peer_id peer, const struct block *block, uint32_t prefil
             next = i + 1;
         }
     }
+    return b;
+}
+
+static void say_compact(peer_id peer, const struct block *block, uint32_t prefilled)
+{
+    struct buf b = compact_of(block, prefilled);
     say(peer, "cmpctblock", &b);
 }
 
@@ -82,6 +88,65 @@ static void say_blocktxn(peer_id peer, const struct hash256 *hash, const struct 
         tx_write(&b, &of->txs[i], true);
     }
     say(peer, "blocktxn", &b);
+}
+
+/* ---- Handing on -----------------------------------------------------------------------------------------
+ */
+
+Test(compact, a_block_is_handed_on_before_it_is_checked)
+{
+    grow(3);
+    connect_peer(PEER);
+    connect_fast_peer(PEER + 1);
+    const struct block_entry *tip = chain_tip(rig.chain);
+    struct block *wrong = block_on(&tip->hash, tip->height + 7, 1, (struct span){0}, 0);
+    say_compact(PEER, wrong, 1);
+    cr_assert_eq(heard(PEER + 1, "cmpctblock", NULL), 1, "BIP152: header and proof of work are right");
+    cr_assert_eq(chain_tip(rig.chain), tip, "the coinbase names another height");
+    cr_assert_not(rig.closed[PEER], "who hands on need not have checked");
+    block_unref(wrong);
+}
+
+Test(compact, what_the_header_does_not_commit_to_is_not_handed_on)
+{
+    grow(3);
+    connect_peer(PEER);
+    connect_fast_peer(PEER + 1);
+    const struct block_entry *tip = chain_tip(rig.chain);
+    struct block *block = block_on_tip((struct span){0}, 0),
+                 *other = block_on(&tip->hash, tip->height + 1, 1, (struct span){0}, 0);
+    struct buf b = head_of(block);
+    buf_compact_size(&b, 0);
+    buf_compact_size(&b, 1);
+    put_prefilled(&b, 0, &other->txs[0]);
+    say(PEER, "cmpctblock", &b);
+    cr_assert_eq(heard(PEER + 1, "cmpctblock", NULL), 0);
+    cr_assert_eq(heard(PEER, "getdata", NULL), 1, "the whole block is asked for");
+    cr_assert_not(rig.closed[PEER]);
+    say_block(PEER, block);
+    cr_assert(is_tip(block));
+    block_unref(block);
+    block_unref(other);
+}
+
+Test(compact, two_blocks_in_one_piece_are_taken_one_after_the_other)
+{
+    grow(3);
+    connect_peer(PEER);
+    connect_fast_peer(PEER + 1);
+    struct block *first = block_on_tip((struct span){0}, 0),
+                 *second = block_on(&first->hash, chain_tip(rig.chain)->height + 2, 0, (struct span){0}, 0);
+    struct buf a = compact_of(first, 1), b = compact_of(second, 1), both = {0};
+    frame(&both, "cmpctblock", buf_span(&a));
+    frame(&both, "cmpctblock", buf_span(&b));
+    say_bytes(PEER, both.data, both.len);
+    cr_assert(is_tip(second));
+    cr_assert_geq(heard(PEER + 1, "cmpctblock", NULL), 1);
+    buf_free(&a);
+    buf_free(&b);
+    buf_free(&both);
+    block_unref(first);
+    block_unref(second);
 }
 
 /* ---- What is sent along -------------------------------------------------------------------------------- */

@@ -20,22 +20,6 @@ static void begin_ticking(void)
 
 TestSuite(latency, .init = begin_ticking, .fini = end);
 
-/* It has our chain, and wants compact blocks unasked. */
-static void connect_fast_peer(peer_id peer)
-{
-    struct buf compact = {0}, headers = {0};
-    connect_peer(peer);
-    buf_u8(&compact, 1);
-    buf_u64(&compact, 2);
-    say(peer, "sendcmpct", &compact);
-    buf_u32(&headers, 70015);
-    buf_compact_size(&headers, 1);
-    buf_bytes(&headers, params.genesis_hash.b, 32);
-    buf_extend(&headers, 32);
-    say(peer, "getheaders", &headers);
-    forget_heard(peer);
-}
-
 Test(latency, a_block_is_announced_before_it_is_connected_and_every_hop_is_noted)
 {
     struct p2p_block_times times[P2P_BLOCK_TIMES];

@@ -564,6 +564,21 @@ struct branch *branch_new(uint32_t salt, uint32_t length)
     return branch;
 }
 
+void connect_fast_peer(peer_id peer)
+{
+    struct buf compact = {0}, headers = {0};
+    connect_peer(peer);
+    buf_u8(&compact, 1);
+    buf_u64(&compact, 2);
+    say(peer, "sendcmpct", &compact);
+    buf_u32(&headers, 70015);
+    buf_compact_size(&headers, 1);
+    buf_bytes(&headers, params.genesis_hash.b, 32);
+    buf_extend(&headers, 32);
+    say(peer, "getheaders", &headers);
+    forget_heard(peer);
+}
+
 void say_headers(peer_id peer, const struct branch *branch, uint32_t first, uint32_t last)
 {
     struct buf b = {0};

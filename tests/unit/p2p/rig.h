@@ -67,6 +67,7 @@ void say_version(peer_id peer, uint64_t nonce, uint16_t listen_port);
 void shake_hands(peer_id peer, uint16_t listen_port); /* it is connected already */
 void answer_ping(peer_id peer);                       /* the last one, if there was one */
 void connect_peer(peer_id peer);                      /* inbound, from 127.0.0.1 */
+void connect_fast_peer(peer_id peer);                 /* it has our chain, and wants compact blocks unasked */
 void connect_from(peer_id peer, const char *address, uint16_t listen_port);
 struct p2p_peer_info info_of(peer_id peer);
 
