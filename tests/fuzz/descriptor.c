@@ -1,4 +1,5 @@
-/* Fuzz target: the text of a descriptor. What is understood is shown in a text that means the same scripts. */
+/* Fuzz target: the text of a descriptor. What is understood is shown in a text that means the same scripts.
+ */
 #include "core/wallet/wallet.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);

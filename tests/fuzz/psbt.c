@@ -1,5 +1,5 @@
-/* Fuzz target: a partially signed transaction. What is understood is written the same from then on, joined with itself
- * it is itself, and its inputs may be made final. */
+/* Fuzz target: a partially signed transaction. What is understood is written the same from then on, joined
+ * with itself it is itself, and its inputs may be made final. */
 #include "core/wallet/wallet.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
