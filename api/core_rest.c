@@ -17,7 +17,7 @@ struct rest_path {
     const char *prefix; /* what follows it is `rest` */
     unsigned formats;
     /* Appends the call's method and parameters; false: the request was answered. */
-    bool (*ask)(struct exchange *x, struct buf *call, char *rest, enum format format);
+    bool (*ask)(struct exchange *x, struct buf *call, const char *rest, enum format format);
 };
 
 static void refuse(struct exchange *x, int status, const char *format, ...)
@@ -25,13 +25,14 @@ static void refuse(struct exchange *x, int status, const char *format, ...)
 static void refuse(struct exchange *x, int status, const char *format, ...)
 {
     char text[600];
+    struct buf line = {0};
     va_list arguments;
     va_start(arguments, format);
-    int len = vsnprintf(text, sizeof text - 2, format, arguments);
+    vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    len = MIN(len, (int)sizeof text - 3);
-    memcpy(text + len, "\r\n", 2);
-    reply_plain(x, status, "text/plain", text, (size_t)len + 2);
+    buf_printf(&line, "%s\r\n", text);
+    reply_plain(x, status, "text/plain", line.data, line.len);
+    buf_free(&line);
 }
 
 void core_rest_unavailable(struct exchange *x, const char *message)
@@ -51,19 +52,19 @@ static bool is_hash(struct exchange *x, const char *text)
     return true;
 }
 
-static bool ask_tx(struct exchange *x, struct buf *call, char *rest, enum format format)
+static bool ask_tx(struct exchange *x, struct buf *call, const char *rest, enum format format)
 {
     buf_printf(call, "\"getrawtransaction\",\"params\":[\"%.64s\",%d]", rest, format == FORMAT_JSON);
     return is_hash(x, rest);
 }
 
-static bool ask_block(struct exchange *x, struct buf *call, char *rest, enum format format)
+static bool ask_block(struct exchange *x, struct buf *call, const char *rest, enum format format)
 {
     buf_printf(call, "\"getblock\",\"params\":[\"%.64s\",%d]", rest, format == FORMAT_JSON ? 3 : 0);
     return is_hash(x, rest);
 }
 
-static bool ask_block_only(struct exchange *x, struct buf *call, char *rest, enum format format)
+static bool ask_block_only(struct exchange *x, struct buf *call, const char *rest, enum format format)
 {
     buf_printf(call, "\"getblock\",\"params\":[\"%.64s\",%d]", rest, format == FORMAT_JSON ? 1 : 0);
     return is_hash(x, rest);
@@ -78,9 +79,10 @@ static struct span query_of(const struct exchange *x)
 }
 
 /* HASH?count=N, or COUNT/HASH as it was before. */
-static bool ask_headers(struct exchange *x, struct buf *call, char *rest, enum format format)
+static bool ask_headers(struct exchange *x, struct buf *call, const char *rest, enum format format)
 {
-    char *slash = strchr(rest, '/'), *hash = slash ? slash + 1 : rest, *end = rest;
+    const char *slash = strchr(rest, '/'), *hash = slash ? slash + 1 : rest;
+    char *end = NULL;
     int64_t count = 5;
     if (slash) {
         count = strtol(rest, &end, 10);
@@ -96,7 +98,7 @@ static bool ask_headers(struct exchange *x, struct buf *call, char *rest, enum f
     return is_hash(x, hash);
 }
 
-static bool ask_hash_at(struct exchange *x, struct buf *call, char *rest, enum format format)
+static bool ask_hash_at(struct exchange *x, struct buf *call, const char *rest, enum format format)
 {
     char *end;
     long height = strtol(rest, &end, 10);
@@ -109,14 +111,14 @@ static bool ask_hash_at(struct exchange *x, struct buf *call, char *rest, enum f
     return true;
 }
 
-static bool ask_chain(struct exchange *x, struct buf *call, char *rest, enum format format)
+static bool ask_chain(struct exchange *x, struct buf *call, const char *rest, enum format format)
 {
     (void)x, (void)rest, (void)format;
     buf_printf(call, "\"getblockchaininfo\",\"params\":[]");
     return true;
 }
 
-static bool ask_deployments(struct exchange *x, struct buf *call, char *rest, enum format format)
+static bool ask_deployments(struct exchange *x, struct buf *call, const char *rest, enum format format)
 {
     (void)format;
     buf_printf(call,
@@ -126,7 +128,7 @@ static bool ask_deployments(struct exchange *x, struct buf *call, char *rest, en
     return !*rest || is_hash(x, rest + 1);
 }
 
-static bool ask_mempool(struct exchange *x, struct buf *call, char *rest, enum format format)
+static bool ask_mempool(struct exchange *x, struct buf *call, const char *rest, enum format format)
 {
     (void)x, (void)rest, (void)format;
     buf_printf(call, "\"getmempoolinfo\",\"params\":[]");
@@ -138,7 +140,7 @@ static bool has_word(struct span query, const char *word)
     return query.len && memmem(query.data, query.len, word, strlen(word));
 }
 
-static bool ask_mempool_contents(struct exchange *x, struct buf *call, char *rest, enum format format)
+static bool ask_mempool_contents(struct exchange *x, struct buf *call, const char *rest, enum format format)
 {
     struct span query = query_of(x);
     bool verbose = !has_word(query, "verbose=false"), sequence = has_word(query, "mempool_sequence=true");
@@ -154,14 +156,14 @@ static bool ask_mempool_contents(struct exchange *x, struct buf *call, char *res
 }
 
 /* [/checkmempool]/TXID-N/TXID-N/… */
-static bool ask_coins(struct exchange *x, struct buf *call, char *rest, enum format format)
+static bool ask_coins(struct exchange *x, struct buf *call, const char *rest, enum format format)
 {
     static const char check[] = "/checkmempool";
     bool mempool = strncmp(rest, check, sizeof check - 1) == 0;
     unsigned count = 0;
     (void)format;
     buf_printf(call, "\"getutxos\",\"params\":[[");
-    for (char *at = rest + (mempool ? sizeof check - 1 : 0); *at == '/'; count++) {
+    for (const char *at = rest + (mempool ? sizeof check - 1 : 0); *at == '/'; count++) {
         struct hash256 txid;
         char text[65], *end;
         snprintf(text, sizeof text, "%s", ++at);
