@@ -134,6 +134,11 @@ void handle_getdata(struct p2p *p2p, struct peer *peer, struct cursor *c)
         peer_misbehaves(p2p, peer, "it asks for more (%zu items) than it takes", waiting + count);
         return;
     }
+    if (peer->wanted_at > peer->wanted.len / 2) { /* who downloads never waits for the last of them */
+        peer->wanted.len -= peer->wanted_at;
+        memmove(peer->wanted.data, peer->wanted.data + peer->wanted_at, peer->wanted.len);
+        peer->wanted_at = 0;
+    }
     p2p->receive_total -= peer->wanted.capacity;
     buf_bytes(&peer->wanted, items.data, items.len);
     p2p->receive_total += peer->wanted.capacity;

@@ -200,7 +200,8 @@ static struct job *next_job(void)
     LIST_EACH(at, &rig.jobs)
     {
         struct job *job = CONTAINER_OF(at, struct job, link);
-        if (job->kind != JOB_READ || !rig.reads_wait) {
+        if (job->kind != JOB_READ || !rig.reads_wait || rig.reads_let) {
+            rig.reads_let -= job->kind == JOB_READ && rig.reads_let;
             list_remove(at);
             return job;
         }

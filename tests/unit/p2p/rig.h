@@ -39,6 +39,7 @@ extern struct rig {
     size_t reads;             /* of files */
     size_t reads_fail;        /* so many of the next ones */
     bool reads_wait;
+    size_t reads_let; /* so many of those that wait */
     size_t dials;
     peer_id dialled; /* the last one */
     char dialled_host[96];

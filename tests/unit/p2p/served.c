@@ -146,6 +146,31 @@ Test(served, damaged_bytes_are_handed_to_nobody)
     }
 }
 
+/* Who always asks for the next before it has the last, as a download does, holds no more for it. */
+static void ask_without_a_pause(uint32_t type, const char *answer)
+{
+    say_item(PEER, "getdata", type, &chain_at(rig.chain, 1)->hash);
+    size_t before = p2p_memory_bytes(rig.p2p), most = 0;
+    for (uint32_t i = 0; i < 20000; i++) {
+        say_item(PEER, "getdata", type, &chain_at(rig.chain, 1 + (i + 1) % BLOCKS)->hash);
+        rig.reads_let = 1;
+        pump();
+        cr_assert_eq(heard(PEER, answer, NULL), 1);
+        forget_heard(PEER);
+        most = MAX(most, p2p_memory_bytes(rig.p2p));
+    }
+    cr_assert_lt(most, before + 20000);
+    let_read();
+    cr_assert_eq(heard(PEER, answer, NULL), 1);
+}
+
+Test(served, a_download_without_a_pause_takes_no_memory)
+{
+    ask_without_a_pause(INV_BLOCK, "block");
+    rig.reads_fail = SIZE_MAX; /* what is read is kept, and would be here at once */
+    ask_without_a_pause(INV_BLOCK | WITNESS_FLAG, "notfound");
+}
+
 /* ---- From memory -----------------------------------------------------------------------------------------
  */
 
