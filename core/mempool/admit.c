@@ -35,7 +35,9 @@ static void finish(struct admission *a, const struct error *error)
     }
     if (a->package) {
         a->package->members[a->package->at].error = error ? *error : (struct error){0};
-        pool->events.package(pool->events.context, a->source, a->package->members, a->package->count);
+        if (pool->events.package) {
+            pool->events.package(pool->events.context, a->source, a->package->members, a->package->count);
+        }
     } else if (a->test) {
         pool->events.tested(pool->events.context, a->tx, a->source, a->fee, error);
     } else if (!a->quiet) {

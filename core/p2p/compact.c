@@ -80,12 +80,14 @@ void compact_forget_peer(struct p2p *p2p, struct peer *peer)
     partial_free(partial_take(p2p, peer));
 }
 
-void compact_remember(struct p2p *p2p, struct tx *tx)
+void compact_remember(struct p2p *p2p, struct tx *tx, bool low_fee)
 {
     if (tx_memory(tx) > EXTRA_TX_BYTES_MAX) {
         return;
     }
-    struct tx **slot = &p2p->extra[p2p->extra_next++ % EXTRA_TXS];
+    size_t at = p2p->extra_next++ % EXTRA_TXS;
+    struct tx **slot = &p2p->extra[at];
+    p2p->extra_low_fee[at] = low_fee;
     p2p->extra_bytes += tx_memory(tx) - (*slot ? tx_memory(*slot) : 0);
     tx_unref(*slot);
     *slot = tx_ref(tx);

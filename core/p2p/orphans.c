@@ -5,6 +5,7 @@
 #define ORPHANS_MAX       100u
 #define ORPHANS_OF_PEER   50u
 #define ORPHAN_WEIGHT_MAX 400000u
+#define CHILDREN_TRIED    4u
 #define ORPHAN_US         (20 * 60 * US_PER_S)
 
 static void drop(struct p2p *p2p, const struct hash256 *wtxid)
@@ -48,6 +49,55 @@ static size_t count_of(const struct p2p *p2p, peer_id peer)
     return count;
 }
 
+/* One of its inputs is an output of the parent, or of one of several. */
+static bool spends_of(const struct tx *tx, const struct hash256 *parent, const struct map *parents)
+{
+    for (uint32_t i = 0; i < tx->input_count; i++) {
+        const struct hash256 *txid = &tx->inputs[i].prevout.txid;
+        if (parent ? hash256_equal(txid, parent) : map_get(parents, txid) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- One parent, one child: a fee that is too low alone may do for both ----------------------------------
+ */
+
+static struct tx *low_fee_find(const struct p2p *p2p, const struct hash256 *txid)
+{
+    for (size_t i = 0; i < EXTRA_TXS; i++) {
+        if (p2p->extra[i] && p2p->extra_low_fee[i] && hash256_equal(&p2p->extra[i]->txid, txid)) {
+            return p2p->extra[i];
+        }
+    }
+    return NULL;
+}
+
+void orphans_pay_for(struct p2p *p2p, struct tx *parent, peer_id source)
+{
+    struct tx *children[CHILDREN_TRIED];
+    size_t count = 0;
+    void *value;
+    for (size_t at = 0; p2p->orphans.count && map_next(&p2p->orphans, &at, NULL, &value);) {
+        const struct orphan *orphan = value;
+        if (count < CHILDREN_TRIED && orphan->peer == source && spends_of(orphan->tx, &parent->txid, NULL)) {
+            children[count++] = tx_ref(orphan->tx);
+        }
+    }
+    tx_ref(parent); /* whoever remembers it may forget it meanwhile */
+    for (size_t i = 0; i < count; i++) {
+        struct tx *family[] = {parent, children[i]};
+        struct error error = {0};
+        if (package_check(family, ARRAY_COUNT(family), &error)) {
+            mempool_submit_package(p2p->pool, family, ARRAY_COUNT(family), PACKAGE_SUBMIT, 0, source,
+                                   p2p->now);
+        }
+        tx_unref(children[i]);
+    }
+    tx_unref(parent);
+}
+
 void orphan_add(struct p2p *p2p, struct peer *peer, struct tx *tx)
 {
     bool inserted;
@@ -55,7 +105,8 @@ void orphan_add(struct p2p *p2p, struct peer *peer, struct tx *tx)
         return;
     }
     for (uint32_t i = 0; i < tx->input_count; i++) {
-        if (map_get(&p2p->rejected, &tx->inputs[i].prevout.txid)) {
+        const struct hash256 *parent = &tx->inputs[i].prevout.txid;
+        if (map_get(&p2p->rejected, parent) && !low_fee_find(p2p, parent)) {
             return; /* its parent was refused: so would it be */
         }
     }
@@ -68,24 +119,19 @@ void orphan_add(struct p2p *p2p, struct peer *peer, struct tx *tx)
     while (p2p->orphans.count > ORPHANS_MAX || p2p->orphan_bytes > ORPHANS_BYTES_MAX) {
         drop_random(p2p);
     }
+    struct tx *poor = NULL;
     for (uint32_t i = 0; i < tx->input_count && peer_ready(peer); i++) {
         const struct hash256 *parent = &tx->inputs[i].prevout.txid;
-        if (!mempool_find(p2p->pool, parent)) {
+        struct tx *found = low_fee_find(p2p, parent);
+        if (found) {
+            poor = found;
+        } else if (!mempool_find(p2p->pool, parent)) {
             relay_want(p2p, peer, parent);
         }
     }
-}
-
-/* One of its inputs is an output of the parent, or of one of several. */
-static bool spends_of(const struct tx *tx, const struct hash256 *parent, const struct map *parents)
-{
-    for (uint32_t i = 0; i < tx->input_count; i++) {
-        const struct hash256 *txid = &tx->inputs[i].prevout.txid;
-        if (parent ? hash256_equal(txid, parent) : map_get(parents, txid) != NULL) {
-            return true;
-        }
+    if (poor) {
+        orphans_pay_for(p2p, poor, peer->id);
     }
-    return false;
 }
 
 static void try_again(struct p2p *p2p, const struct hash256 *parent, const struct map *parents)

@@ -218,9 +218,10 @@ struct p2p {
     struct map confirmed, confirmed_before;    /* KNOWN_BYTES of both ids of what was mined lately */
     const struct block_entry *confirmed_up_to; /* NULL: none yet */
     struct map dialled; /* nonce of our version message -> peer_id: whom we dialled and have not heard yet */
-    struct map compacted;        /* blocks put together from compact ones, until their fate is known */
-    struct map orphans;          /* wtxid -> struct orphan */
-    struct tx *extra[EXTRA_TXS]; /* ring: seen lately and not in the mempool, for compact blocks */
+    struct map compacted;          /* blocks put together from compact ones, until their fate is known */
+    struct map orphans;            /* wtxid -> struct orphan */
+    bool extra_low_fee[EXTRA_TXS]; /* refused for its fee alone: a child may pay for both (orphans.c) */
+    struct tx *extra[EXTRA_TXS];   /* ring: seen lately and not in the mempool, for compact blocks */
     size_t extra_next;
     size_t orphan_bytes, extra_bytes, partial_bytes; /* of the transactions held, as tx_memory counts */
     struct book book;
@@ -369,7 +370,7 @@ void compact_send(struct p2p *p2p, struct peer *peer, const struct block *block)
  */
 bool compact_announce(struct p2p *p2p, const struct block_entry *entry, const struct block *block);
 void compact_prefer(struct p2p *p2p, struct peer *peer); /* it was first with a good block */
-void compact_remember(struct p2p *p2p, struct tx *tx);
+void compact_remember(struct p2p *p2p, struct tx *tx, bool low_fee);
 void compact_forget_peer(struct p2p *p2p, struct peer *peer);
 void compact_free(struct p2p *p2p);
 
@@ -380,6 +381,8 @@ void latency_checked(struct p2p *p2p, const struct block_entry *entry, const str
 void latency_passed(struct p2p *p2p, const struct hash256 *hash, enum p2p_hop hop);
 
 /* orphans.c */
+/* A transaction of source was refused for its fee: together with a child of the same peer it may do. */
+void orphans_pay_for(struct p2p *p2p, struct tx *parent, peer_id source);
 void orphan_add(struct p2p *p2p, struct peer *peer, struct tx *tx);
 void orphans_of(struct p2p *p2p, const struct tx *parent); /* its parent is here: try again */
 /* The same for all of a block; what it holds itself is no orphan any more. */

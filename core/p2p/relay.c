@@ -264,7 +264,12 @@ void p2p_tx_result(struct p2p *p2p, struct tx *tx, peer_id source, const struct 
             map_clear(&p2p->rejected);
         }
         map_put(&p2p->rejected, &tx->wtxid, NULL);
-        compact_remember(p2p, tx); /* others may want it, and mine it */
+        bool low_fee = strcmp(error->word, "min relay fee not met") == 0 ||
+                       strcmp(error->word, "mempool min fee not met") == 0;
+        compact_remember(p2p, tx, low_fee); /* others may want it, and mine it */
+        if (low_fee) {
+            orphans_pay_for(p2p, tx, source);
+        }
     }
 }
 
