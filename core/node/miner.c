@@ -336,8 +336,8 @@ int64_t miner_next_us(const struct node *node)
 {
     const struct mining *m = &node->mining;
     if (is_regtest(node)) {
-        return m->next_interval_us && !node->stopping ? MAX(m->next_interval_us, node->now.mono_us + 1000)
-                                                      : INT64_MAX;
+        return m->next_interval_us && should_mine(node) ? MAX(m->next_interval_us, node->now.mono_us + 1000)
+                                                        : INT64_MAX; /* until something changes */
     }
     bool working =
         node->generate.active ? !node->generate.waiting && !chain_busy(node->chain) : should_mine(node);

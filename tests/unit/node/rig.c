@@ -14,6 +14,7 @@ struct key key;
 struct buf script;
 char address[ADDRESS_TEXT];
 struct moment now;
+int64_t due_us;
 json_t *reply;
 
 static void drain(void);
@@ -46,6 +47,8 @@ static void drain(void)
     while (node_next_action(node, &action)) {
         if (action.kind == ACTION_JOB) {
             do_job(action.job);
+        } else if (action.kind == ACTION_TIMER) {
+            due_us = action.at_mono_us;
         } else if (action.kind == ACTION_RPC_REPLY && action.rpc == 1) {
             json_decref(reply);
             reply = json_loadb((const char *)action.bytes.data, action.bytes.len, JSON_DECODE_ANY, NULL);
@@ -79,6 +82,7 @@ void rig_begin(void)
                                        .mempool_bytes = 5u << 20,
                                        .inbound_max = 8,
                                        .tx_index = true,
+                                       .block_interval_s = 1, /* of a node that does not mine */
                                        .payout_script = buf_span(&script),
                                        .payout_address = address};
     now = (struct moment){1000000, INT64_C(1700000000) * 1000000};

@@ -14,7 +14,8 @@ extern struct key key; /* the secret 1; script and address are its P2WPKH */
 extern struct buf script;
 extern char address[ADDRESS_TEXT];
 extern struct moment now;
-extern json_t *reply; /* to the last `say` or `ask`, which have the number 1; NULL: none yet */
+extern int64_t due_us; /* when it wants its timer */
+extern json_t *reply;  /* to the last `say` or `ask`, which have the number 1; NULL: none yet */
 
 void rig_begin(void); /* suite fixtures */
 void rig_end(void);

@@ -6,6 +6,16 @@
 
 TestSuite(rpc, .init = rig_begin, .fini = rig_end);
 
+Test(rpc, a_node_with_nothing_to_do_sleeps)
+{
+    unsigned timers = 0;
+    for (int64_t end_us = now.mono_us + 20000000; now.mono_us < end_us; timers++) {
+        now.mono_us = due_us > now.mono_us ? due_us : now.mono_us;
+        happen((struct event){.kind = EVENT_TIMER});
+    }
+    cr_assert_leq(timers, 60, "%u timers in 20 s", timers);
+}
+
 Test(rpc, requests_and_batches)
 {
     cr_assert_eq(json_integer_value(ask("getblockcount", "[]")), 0);
