@@ -150,6 +150,8 @@ const struct rpc_method rpc_methods[] = {
      "What a PSBT lacks, input by input, and whose turn it is."},
     {"Rawtransactions", "combinepsbt", "txs:array", rpc_combinepsbt,
      "Several PSBTs of one transaction as one."},
+    {"Rawtransactions", "combinerawtransaction", "txs:array", rpc_combinerawtransaction,
+     "Copies of one transaction, each with some of the signatures, as one."},
     {"Rawtransactions", "converttopsbt", "hexstring:text permitsigdata:bool? iswitness:bool?",
      rpc_converttopsbt, "A transaction as a PSBT; signatures are left out."},
     {"Rawtransactions", "createpsbt", "inputs:any outputs:any locktime:number? replaceable:bool?",

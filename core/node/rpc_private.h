@@ -237,6 +237,7 @@ RPC_HANDLER(getaddednodeinfo);
 RPC_HANDLER(getnettotals);
 RPC_HANDLER(ping);
 RPC_HANDLER(createrawtransaction);
+RPC_HANDLER(combinerawtransaction);
 RPC_HANDLER(analyzepsbt);
 RPC_HANDLER(combinepsbt);
 RPC_HANDLER(converttopsbt);

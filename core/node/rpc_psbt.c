@@ -205,13 +205,13 @@ static void put_preimages(struct buf *out, const struct psbt_map *map)
 {
     static const char *const names[] = {"ripemd160_preimages", "sha256_preimages", "hash160_preimages",
                                         "hash256_preimages"};
-    for (uint8_t i = 0; i < ARRAY_COUNT(names); i++) {
+    for (unsigned i = 0; i < ARRAY_COUNT(names); i++) {
         struct span about, value;
-        if (!has_rows(map, PSBT_IN_RIPEMD160 + i)) {
+        if (!has_rows(map, (uint8_t)(PSBT_IN_RIPEMD160 + i))) {
             continue;
         }
         put_open(out, names[i], '{');
-        for (size_t at = 0; next_row(map, PSBT_IN_RIPEMD160 + i, &at, &about, &value);) {
+        for (size_t at = 0; next_row(map, (uint8_t)(PSBT_IN_RIPEMD160 + i), &at, &about, &value);) {
             put_hex_key(out, about, value);
         }
         put_close(out, '{');

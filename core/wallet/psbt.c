@@ -159,15 +159,13 @@ static bool spends_of(const struct psbt *psbt, size_t index, struct span raw, st
 {
     const struct outpoint *prevout = &psbt->tx->inputs[index].prevout;
     struct tx *tx = tx_parse(raw, NULL);
-    bool ok = tx || wrong(error, "Non-witness UTXO is no transaction");
-    if (ok && !hash256_equal(&tx->txid, &prevout->txid)) {
-        ok = wrong(error, "Non-witness UTXO does not match outpoint hash");
+    if (!tx) {
+        return wrong(error, "Non-witness UTXO is no transaction");
     }
-    if (ok && prevout->index >= tx->output_count) {
-        ok = wrong(error, "Input specifies output index that does not exist");
-    }
+    bool same = hash256_equal(&tx->txid, &prevout->txid), there = prevout->index < tx->output_count;
     tx_unref(tx);
-    return ok;
+    return (same || wrong(error, "Non-witness UTXO does not match outpoint hash")) &&
+           (there || wrong(error, "Input specifies output index that does not exist"));
 }
 
 static bool check_input_row(const struct psbt *psbt, size_t index, struct span key, struct span value,

@@ -148,6 +148,9 @@ bool psbt_coin(struct psbt *psbt, uint32_t input,
 bool psbt_combine(struct psbt *into, const struct psbt *from) MUST_USE;
 void psbt_copy_input(struct psbt *into, uint32_t index, const struct psbt *from, uint32_t from_index);
 void psbt_copy_output(struct psbt *into, uint32_t index, const struct psbt *from, uint32_t from_index);
+/* Adds the scripts that an input of a copy of the transaction holds, and those of its signatures that hold.
+ */
+void psbt_take_signatures(struct psbt *psbt, uint32_t index, const struct tx *from);
 bool psbt_is_final(const struct psbt_map *input);
 /* Makes the final scripts of every input whose signatures suffice and hold: single keys, multisignatures, by
  * hash or not, and taproot's key path. Whether all inputs are final. */

@@ -255,3 +255,64 @@ Test(rpc_psbt, what_can_be_read)
     }
     psbt_free(psbt);
 }
+
+/* Two copies of a payment from a 2-of-2, each with one signature: neither passes alone, both together do. */
+Test(rpc_psbt, copies_with_some_signatures)
+{
+    struct key keys[2];
+    struct buf script_of_two = {0}, arguments = {0}, raws[2] = {{0}};
+    struct outpoint coin;
+    char desc[300], hex[2][1000] = {"", ""};
+    for (uint8_t i = 0; i < 2; i++) {
+        const uint8_t secret[32] = {[31] = (uint8_t)(i + 9)};
+        cr_assert(key_from_secret(&keys[i], secret));
+    }
+    script_push_height(&script_of_two, 2);
+    script_push(&script_of_two, keys[0].public_key, 33);
+    script_push(&script_of_two, keys[1].public_key, 33);
+    script_push_height(&script_of_two, 2);
+    buf_u8(&script_of_two, 0xae);
+    char of_script[200];
+    hex_encode(of_script, script_of_two.data, script_of_two.len);
+    of_script[2 * script_of_two.len] = 0;
+    snprintf(desc, sizeof desc, "[1,\"raw(%s)\"]", of_script);
+    cr_assert_eq(json_array_size(ask("generatetodescriptor", desc)), 1, "%s", words());
+    coinbase_of(1, &coin);
+    mine(100);
+    for (int i = 0; i < 2; i++) {
+        struct hash256 hash;
+        struct buf in_script = {0}, signature = {0};
+        struct tx_input in = {.prevout = coin, .sequence = SEQUENCE_FINAL};
+        struct tx_output out = {{49 * COIN_SAT}, buf_span(&script)};
+        struct tx tx = {.version = 2, .input_count = 1, .output_count = 1, .inputs = &in, .outputs = &out};
+        sighash_legacy(&hash, &tx, 0, buf_span(&script_of_two), 1);
+        key_sign(&signature, &keys[i], &hash);
+        buf_u8(&in_script, 0);
+        script_push(&in_script, signature.data, signature.len);
+        in.script = buf_span(&in_script);
+        tx_write(&raws[i], &tx, true);
+        hex_encode(hex[i], raws[i].data, raws[i].len);
+        buf_free(&in_script);
+        buf_free(&signature);
+        ask_about("sendrawtransaction", hex[i], ",0");
+        cr_assert_neq(last_code(), 0);
+    }
+    buf_printf(&arguments, "[[\"%s\",\"%s\"]]%c", hex[1], hex[0], 0);
+    char *whole = mem_strdup(json_string_value(ask("combinerawtransaction", (const char *)arguments.data)));
+    ask_about("sendrawtransaction", whole, ",0");
+    cr_assert_eq(last_code(), 0, "%s", words());
+    buf_clear(&arguments);
+    buf_printf(&arguments, "[[\"%s\"]]%c", hex[0], 0);
+    cr_assert_str_eq(json_string_value(ask("combinerawtransaction", (const char *)arguments.data)), hex[0],
+                     "one alone stays as it is");
+    cr_assert_eq(code_of("combinerawtransaction", "[[]]"), RPC_INVALID_PARAMETER);
+    cr_assert_eq(code_of("combinerawtransaction", "[[\"00\"]]"), RPC_DESERIALIZATION_ERROR);
+    mine(1);
+    cr_assert_eq(code_of("combinerawtransaction", (const char *)arguments.data), RPC_VERIFY_ERROR);
+    cr_assert_str_eq(words(), "Input not found or already spent");
+    mem_free(whole);
+    buf_free(&arguments);
+    buf_free(&script_of_two);
+    buf_free(&raws[0]);
+    buf_free(&raws[1]);
+}
