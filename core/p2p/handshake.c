@@ -6,13 +6,27 @@
 #define VERSION_LEAST 31800
 #define VERSION_PONG  60001 /* BIP31: older nodes do not answer pings */
 
-static void put_address(struct buf *out, uint16_t port)
+static void put_address(struct buf *out, uint64_t services, const struct endpoint *endpoint)
 {
-    buf_u64(out, SERVICES);
-    buf_extend(out, 10);
-    buf_u16(out, 0xffff);
-    buf_u32(out, 0); /* the other side knows better */
-    buf_u16_be(out, port);
+    buf_u64(out, services);
+    buf_bytes(out, endpoint->ip, 16);
+    buf_u16_be(out, endpoint->port);
+}
+
+/* Where we see the other side is how it learns its address, if that is one for everybody. Of ours it sees
+ * more than we do; the port at which we listen is told to whom we have dialled, as who has dialled us knows
+ * it. */
+static void put_addresses(const struct p2p *p2p, const struct peer *peer, struct buf *out)
+{
+    static const uint8_t nowhere[4];
+    struct endpoint there = {.port = 0}, here = {.port = peer->inbound ? 0 : p2p->listen_port};
+    ip_from_v4(there.ip, nowhere);
+    ip_from_v4(here.ip, nowhere);
+    if (peer->has_endpoint && !ip_is_local(peer->endpoint.ip)) {
+        there = peer->endpoint;
+    }
+    put_address(out, peer->services, &there);
+    put_address(out, SERVICES, &here);
 }
 
 static void send_version(struct p2p *p2p, struct peer *peer)
@@ -21,8 +35,7 @@ static void send_version(struct p2p *p2p, struct peer *peer)
     buf_i32(&b, P2P_VERSION);
     buf_u64(&b, SERVICES);
     buf_i64(&b, moment_unix_s(p2p->now));
-    put_address(&b, 0);
-    put_address(&b, peer->inbound ? 0 : p2p->listen_port); /* who has dialled us knows it */
+    put_addresses(p2p, peer, &b);
     peer->version_nonce = rng_next(p2p->config.rng);
     buf_u64(&b, peer->version_nonce);
     if (!peer->inbound) {

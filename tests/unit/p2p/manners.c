@@ -223,6 +223,22 @@ Test(manners, we_do_not_talk_to_ourselves)
     cr_assert_eq(heard(PEER, "version", NULL), 0);
 }
 
+Test(manners, who_connects_is_told_at_which_address_unless_it_is_a_private_one)
+{
+    static const uint8_t there[18] = {[10] = 0xff, 0xff, 8, 8, 8, 9, 0x12, 0x34},
+                         nowhere[18] = {[10] = 0xff, 0xff};
+    struct span version;
+    p2p_accepted(rig.p2p, PEER, "8.8.8.9:4660", rig.now);
+    p2p_accepted(rig.p2p, PEER + 1, "192.168.1.9:4660", rig.now);
+    for (peer_id peer = PEER; peer <= PEER + 1; peer++) {
+        say_version(peer, peer, 0);
+        cr_assert_eq(heard(peer, "version", &version), 1);
+        cr_assert_eq(load_le64(version.data + 20), 9, "its services");
+        cr_assert_arr_eq(version.data + 28, peer == PEER ? there : nowhere, 18);
+        cr_assert_arr_eq(version.data + 20 + 26 + 8, nowhere, 18);
+    }
+}
+
 Test(manners, a_nonce_is_told_once)
 {
     struct span version;
