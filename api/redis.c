@@ -70,24 +70,24 @@ static void on_writable(h2o_socket_t *socket, const char *err)
     redisAsyncHandleWrite(((struct shared_limits *)socket->data)->redis);
 }
 
-static struct shared_limits *shared_of(void *context)
+static struct shared_limits *limits_of(void *context)
 {
     return ((redisAsyncContext *)context)->data;
 }
 
 static void add_read(void *context)
 {
-    h2o_socket_read_start(shared_of(context)->socket, on_readable);
+    h2o_socket_read_start(limits_of(context)->socket, on_readable);
 }
 
 static void del_read(void *context)
 {
-    h2o_socket_read_stop(shared_of(context)->socket);
+    h2o_socket_read_stop(limits_of(context)->socket);
 }
 
 static void add_write(void *context)
 {
-    h2o_socket_t *socket = shared_of(context)->socket;
+    h2o_socket_t *socket = limits_of(context)->socket;
     if (!h2o_socket_is_writing(socket)) {
         h2o_socket_notify_write(socket, on_writable);
     }

@@ -470,7 +470,7 @@ static void begin_exit(struct host *host, int code)
 static void carry_out(struct host *host, struct action *action)
 {
     switch (action->kind) {
-    case ACTION_SEND: peers_send(host, action->peer, &action->bytes); break;
+    case ACTION_SEND: peers_send(host, action->peer, shared_ref(action->message)); break;
     case ACTION_CLOSE: peers_close(host, action->peer); break;
     case ACTION_PAUSE: peers_pause(host, action->peer, action->at_mono_us); break;
     case ACTION_DIAL: peers_dial(host, action->peer, action->text, action->port); break;

@@ -52,7 +52,7 @@ void host_emit(struct host *host, struct event *event);
 /* peers.c */
 bool peers_listen(struct host *host, struct error *error) MUST_USE;
 void peers_dial(struct host *host, peer_id id, const char *name, uint16_t port);
-void peers_send(struct host *host, peer_id id, struct buf *bytes);
+void peers_send(struct host *host, peer_id id, struct shared *message);
 void peers_close(struct host *host, peer_id id);
 void peers_pause(struct host *host, peer_id id, int64_t until_us);
 void peers_free(struct host *host); /* what is left, when the loop is gone */

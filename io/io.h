@@ -146,7 +146,7 @@ struct stream_events {
 struct stream *stream_new(struct loop *loop, int fd, const struct stream_events *events, void *context);
 struct stream *stream_dial(struct loop *loop, int fd, const void *address, size_t address_len,
                            const struct stream_events *events, void *context);
-void stream_send(struct stream *stream, struct buf *bytes); /* takes over the bytes */
+void stream_send(struct stream *stream, struct shared *bytes); /* takes over a reference */
 /* After what was sent has drained, at most 1 s; what still comes in is dropped. Harmless when repeated. */
 void stream_close(struct stream *stream, const char *why);
 /* At once: what was not sent yet is lost. */

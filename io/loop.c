@@ -199,15 +199,15 @@ int stream_fd(const struct stream *stream)
     return stream->fd;
 }
 
-void stream_send(struct stream *stream, struct buf *bytes)
+void stream_send(struct stream *stream, struct shared *bytes)
 {
-    if (stream->closing || !bytes->len) {
-        buf_free(bytes);
+    if (stream->closing || !bytes->bytes.len) {
+        shared_unref(bytes);
         return;
     }
     if (stream->queue_count == stream->queue_capacity) {
         size_t capacity = MAX(stream->queue_capacity * 2, 8u);
-        struct buf *bigger = mem_alloc(capacity * sizeof *bigger);
+        struct shared **bigger = mem_alloc(capacity * sizeof *bigger);
         for (size_t i = 0; i < stream->queue_count; i++) {
             bigger[i] = stream->queue[(stream->queue_first + i) % stream->queue_capacity];
         }
@@ -216,10 +216,9 @@ void stream_send(struct stream *stream, struct buf *bytes)
         stream->queue_first = 0;
         stream->queue_capacity = capacity;
     }
-    stream->queue[(stream->queue_first + stream->queue_count++) % stream->queue_capacity] = *bytes;
-    stream->queued_bytes += bytes->len;
-    stream->loop->queued_bytes += bytes->len;
-    *bytes = (struct buf){0};
+    stream->queue[(stream->queue_first + stream->queue_count++) % stream->queue_capacity] = bytes;
+    stream->queued_bytes += bytes->bytes.len;
+    stream->loop->queued_bytes += bytes->bytes.len;
     if (!stream->sending && !stream->connecting && list_empty(&stream->unsent)) {
         list_append(&stream->loop->unsent, &stream->unsent);
     }
@@ -230,14 +229,14 @@ static void drop_sent(struct stream *stream, size_t bytes)
     stream->queued_bytes -= bytes;
     stream->loop->queued_bytes -= bytes;
     while (bytes) {
-        struct buf *first = &stream->queue[stream->queue_first];
-        size_t left = first->len - stream->first_offset;
+        struct shared *first = stream->queue[stream->queue_first];
+        size_t left = first->bytes.len - stream->first_offset;
         if (bytes < left) {
             stream->first_offset += bytes;
             return;
         }
         bytes -= left;
-        buf_free(first);
+        shared_unref(first);
         stream->first_offset = 0;
         stream->queue_first = (stream->queue_first + 1) % stream->queue_capacity;
         stream->queue_count--;
@@ -248,9 +247,9 @@ static void send_some(struct stream *stream)
 {
     size_t count = MIN(stream->queue_count, SEND_PIECES);
     for (size_t i = 0; i < count; i++) {
-        const struct buf *piece = &stream->queue[(stream->queue_first + i) % stream->queue_capacity];
+        struct span piece = stream->queue[(stream->queue_first + i) % stream->queue_capacity]->bytes;
         size_t skip = i ? 0 : stream->first_offset;
-        stream->pieces[i] = (struct iovec){piece->data + skip, piece->len - skip};
+        stream->pieces[i] = (struct iovec){(void *)(piece.data + skip), piece.len - skip}; /* only read */
     }
     stream->message = (struct msghdr){.msg_iov = stream->pieces, .msg_iovlen = count};
     stream->loop->backend->send(stream);

@@ -45,7 +45,7 @@ struct stream {
     bool sending, receiving, write_ended, read_ended;
     bool hangup_watched, hung_up; /* of the backend on io_uring */
     unsigned operations;          /* that the backend has under way */
-    struct buf *queue;            /* ring of what is to be sent */
+    struct shared **queue;        /* ring of what is to be sent, references */
     size_t queue_first, queue_count, queue_capacity, first_offset, queued_bytes;
     int64_t deadline_us;
     char why[128];

@@ -250,12 +250,14 @@ void peers_dial(struct host *host, peer_id id, const char *name, uint16_t port)
 /* ---- Sending and closing
  * ---------------------------------------------------------------------------------------- */
 
-void peers_send(struct host *host, peer_id id, struct buf *bytes)
+void peers_send(struct host *host, peer_id id, struct shared *message)
 {
     struct connection *c = connection_of(host, id);
     if (c && c->stream) {
         c->spoken = true;
-        stream_send(c->stream, bytes);
+        stream_send(c->stream, message);
+    } else {
+        shared_unref(message);
     }
 }
 

@@ -121,7 +121,7 @@ void rpc_server_reply(struct host *host, uint64_t call, struct buf *bytes)
     map_remove(&host->rpc->calls, &call);
     client->call = 0;
     buf_u8(bytes, '\n');
-    stream_send(client->stream, bytes);
+    stream_send(client->stream, shared_of(bytes));
     if (client->in.len) {
         loop_timer_set(host->loop, &host->rpc->waiting, 0);
     }

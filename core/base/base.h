@@ -1,9 +1,10 @@
 /*
  * core/base: the few tools that every room uses, and nothing that knows Bitcoin.
  *
- * Bytes (cursor to read, buf to write), hash256 and u256, memory (arena), one hash table, one list, one
- * random source, one error type, one logger. No sockets, files, threads or clock: time and randomness are
- * handed in by whoever runs the core (io/ in the real program, tests/sim in the simulator).
+ * Bytes (cursor to read, buf to write, shared to hand around), hash256 and u256, memory (arena), one hash
+ * table, one list, one random source, one error type, one logger. No sockets, files, threads or clock: time
+ * and randomness are handed in by whoever runs the core (io/ in the real program, tests/sim in the
+ * simulator).
  *
  * Argument order everywhere: object, outputs, inputs; a length stands right after its array.
  * Threads: nothing here is shared between threads except where a function says so.
@@ -148,6 +149,17 @@ static inline struct span buf_span(const struct buf *b)
     return span_of(b->data, b->len);
 }
 size_t compact_size_len(uint64_t v);
+
+/* Bytes that several hold and nobody changes: they are in memory once, and go with the last reference. Who is
+ * handed one takes over a reference, if nothing else is said. The count is not atomic: the loop thread only.
+ */
+struct shared {
+    struct span bytes;
+    uint32_t references;
+};
+struct shared *shared_of(struct buf *bytes); /* takes over the bytes (the buf is left empty); one reference */
+struct shared *shared_ref(struct shared *shared); /* one more; returns it */
+void shared_unref(struct shared *shared);         /* NULL is fine */
 
 static inline uint32_t load_le32(const void *p)
 {

@@ -1,4 +1,4 @@
-/* The cursor that reads outside bytes, the buf that writes ours, and hex. */
+/* The cursor that reads outside bytes, the buf that writes ours, bytes that are shared, and hex. */
 #include "core/base/base.h"
 
 #include <stdio.h>
@@ -242,6 +242,28 @@ void buf_printf(struct buf *b, const char *format, ...)
 size_t compact_size_len(uint64_t v)
 {
     return v < 0xfd ? 1 : v <= 0xffff ? 3 : v <= 0xffffffff ? 5 : 9;
+}
+
+struct shared *shared_of(struct buf *bytes)
+{
+    struct shared *shared = mem_alloc(sizeof *shared);
+    *shared = (struct shared){buf_span(bytes), 1};
+    *bytes = (struct buf){0};
+    return shared;
+}
+
+struct shared *shared_ref(struct shared *shared)
+{
+    CHECK(++shared->references);
+    return shared;
+}
+
+void shared_unref(struct shared *shared)
+{
+    if (shared && !--shared->references) {
+        mem_free((void *)shared->bytes.data); /* ours alone now */
+        mem_free(shared);
+    }
 }
 
 void hex_encode(char *out, const void *data, size_t len)

@@ -44,6 +44,8 @@ bool node_next_action(struct node *node, struct action *out)
 
 void action_free(struct action *action)
 {
+    shared_unref(action->message);
+    action->message = NULL;
     buf_free(&action->bytes);
     mem_free(action->text);
     action->text = NULL;
@@ -63,13 +65,12 @@ void node_print(struct node *node, const char *line)
 
 /* ---- What peers, chain and mempool tell --------------------------------------------------------------- */
 
-static void on_send(void *context, peer_id peer, struct buf *bytes)
+static void on_send(void *context, peer_id peer, struct shared *message)
 {
     struct action *action = node_push(context, ACTION_SEND);
-    ((struct node *)context)->bytes_sent += bytes->len;
+    ((struct node *)context)->bytes_sent += message->bytes.len;
     action->peer = peer;
-    action->bytes = *bytes;
-    *bytes = (struct buf){0};
+    action->message = message;
 }
 
 static void on_close(void *context, peer_id peer)

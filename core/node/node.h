@@ -127,7 +127,7 @@ struct event {
 };
 
 enum action_kind {
-    ACTION_SEND,      /* peer, bytes (owned by the action) */
+    ACTION_SEND,      /* peer, message */
     ACTION_CLOSE,     /* peer: after draining, at most 1 s */
     ACTION_PAUSE,     /* peer, at_mono_us: what it sends may wait until then */
     ACTION_DIAL,      /* peer, text = host, port */
@@ -145,8 +145,9 @@ struct action {
     peer_id peer;
     uint16_t port;
     uint64_t rpc;
-    struct buf bytes; /* the host frees or takes it */
-    char *text;       /* mem_alloc; the host frees it */
+    struct shared *message; /* a reference, the action's */
+    struct buf bytes;       /* the host frees or takes it */
+    char *text;             /* mem_alloc; the host frees it */
     struct job *job;
     struct work_order work;
     int64_t at_mono_us;
@@ -161,7 +162,7 @@ void node_free(struct node *node);
 void node_handle(struct node *node, const struct event *event);
 /* The next thing to do, in order; false when there is nothing. Call until false after every node_handle. */
 bool node_next_action(struct node *node, struct action *out);
-void action_free(struct action *action); /* frees bytes and text */
+void action_free(struct action *action); /* frees message, bytes and text */
 
 /* For the host, the simulator and tests: read-only looks inside. */
 struct chain *node_chain(struct node *node);

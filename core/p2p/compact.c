@@ -99,6 +99,7 @@ void compact_free(struct p2p *p2p)
         tx_unref(p2p->extra[i]);
     }
     map_free(&p2p->compacted);
+    shared_unref(p2p->compact_message);
     if (p2p->announced) {
         block_unref(p2p->announced->block);
         partial_free(p2p->announced->partial);
@@ -208,44 +209,43 @@ static void write_compact(struct buf *b, const struct block *block, struct rng *
     tx_write(b, &block->txs[0], true);
 }
 
-/* A copy of the message to a peer. */
-static void send_compact(struct p2p *p2p, struct peer *peer, const struct block *block, struct span message)
+/* The whole message, made once: the latest is kept for those who ask for it a moment later. Borrowed. */
+static struct shared *compact_message(struct p2p *p2p, const struct block *block)
 {
-    struct buf b = {0};
-    buf_bytes(&b, message.data, message.len);
-    message_send(p2p, peer, "cmpctblock", &b);
-    peer_knows(p2p, peer, &block->hash);
-    p2p->compact.sent++;
+    if (!p2p->compact_message || !hash256_equal(&p2p->compact_message_of, &block->hash)) {
+        struct buf b = {0};
+        write_compact(&b, block, p2p->config.rng);
+        shared_unref(p2p->compact_message);
+        p2p->compact_message = message_frame(p2p, "cmpctblock", buf_span(&b));
+        p2p->compact_message_of = block->hash;
+        buf_free(&b);
+    }
+    return p2p->compact_message;
 }
 
 void compact_send(struct p2p *p2p, struct peer *peer, const struct block *block)
 {
-    struct buf message = {0};
-    write_compact(&message, block, p2p->config.rng);
-    send_compact(p2p, peer, block, buf_span(&message));
-    buf_free(&message);
+    message_put(p2p, peer, "cmpctblock", shared_ref(compact_message(p2p, block)));
+    peer_knows(p2p, peer, &block->hash);
+    p2p->compact.sent++;
 }
 
 bool compact_announce(struct p2p *p2p, const struct block_entry *entry, const struct block *block)
 {
-    struct buf message = {0};
+    bool any = false;
     LIST_EACH(at, &p2p->peers)
     {
         struct peer *peer = CONTAINER_OF(at, struct peer, link);
         if (peer_ready(peer) && peer->wants_compact && entry->prev && peer_has_block(peer, entry->prev) &&
             !peer_has_block(peer, entry) && !peer_is_known(peer, &entry->hash)) {
-            if (!message.len) {
-                write_compact(&message, block, p2p->config.rng);
-            }
-            send_compact(p2p, peer, block, buf_span(&message));
+            compact_send(p2p, peer, block);
             peer->best_sent = entry;
+            any = true;
         }
     }
-    bool any = message.len > 0;
     if (any) {
         latency_passed(p2p, &entry->hash, HOP_ANNOUNCED);
     }
-    buf_free(&message);
     return any;
 }
 

@@ -267,7 +267,7 @@ bool http_answer(struct p2p *p2p, struct peer *peer, struct span request)
     buf_free(&body);
     peer->queued_bytes += out.len;
     p2p->send_total += out.len;
-    p2p->events.send(p2p->events.context, peer->id, &out);
+    p2p->events.send(p2p->events.context, peer->id, shared_of(&out));
     peer_close(p2p, peer, LOG_DEBUG, "a browser was answered");
     return true;
 }

@@ -13,35 +13,36 @@ static size_t kind_of(const char *command);
 
 void message_send(struct p2p *p2p, struct peer *peer, const char *command, struct buf *payload)
 {
-    struct buf none = {0}, out = {0};
+    struct buf none = {0};
     struct buf *body = payload ? payload : &none;
     if (peer->open && !peer->closing) {
-        message_frame(p2p, command, buf_span(body), &out);
-        message_put(p2p, peer, command, &out);
+        message_put(p2p, peer, command, message_frame(p2p, command, buf_span(body)));
     }
     buf_free(body);
 }
 
-void message_frame(const struct p2p *p2p, const char *command, struct span payload, struct buf *out)
+struct shared *message_frame(const struct p2p *p2p, const char *command, struct span payload)
 {
+    struct buf b = {0};
     uint8_t sum[32];
     CHECK(strlen(command) <= 12);
-    buf_reserve(out, MESSAGE_HEADER_BYTES + payload.len);
-    buf_bytes(out, chain_parameters(p2p->chain)->magic, 4);
-    memcpy(buf_extend(out, 12), command, strlen(command));
-    buf_u32(out, (uint32_t)payload.len);
+    buf_reserve(&b, MESSAGE_HEADER_BYTES + payload.len);
+    buf_bytes(&b, chain_parameters(p2p->chain)->magic, 4);
+    memcpy(buf_extend(&b, 12), command, strlen(command));
+    buf_u32(&b, (uint32_t)payload.len);
     sha256d(sum, payload.data, payload.len);
-    buf_bytes(out, sum, 4);
-    buf_bytes(out, payload.data, payload.len);
+    buf_bytes(&b, sum, 4);
+    buf_bytes(&b, payload.data, payload.len);
+    return shared_of(&b);
 }
 
-void message_put(struct p2p *p2p, struct peer *peer, const char *command, struct buf *message)
+void message_put(struct p2p *p2p, struct peer *peer, const char *command, struct shared *message)
 {
     if (!peer->open || peer->closing) {
-        buf_free(message);
+        shared_unref(message);
         return;
     }
-    size_t len = message->len;
+    size_t len = message->bytes.len; /* counted for each peer that it waits for */
     peer->bytes_sent += len;
     peer->sent_by_type[kind_of(command)] += len;
     peer->last_send_unix_s = moment_unix_s(p2p->now);

@@ -563,9 +563,10 @@ size_t p2p_peer_count(const struct p2p *p2p, size_t *outbound)
 size_t p2p_memory_bytes(const struct p2p *p2p)
 {
     size_t bytes = sizeof *p2p + p2p->receive_total + p2p->send_total + p2p->orphan_bytes + p2p->extra_bytes +
-                   p2p->partial_bytes + p2p->served_bytes + map_bytes(&p2p->served) + map_bytes(&p2p->by_id) +
-                   map_bytes(&p2p->block_requests) + map_bytes(&p2p->tx_requests) + p2p->tx_request_bytes +
-                   map_bytes(&p2p->rejected) + map_bytes(&p2p->confirmed) +
+                   p2p->partial_bytes + p2p->served_bytes +
+                   (p2p->compact_message ? p2p->compact_message->bytes.len : 0) + map_bytes(&p2p->served) +
+                   map_bytes(&p2p->by_id) + map_bytes(&p2p->block_requests) + map_bytes(&p2p->tx_requests) +
+                   p2p->tx_request_bytes + map_bytes(&p2p->rejected) + map_bytes(&p2p->confirmed) +
                    map_bytes(&p2p->confirmed_before) + map_bytes(&p2p->compacted) + map_bytes(&p2p->orphans) +
                    map_bytes(&p2p->foreign);
     LIST_EACH(at, &p2p->peers)
@@ -581,7 +582,7 @@ size_t p2p_memory_bytes_max(const struct p2p *p2p)
     size_t per_peer = sizeof(struct peer) + p2p->known_max * 3 * (KNOWN_BYTES + 8) +
                       presync_bytes_max(); /* tables grow by two */
     size_t transactions = ORPHANS_BYTES_MAX + EXTRA_TXS * EXTRA_TX_BYTES_MAX + PARTIAL_TOTAL_MAX +
-                          SERVED_BYTES_MAX + BLOCK_SERIALIZED_MAX;
+                          SERVED_BYTES_MAX + 2 * BLOCK_SERIALIZED_MAX; /* a large one; a compact one */
     return P2P_RECEIVE_TOTAL_MAX + P2P_SEND_TOTAL_MAX +
            (p2p->config.inbound_max + LEAVING_MAX + NODES_MAX) * per_peer + transactions + sizeof *p2p +
            (32u << 20); /* the last: the tables of requests */

@@ -33,8 +33,8 @@ typedef uint32_t peer_id;
 
 struct p2p_events {
     void *context;
-    /* Takes over the bytes (the buf is left empty). */
-    void (*send)(void *context, peer_id peer, struct buf *bytes);
+    /* Whole messages; takes over a reference. The same one may go to many peers. */
+    void (*send)(void *context, peer_id peer, struct shared *message);
     /* After what was sent has drained, or at once when it does not drain in 1 s; p2p_closed follows. */
     void (*close)(void *context, peer_id peer);
     /* Read nothing more from it until then: what it has sent may wait. */
@@ -256,7 +256,9 @@ bool p2p_add_address(struct p2p *p2p, const char *ip, uint16_t port, bool tried,
 
 size_t p2p_peer_count(const struct p2p *p2p, size_t *outbound);
 /* Learned addresses, receive buffers, send queues, requests, transactions held (orphans, extra ones, compact
- * blocks that are not whole yet). Not here: what is gone again when the call that made it returns. */
+ * blocks that are not whole yet), messages kept for the next who asks. What waits for several peers counts in
+ * the queue of each: no more is held than this says. Not here: what is gone again when the call that made it
+ * returns. */
 size_t p2p_memory_bytes(const struct p2p *p2p);
 /* Upper bound that p2p_memory_bytes can reach with inbound_max peers: for the printed budget. */
 size_t p2p_memory_bytes_max(const struct p2p *p2p);

@@ -254,6 +254,8 @@ struct p2p {
     struct map served;                             /* hash -> struct served *: blocks as whole messages */
     struct list served_lru;                        /* those that are here, least recently used first */
     size_t served_bytes;
+    struct shared *compact_message; /* of the block that was announced or asked for last; NULL: none yet */
+    struct hash256 compact_message_of;
     size_t times_count; /* since the start */
     struct p2p_latency latency;
     peer_id next_outbound;
@@ -309,9 +311,10 @@ bool peer_is_known(const struct peer *peer, const struct hash256 *hash);
 /* message.c */
 void message_send(struct p2p *p2p, struct peer *peer, const char *command,
                   struct buf *payload); /* payload may be NULL; freed */
-/* A whole message, header and all; and the sending of one (taken over). */
-void message_frame(const struct p2p *p2p, const char *command, struct span payload, struct buf *out);
-void message_put(struct p2p *p2p, struct peer *peer, const char *command, struct buf *message);
+/* A whole message, header and all: one reference, for however many peers. And the sending of it, which takes
+ * over a reference. */
+struct shared *message_frame(const struct p2p *p2p, const char *command, struct span payload);
+void message_put(struct p2p *p2p, struct peer *peer, const char *command, struct shared *message);
 void message_receive(struct p2p *p2p, struct peer *peer, struct span bytes);
 
 /* handshake.c */

@@ -121,19 +121,33 @@ void handle_notfound(struct p2p *p2p, struct peer *peer, struct cursor *c)
     }
 }
 
-static void announce_tx(struct p2p *p2p, struct peer *peer, const struct mempool_entry *entry, bool again)
+/* The message that announces one thing. */
+static struct shared *inv_of(const struct p2p *p2p, uint32_t type, const struct hash256 *hash)
+{
+    struct buf b = {0};
+    buf_compact_size(&b, 1);
+    buf_u32(&b, type);
+    buf_bytes(&b, hash->b, 32);
+    struct shared *message = message_frame(p2p, "inv", buf_span(&b));
+    buf_free(&b);
+    return message;
+}
+
+/* invs: by txid and by wtxid, each made for the first who needs it; the caller lets go of them. */
+static void announce_tx(struct p2p *p2p, struct peer *peer, const struct mempool_entry *entry, bool again,
+                        struct shared *invs[2])
 {
     const struct hash256 *hash = peer->wants_wtxid ? &entry->tx->wtxid : &entry->tx->txid;
+    struct shared **inv = &invs[peer->wants_wtxid];
     if (entry->fee.sat * 1000 < peer->fee_filter_sat * (int64_t)entry->vsize ||
         (!again && peer_is_known(peer, hash))) {
         return;
     }
-    struct buf b = {0};
+    if (!*inv) {
+        *inv = inv_of(p2p, peer->wants_wtxid ? INV_WTX : INV_TX, hash);
+    }
     peer_knows(p2p, peer, hash);
-    buf_compact_size(&b, 1);
-    buf_u32(&b, peer->wants_wtxid ? INV_WTX : INV_TX);
-    buf_bytes(&b, hash->b, 32);
-    message_send(p2p, peer, "inv", &b);
+    message_put(p2p, peer, "inv", shared_ref(*inv));
 }
 
 /* Everything that has waited for this moment and is still in the mempool, in one message. */
@@ -200,6 +214,7 @@ int64_t relay_tick(struct p2p *p2p)
 /* again: also to those that have it or have been told of it. */
 static void announce_to_all(struct p2p *p2p, const struct mempool_entry *entry, bool again)
 {
+    struct shared *invs[2] = {0};
     LIST_EACH(at, &p2p->peers)
     {
         struct peer *peer = CONTAINER_OF(at, struct peer, link);
@@ -207,10 +222,12 @@ static void announce_to_all(struct p2p *p2p, const struct mempool_entry *entry, 
             if (p2p->config.trickle_us && !again) {
                 tell_later(p2p, peer, &entry->tx->wtxid);
             } else {
-                announce_tx(p2p, peer, entry, again);
+                announce_tx(p2p, peer, entry, again, invs);
             }
         }
     }
+    shared_unref(invs[0]);
+    shared_unref(invs[1]);
 }
 
 void p2p_tx_added(struct p2p *p2p, const struct mempool_entry *entry)
@@ -311,10 +328,29 @@ bool peer_has_block(const struct peer *peer, const struct block_entry *entry)
            (peer->best_sent && block_ancestor(peer->best_sent, entry->height) == entry);
 }
 
-static void announce_tip(struct p2p *p2p, struct peer *peer, const struct block_entry *tip)
+/* A new tip as peers are told of it, each message made for the first who needs it. */
+struct tip_news {
+    const struct block_entry *tip, *first; /* headers: from first on */
+    struct shared *headers, *inv;
+};
+
+static struct shared *headers_up_to(const struct p2p *p2p, const struct block_entry *first,
+                                    const struct block_entry *tip)
 {
     struct buf b = {0};
-    const struct block_entry *first = tip;
+    buf_compact_size(&b, tip->height - first->height + 1);
+    for (uint32_t height = first->height; height <= tip->height; height++) {
+        block_entry_encode(buf_extend(&b, HEADER_BYTES), block_ancestor(tip, height));
+        buf_u8(&b, 0);
+    }
+    struct shared *message = message_frame(p2p, "headers", buf_span(&b));
+    buf_free(&b);
+    return message;
+}
+
+static void announce_tip(struct p2p *p2p, struct peer *peer, struct tip_news *news)
+{
+    const struct block_entry *tip = news->tip, *first = tip;
     uint32_t count = 1;
     if (peer_has_block(peer, tip)) {
         return;
@@ -324,20 +360,17 @@ static void announce_tip(struct p2p *p2p, struct peer *peer, const struct block_
         count++;
     }
     if (peer->wants_headers && first->prev && peer_has_block(peer, first->prev)) {
-        buf_compact_size(&b, count);
-        for (uint32_t height = first->height; height <= tip->height; height++) {
-            block_entry_encode(buf_extend(&b, HEADER_BYTES), block_ancestor(tip, height));
-            buf_u8(&b, 0);
+        if (news->first != first) {
+            shared_unref(news->headers);
+            news->headers = headers_up_to(p2p, first, tip);
+            news->first = first;
         }
-        message_send(p2p, peer, "headers", &b);
+        message_put(p2p, peer, "headers", shared_ref(news->headers));
         peer->best_sent = tip;
-        latency_passed(p2p, &tip->hash, HOP_ANNOUNCED);
-        return;
+    } else {
+        news->inv = news->inv ? news->inv : inv_of(p2p, INV_BLOCK, &tip->hash);
+        message_put(p2p, peer, "inv", shared_ref(news->inv));
     }
-    buf_compact_size(&b, 1);
-    buf_u32(&b, INV_BLOCK);
-    buf_bytes(&b, tip->hash.b, 32);
-    message_send(p2p, peer, "inv", &b);
     latency_passed(p2p, &tip->hash, HOP_ANNOUNCED);
 }
 
@@ -345,6 +378,7 @@ void relay_announce_tip(struct p2p *p2p)
 {
     const struct block_entry *tip = chain_tip(p2p->chain);
     const struct block *block = chain_recent_block(p2p->chain, &tip->hash);
+    struct tip_news news = {.tip = tip};
     p2p->announcement_due = false;
     if (block) {
         compact_announce(p2p, tip, block);
@@ -353,9 +387,11 @@ void relay_announce_tip(struct p2p *p2p)
     {
         struct peer *peer = CONTAINER_OF(at, struct peer, link);
         if (peer_ready(peer)) {
-            announce_tip(p2p, peer, tip);
+            announce_tip(p2p, peer, &news);
         }
     }
+    shared_unref(news.headers);
+    shared_unref(news.inv);
 }
 
 void p2p_tip_changed(struct p2p *p2p, const struct block_entry *old_tip, const struct block_entry *tip,

@@ -1,7 +1,8 @@
 /*
- * Blocks as whole messages, ready to be sent: a block that ten peers ask for is read and summed once. The
- * latest that were served are kept, up to a bound. From the block file they come as bytes: nobody takes a
- * block apart in order to send it.
+ * Blocks as whole messages, ready to be sent: a block that ten peers ask for is read and summed once, and is
+ * in memory once. The latest that were served are kept, up to a bound; one that gives way stays for as long
+ * as it waits to be sent. From the block file they come as bytes: nobody takes a block apart in order to send
+ * it.
  */
 #include "core/p2p/p2p_private.h"
 
@@ -9,9 +10,9 @@ struct served {
     struct p2p *p2p;
     struct hash256 hash;
     struct list lru;
-    struct buf message; /* empty while it is read */
-    struct buf waiting; /* peer_id of those who wait for that */
-    bool failed;        /* it could not be read: told to whoever waited, then forgotten */
+    struct shared *message; /* NULL while it is read */
+    struct buf waiting;     /* peer_id of those who wait for that */
+    bool failed;            /* it could not be read: told to whoever waited, then forgotten */
 };
 
 static struct served *find(const struct p2p *p2p, const struct hash256 *hash)
@@ -22,10 +23,10 @@ static struct served *find(const struct p2p *p2p, const struct hash256 *hash)
 
 static void drop(struct p2p *p2p, struct served *served)
 {
-    p2p->served_bytes -= served->message.capacity;
+    p2p->served_bytes -= served->message ? served->message->bytes.len : 0;
     list_remove(&served->lru);
     map_remove(&p2p->served, &served->hash);
-    buf_free(&served->message);
+    shared_unref(served->message);
     buf_free(&served->waiting);
     mem_free(served);
 }
@@ -43,8 +44,8 @@ static struct served *add(struct p2p *p2p, const struct hash256 *hash)
 /* Its bytes are here: the newest of all, and the oldest give way to it. */
 static void keep(struct p2p *p2p, struct served *served, struct span block)
 {
-    message_frame(p2p, "block", block, &served->message);
-    p2p->served_bytes += served->message.capacity;
+    served->message = message_frame(p2p, "block", block);
+    p2p->served_bytes += served->message->bytes.len;
     list_append(&p2p->served_lru, &served->lru);
     while (p2p->served_bytes > SERVED_BYTES_MAX && p2p->served_lru.next != &served->lru) {
         drop(p2p, CONTAINER_OF(p2p->served_lru.next, struct served, lru));
@@ -89,12 +90,10 @@ enum served_answer served_send(struct p2p *p2p, struct peer *peer, const struct 
         served = add(p2p, &entry->hash);
         keep(p2p, served, recent->raw);
     }
-    if (served && served->message.len) {
-        struct buf copy = {0};
+    if (served && served->message) {
         list_remove(&served->lru);
         list_append(&p2p->served_lru, &served->lru);
-        buf_bytes(&copy, served->message.data, served->message.len);
-        message_put(p2p, peer, "block", &copy);
+        message_put(p2p, peer, "block", shared_ref(served->message));
         return SERVED_SENT;
     }
     bool asked = served != NULL;
@@ -111,7 +110,7 @@ void served_free(struct p2p *p2p)
     void *value;
     for (size_t at = 0; map_next(&p2p->served, &at, NULL, &value);) {
         struct served *served = *(struct served **)value;
-        buf_free(&served->message);
+        shared_unref(served->message);
         buf_free(&served->waiting);
         mem_free(served);
     }

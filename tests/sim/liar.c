@@ -51,7 +51,7 @@ static void say(struct sim_node *n, struct line *line, const char *command, stru
     buf_bytes(&out, sum, 4);
     buf_bytes(&out, payload->data, payload->len);
     buf_free(payload);
-    network_send(n, line->peer, &out);
+    network_send(n, line->peer, buf_span(&out));
     buf_free(&out);
 }
 
@@ -540,7 +540,7 @@ static void lie_noise(struct sim_node *n, struct line *line)
         memcpy(buf_extend(&b, 12), "block", 5);
         buf_u32(&b, 0xfffffff0u);
         buf_u32(&b, 0);
-        network_send(n, line->peer, &b);
+        network_send(n, line->peer, buf_span(&b));
         break;
     case 5: /* half a message, a byte at a time */
         buf_bytes(&line->drip, world->params.magic, 4);
@@ -638,11 +638,9 @@ static void drip(struct world *world, struct task *task)
     for (uint32_t i = 0; i < LINES_MAX; i++) {
         struct line *line = &n->liar->lines[i];
         if (line->used && line->drip.len) {
-            struct buf one = {0};
-            buf_u8(&one, line->drip.data[0]);
+            uint8_t one = line->drip.data[0];
             memmove(line->drip.data, line->drip.data + 1, --line->drip.len);
-            network_send(n, line->peer, &one);
-            buf_free(&one);
+            network_send(n, line->peer, span_of(&one, 1));
         }
     }
     world_later(world, US / 4, n, drip);

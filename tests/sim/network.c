@@ -260,16 +260,16 @@ static void pump(struct connection *c, int from)
     }
 }
 
-void network_send(struct sim_node *n, peer_id peer, struct buf *bytes)
+void network_send(struct sim_node *n, peer_id peer, struct span bytes)
 {
     int side;
     struct connection *c = connection_of(n, peer, &side);
     if (c) {
-        if (bytes->len >= 24 && load_le32(bytes->data) == load_le32(n->world->params.magic)) {
+        if (bytes.len >= 24 && load_le32(bytes.data) == load_le32(n->world->params.magic)) {
             world_say(n->world, "n%u to n%u: %.12s, %zu bytes", n->index, c->ends[!side].node->index,
-                      (const char *)bytes->data + 4, bytes->len - 24);
+                      (const char *)bytes.data + 4, bytes.len - 24);
         }
-        buf_bytes(&c->ends[side].queue, bytes->data, bytes->len);
+        buf_bytes(&c->ends[side].queue, bytes.data, bytes.len);
         pump(c, side);
     }
 }

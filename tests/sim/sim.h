@@ -213,7 +213,7 @@ void liar_free(struct sim_node *n);
 /* ---- Network (network.c) ------------------------------------------------------------------------------- */
 
 void network_dial(struct sim_node *n, peer_id peer, const char *host);
-void network_send(struct sim_node *n, peer_id peer, struct buf *bytes);
+void network_send(struct sim_node *n, peer_id peer, struct span bytes);
 void network_close(struct sim_node *n, peer_id peer);
 void network_pause(struct sim_node *n, peer_id peer, int64_t until_us); /* nothing is read from it */
 void network_node_down(struct sim_node *n);

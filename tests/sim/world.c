@@ -304,7 +304,7 @@ static void remember(struct sim_node *n, struct action *action)
 static void carry_out(struct sim_node *n, struct action *action, bool *exits, int *exit_code)
 {
     switch (action->kind) {
-    case ACTION_SEND: network_send(n, action->peer, &action->bytes); break;
+    case ACTION_SEND: network_send(n, action->peer, action->message->bytes); break;
     case ACTION_CLOSE: network_close(n, action->peer); break;
     case ACTION_PAUSE: network_pause(n, action->peer, action->at_mono_us); break;
     case ACTION_DIAL: network_dial(n, action->peer, action->text); break;

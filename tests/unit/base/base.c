@@ -84,6 +84,27 @@ Test(buf, grows_and_reads_back)
     buf_free(&b);
 }
 
+Test(shared, goes_with_the_last_reference)
+{
+    struct buf b = {0};
+    buf_printf(&b, "%s", "abc");
+    const uint8_t *data = b.data;
+    struct shared *first = shared_of(&b);
+    cr_expect(!b.data && !b.len && !b.capacity, "the buf is left empty");
+    cr_expect_eq(first->bytes.data, data, "nothing is copied");
+    struct shared *second = shared_ref(first);
+    cr_expect_eq(second, first);
+    cr_expect_eq(first->references, 2);
+    shared_unref(first);
+    cr_expect(span_equal(second->bytes, span_of("abc", 3)));
+    cr_expect_eq(second->references, 1);
+    shared_unref(second); /* freed: the address sanitizer looks */
+    shared_unref(NULL);
+    struct shared *nothing = shared_of(&b);
+    cr_expect_eq(nothing->bytes.len, 0);
+    shared_unref(nothing);
+}
+
 Test(arena, is_zeroed_aligned_and_counts)
 {
     struct arena arena = {0};

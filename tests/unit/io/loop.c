@@ -62,7 +62,7 @@ static void on_received(void *context, const uint8_t *data, size_t len)
     if (side->echo) {
         struct buf back = {0};
         buf_bytes(&back, data, len);
-        stream_send(side->stream, &back);
+        stream_send(side->stream, shared_of(&back));
     }
     buf_bytes(&side->in, data, len);
     if (side->wanted && side->in.len >= side->wanted) {
@@ -112,7 +112,7 @@ static void send_pattern(struct side *side, size_t len, unsigned seed)
     for (size_t i = 0; i < len; i++) {
         at[i] = (uint8_t)rng_next(&rng);
     }
-    stream_send(side->stream, &bytes);
+    stream_send(side->stream, shared_of(&bytes));
 }
 
 ON_BOTH(megabytes_there_and_back)
@@ -172,6 +172,56 @@ ON_BOTH(a_peer_that_never_reads_is_let_go)
     cr_assert_str_eq(a.why, "too slow");
     cr_assert_eq(loop_queued_bytes(loop), 0);
     close(pair[1]);
+}
+
+/* ---- One message to many */
+
+static size_t streams_open;
+
+static void on_one_closed(void *context, const char *why)
+{
+    on_closed(context, why);
+    if (!--streams_open) {
+        loop_stop(loop);
+    }
+}
+
+static const struct stream_events events_of_many = {NULL, on_received, on_drained, on_one_closed};
+
+ON_BOTH(a_message_to_many_is_held_by_each_until_it_is_sent)
+{
+    enum { PAIRS = 5, LEN = 1 << 20, TIMES = 2 };
+    static struct side from[PAIRS], to[PAIRS];
+    struct buf bytes = {0};
+    int pairs[PAIRS][2];
+    memset(buf_extend(&bytes, LEN), 7, LEN);
+    struct shared *message = shared_of(&bytes);
+    streams_open = 2 * PAIRS - 1;
+    for (size_t i = 0; i < PAIRS; i++) {
+        from[i] = to[i] = (struct side){0};
+        cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pairs[i]), 0);
+        from[i].stream = stream_new(loop, pairs[i][0], &events_of_many, &from[i]);
+        if (i) { /* at the other end of the first nobody reads */
+            to[i].stream = stream_new(loop, pairs[i][1], &events_of_many, &to[i]);
+        }
+        for (size_t time = 0; time < TIMES; time++) {
+            stream_send(from[i].stream, shared_ref(message));
+        }
+        stream_close(from[i].stream, "done");
+        stream_send(from[i].stream, shared_ref(message)); /* after the close: let go of at once */
+    }
+    cr_assert_eq(loop_queued_bytes(loop), PAIRS * TIMES * LEN, "it counts for each that it waits for");
+    cr_assert_eq(message->references, 1 + PAIRS * TIMES);
+    loop_run(loop);
+    cr_assert_eq(loop_queued_bytes(loop), 0);
+    cr_assert_eq(message->references, 1);
+    for (size_t i = 1; i < PAIRS; i++) {
+        cr_assert_eq(to[i].in.len, TIMES * LEN);
+        cr_assert_eq(memcmp(to[i].in.data + LEN, message->bytes.data, LEN), 0);
+        buf_free(&to[i].in);
+    }
+    shared_unref(message);
+    close(pairs[0][1]);
 }
 
 /* ---- TCP */

@@ -99,11 +99,12 @@ size_t slot_of(peer_id peer)
     return slot;
 }
 
-static void on_send(void *context, peer_id peer, struct buf *bytes)
+static void on_send(void *context, peer_id peer, struct shared *message)
 {
     (void)context;
-    buf_bytes(&rig.out[slot_of(peer)], bytes->data, bytes->len);
-    buf_free(bytes);
+    buf_bytes(&rig.out[slot_of(peer)], message->bytes.data, message->bytes.len);
+    shared_unref(rig.last[slot_of(peer)]);
+    rig.last[slot_of(peer)] = message;
 }
 
 static void on_close(void *context, peer_id peer)
@@ -307,6 +308,7 @@ void end(void)
     chain_free(rig.chain);
     for (size_t i = 0; i < PEERS; i++) {
         buf_free(&rig.out[i]);
+        shared_unref(rig.last[i]);
     }
     for (size_t i = 0; i < ARRAY_COUNT(rig.files); i++) {
         buf_free(&rig.files[i]);

@@ -32,6 +32,7 @@ extern struct rig {
     struct rng rng;
     struct moment now;
     struct buf out[PEERS];
+    struct shared *last[PEERS]; /* the last message of each, as it was handed over */
     bool closed[PEERS];
     int64_t paused_until_us[PEERS];
     struct p2p_config config; /* for the next begin_again */
