@@ -93,8 +93,8 @@ Test(rpc_script, how_a_script_may_be_wrapped)
     cr_assert_str_eq(text_of(segwit, "type"), "witness_v0_scripthash");
     cr_assert(describes(text_of(segwit, "desc"), "wsh(multi(1," KEY "))"), "%s", text_of(segwit, "desc"));
     static const char *const never[] = {
-        "6a00", "4c",        "ff",       "ba",
-        "50",   "5120" XKEY, "51024e73", "a914751e76e8199196d454941c45d1b3a323f1433bd687"};
+        "6a00", "4c",          "ff",       "ba",
+        "50",   ("5120" XKEY), "51024e73", "a914751e76e8199196d454941c45d1b3a323f1433bd687"};
     for (size_t i = 0; i < ARRAY_COUNT(never); i++) {
         got = ask_about("decodescript", never[i], "");
         cr_assert(json_is_object(got) && !json_object_get(got, "p2sh"), "%s", never[i]);
