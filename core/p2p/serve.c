@@ -78,8 +78,8 @@ void handle_getheaders(struct p2p *p2p, struct peer *peer, struct cursor *c)
     peer->headers_shown = last ? MAX(peer->headers_shown, last->height) : peer->headers_shown;
     buf_compact_size(&b, count);
     uint8_t *headers = buf_extend(&b, (size_t)count * (HEADER_BYTES + 1)); /* a zero behind each */
-    for (const struct block_entry *entry = last; count--; entry = entry->prev) {
-        block_entry_encode(headers + (size_t)count * (HEADER_BYTES + 1), entry);
+    for (const struct block_entry *entry = last; entry && count; entry = entry->prev) {
+        block_entry_encode(headers + (size_t)--count * (HEADER_BYTES + 1), entry);
     }
     message_send(p2p, peer, "headers", &b);
 }
