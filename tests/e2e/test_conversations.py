@@ -291,3 +291,22 @@ def test_what_ends_a_conversation_and_what_does_not():
     for version, spoken_with in ((31799, False), (31800, True), (60001, True), (70015, True), (70999, True)):
         assert Peer(node, version=version).open == spoken_with, version
     node.stop()
+
+
+def test_a_chain_with_little_work_is_neither_fetched_nor_shown():
+    first = Node("--mine=no")
+    first.rpc("generatetoaddress", 5, ADDRESS)
+    second = Node("--mine=no", "--minimumchainwork=" + f"{2 * 8:064x}", f"--connect=127.0.0.1:{first.wait_port()}")  # genesis and seven more
+    peer = Peer(second)
+    wait_until(lambda: second.rpc("getblockchaininfo")["headers"] == 5, what="the headers")
+    peer.send("block", bytes.fromhex(first.rpc("getblock", first.rpc("getblockhash", 1), 0)))  # unasked
+    peer.send("getheaders", getheaders(first.rpc("getblockhash", 0)))
+    assert peer.next("headers") == b"\0" and second.rpc("getblockcount") == 0
+    assert "getdata" not in second.rpc("getpeerinfo")[0]["bytessent_per_msg"]
+    first.rpc("generatetoaddress", 2, ADDRESS)
+    wait_until(lambda: second.rpc("getblockcount") == 7, what="a chain with enough work")
+    peer.clear()
+    peer.send("getheaders", getheaders(first.rpc("getblockhash", 0)))
+    peer.wait(lambda: any(len(hashes_of(payload)) == 7 for payload in peer.all("headers")), "seven headers")
+    for node in (second, first):
+        node.stop()
