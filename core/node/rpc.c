@@ -172,7 +172,7 @@ const struct rpc_method rpc_methods[] = {
      rpc_sendrawtransaction, "Takes a transaction into the mempool and relays it."},
     {"Rawtransactions", "signrawtransactionwithkey",
      "hexstring:text privkeys:any prevtxs:any? sighashtype:text?", rpc_signrawtransactionwithkey,
-     "Signs with SIGHASH_ALL what these keys (WIF) own: P2WPKH, also in P2SH, P2PKH, P2PK."},
+     "Signs what these keys (WIF) own or share: single keys and multisignatures, in P2SH and P2WSH too."},
     {"Rawtransactions", "submitpackage", "package:array maxfeerate:any? maxburnamount:any?",
      rpc_submitpackage,
      "Takes a child and its parents into the mempool; what pays too little alone is judged with its child."},

@@ -15,20 +15,6 @@ static struct tx *copy_at(struct rpc_call *call, size_t index)
     return tx;
 }
 
-static void put_final(struct psbt *psbt, uint32_t index, const struct tx_input *in)
-{
-    struct buf witness = {0};
-    buf_compact_size(&witness, in->witness_count);
-    for (uint32_t i = 0; i < in->witness_count; i++) {
-        buf_var_span(&witness, in->witness[i]);
-    }
-    (void)!psbt_put_type(psbt, &psbt->inputs[index], PSBT_IN_FINAL_SCRIPT, in->script);
-    if (in->witness_count) {
-        (void)!psbt_put_type(psbt, &psbt->inputs[index], PSBT_IN_FINAL_WITNESS, buf_span(&witness));
-    }
-    buf_free(&witness);
-}
-
 static size_t bytes_of(const struct tx_input *in)
 {
     size_t bytes = in->script.len;
@@ -44,7 +30,7 @@ static void gather(struct psbt *psbt, struct tx *const *copies, size_t count, ui
 {
     for (size_t k = 0; k < count; k++) {
         if (script_verify_input(copies[k], index, spent, NULL, SCRIPT_STANDARD_FLAGS, NULL)) {
-            put_final(psbt, index, &copies[k]->inputs[index]);
+            psbt_put_final(psbt, index, &copies[k]->inputs[index]);
             return;
         }
         psbt_take_signatures(psbt, index, copies[k]);
@@ -60,7 +46,7 @@ static void show_combined(struct rpc_call *call, struct psbt *psbt, struct tx *c
             most = bytes_of(&copies[k]->inputs[i]) > bytes_of(most) ? &copies[k]->inputs[i] : most;
         }
         if (!psbt_is_final(&psbt->inputs[i])) { /* not enough yet: whoever signed most */
-            put_final(psbt, i, most);
+            psbt_put_final(psbt, i, most);
         }
     }
     struct tx *tx = psbt_extract(psbt);
@@ -139,14 +125,15 @@ RPC_HANDLER(combinerawtransaction)
         rpc_fail(call, RPC_INVALID_PARAMETER, count ? "Too many transactions" : "Missing transactions");
         return;
     }
-    call->tx = copy_at(call, 0);
-    if (!call->tx) {
+    struct tx *first = copy_at(call, 0);
+    if (!first) {
         return;
     }
-    uint32_t inputs = call->tx->input_count;
+    call->tx = first;
+    uint32_t inputs = first->input_count;
     struct outpoint *outpoints = mem_alloc(inputs * sizeof *outpoints);
     for (uint32_t i = 0; i < inputs; i++) {
-        outpoints[i] = call->tx->inputs[i].prevout;
+        outpoints[i] = first->inputs[i].prevout;
     }
     chain_fetch_coins(call->node->chain, outpoints, inputs, coins_are_known, call);
     mem_free(outpoints);

@@ -8,6 +8,8 @@
 
 struct signing {
     struct tx *tx;      /* as given, then signed */
+    struct psbt *psbt;  /* of it */
+    uint8_t type;       /* of signatures */
     struct coin *spent; /* one for each input; no script: unknown */
     struct buf *scripts;
     struct key *keys;
@@ -23,6 +25,7 @@ static void signing_free(struct signing *s)
     mem_free(s->keys);
     mem_free(s->scripts);
     mem_free(s->spent);
+    psbt_free(s->psbt);
     tx_unref(s->tx);
 }
 
@@ -55,7 +58,44 @@ static void know_coin(struct signing *s, uint32_t index, struct amount value, st
     s->spent[index] = (struct coin){.value = value, .script = buf_span(&s->scripts[index])};
 }
 
-/* One of prevtxs: {"txid", "vout", "scriptPubKey", "amount"}. False after the call was failed. */
+/* A script that an input is paid by the hash of. False after the call was failed. */
+static bool read_inner(struct rpc_call *call, struct signing *s, uint32_t index, const json_t *item,
+                       const char *name, uint8_t type)
+{
+    const json_t *value = json_object_get(item, name);
+    struct buf script = {0};
+    if (!value || json_is_null(value)) {
+        return true;
+    }
+    bool ok = json_is_string(value) && hex_decode_buf(&script, json_string_value(value), SCRIPT_BYTES_MAX);
+    if (ok) {
+        (void)!psbt_put_type(s->psbt, &s->psbt->inputs[index], type, buf_span(&script));
+    } else {
+        rpc_fail(call, RPC_INVALID_PARAMETER, "%s must be hexadecimal string", name);
+    }
+    buf_free(&script);
+    return ok;
+}
+
+/* witnessScript may stand for redeemScript in P2SH: then the program that holds it is the redeem script. */
+static void add_program(struct signing *s, uint32_t index)
+{
+    struct psbt_map *map = &s->psbt->inputs[index];
+    const struct span *inner = psbt_get(map, PSBT_IN_WITNESS_SCRIPT),
+                      *redeem = psbt_get(map, PSBT_IN_REDEEM_SCRIPT);
+    enum output_kind kind = script_classify(s->spent[index].script, NULL);
+    struct buf program = {0};
+    if (kind == OUTPUT_P2SH && inner && !redeem) {
+        script_wrap_witness(&program, *inner);
+        (void)!psbt_put_type(s->psbt, map, PSBT_IN_REDEEM_SCRIPT, buf_span(&program));
+    } else if (kind == OUTPUT_P2WSH && redeem && !inner) { /* as callers of old name it */
+        (void)!psbt_put_type(s->psbt, map, PSBT_IN_WITNESS_SCRIPT, *redeem);
+    }
+    buf_free(&program);
+}
+
+/* One of prevtxs: {"txid", "vout", "scriptPubKey", "amount", "redeemScript", "witnessScript"}. False after
+ * the call was failed. */
 static bool read_previous(struct rpc_call *call, struct signing *s, const json_t *item)
 {
     struct outpoint outpoint;
@@ -88,6 +128,12 @@ static bool read_previous(struct rpc_call *call, struct signing *s, const json_t
         }
         ok = !s->spent[i].script.len || span_equal(s->spent[i].script, buf_span(&script));
         know_coin(s, i, (struct amount){sat >= 0 ? sat : s->spent[i].value.sat}, buf_span(&script));
+        if (ok && (!read_inner(call, s, i, item, "redeemScript", PSBT_IN_REDEEM_SCRIPT) ||
+                   !read_inner(call, s, i, item, "witnessScript", PSBT_IN_WITNESS_SCRIPT))) {
+            buf_free(&script);
+            return false;
+        }
+        add_program(s, i);
     }
     buf_free(&script);
     if (!ok) {
@@ -175,7 +221,7 @@ static void show_signed(struct rpc_call *call, const struct signing *s)
 static void coins_are_known(void *context, struct coins_view *view)
 {
     struct rpc_call *call = context;
-    struct signing s = {.tx = tx_ref(call->tx)};
+    struct signing s = {.tx = tx_ref(call->tx), .psbt = psbt_new(call->tx), .type = (uint8_t)call->number};
     const struct mempool *pool = call->node->mempool;
     s.spent = mem_alloc(s.tx->input_count * sizeof *s.spent);
     s.scripts = mem_alloc(s.tx->input_count * sizeof *s.scripts);
@@ -192,23 +238,45 @@ static void coins_are_known(void *context, struct coins_view *view)
     }
     coins_view_free(view);
     if (read_keys(call, &s) && read_all_previous(call, &s)) {
-        struct tx *with = wallet_sign_inputs(s.tx, s.keys, s.key_count, s.spent);
-        tx_unref(s.tx);
-        s.tx = with;
+        struct tx *with = psbt_sign_all(s.psbt, s.tx, s.spent, s.keys, s.key_count, s.type);
+        if (with) {
+            tx_unref(s.tx);
+            s.tx = with;
+        }
         show_signed(call, &s);
     }
     signing_free(&s);
 }
 
+static bool arg_sighash(struct rpc_call *call, size_t index, uint32_t *type)
+{
+    static const struct {
+        const char *name;
+        uint8_t type;
+    } types[] = {{"DEFAULT", 1},
+                 {"ALL", 1},
+                 {"ALL|ANYONECANPAY", 0x81},
+                 {"NONE", 2},
+                 {"NONE|ANYONECANPAY", 0x82},
+                 {"SINGLE", 3},
+                 {"SINGLE|ANYONECANPAY", 0x83}};
+    const char *name = "DEFAULT";
+    if (!arg_text(call, index, &name)) {
+        return false;
+    }
+    for (size_t i = 0; i < ARRAY_COUNT(types); i++) {
+        if (strcmp(types[i].name, name) == 0) {
+            *type = types[i].type;
+            return true;
+        }
+    }
+    rpc_fail(call, RPC_INVALID_PARAMETER, "'%.50s' is not a valid sighash parameter.", name);
+    return false;
+}
+
 RPC_HANDLER(signrawtransactionwithkey)
 {
-    const char *kind = "DEFAULT";
-    if (!arg_text(call, 3, &kind)) {
-        return;
-    }
-    if (strcmp(kind, "DEFAULT") != 0 && strcmp(kind, "ALL") != 0) {
-        rpc_fail(call, RPC_INVALID_PARAMETER, "'%.50s' is not a valid sighash parameter: only ALL is known",
-                 kind);
+    if (!arg_sighash(call, 3, &call->number)) {
         return;
     }
     struct tx *tx = arg_tx(call, "TX decode failed. Make sure the tx has at least one input.");

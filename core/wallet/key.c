@@ -158,7 +158,7 @@ size_t key_file_parse(struct key_file_entry *out, size_t max, struct span text,
 /* ---- Signing
  * ------------------------------------------------------------------------------------------------ */
 
-void key_sign(struct buf *out, const struct key *key, const struct hash256 *hash)
+void key_sign(struct buf *out, const struct key *key, const struct hash256 *hash, uint8_t type)
 {
     secp256k1_ecdsa_signature signature;
     uint8_t der[80];
@@ -166,7 +166,7 @@ void key_sign(struct buf *out, const struct key *key, const struct hash256 *hash
     CHECK(secp256k1_ecdsa_sign(signing, &signature, hash->b, key->secret, NULL, NULL)); /* RFC 6979, low S */
     CHECK(secp256k1_ecdsa_signature_serialize_der(signing, der, &len, &signature));
     buf_bytes(out, der, len);
-    buf_u8(out, SIGHASH_ALL);
+    buf_u8(out, type);
 }
 
 struct signed_input { /* what an input gets */
@@ -193,7 +193,7 @@ static bool sign_input(struct signed_input *out, struct tx *tx, uint32_t index, 
         uint8_t code[25] = {0x76, 0xa9, 20, [23] = 0x88, [24] = 0xac};
         memcpy(code + 3, key_hash, 20);
         sighash_v0(&hash, tx, index, span_of(code, sizeof code), coin->value, SIGHASH_ALL, NULL);
-        key_sign(&out->signature, key, &hash);
+        key_sign(&out->signature, key, &hash, SIGHASH_ALL);
         out->witness[0] = buf_span(&out->signature);
         out->witness[1] = span_of(key->public_key, sizeof key->public_key);
         tx->inputs[index].witness = out->witness;
@@ -201,7 +201,7 @@ static bool sign_input(struct signed_input *out, struct tx *tx, uint32_t index, 
         return true;
     }
     sighash_legacy(&hash, tx, index, coin->script, SIGHASH_ALL);
-    key_sign(&out->signature, key, &hash);
+    key_sign(&out->signature, key, &hash, SIGHASH_ALL);
     script_push(&out->script, out->signature.data, out->signature.len);
     if (kind == OUTPUT_P2PKH) {
         script_push(&out->script, key->public_key, sizeof key->public_key);
@@ -243,55 +243,5 @@ struct tx *wallet_sign(const struct key *key, const struct outpoint *inputs, con
     mem_free(parts);
     mem_free(tx.inputs);
     mem_free(tx.outputs);
-    return result;
-}
-
-/* P2WPKH in P2SH (BIP141): the script of an input is its redeem script. */
-static bool sign_nested(struct signed_input *out, struct tx *tx, uint32_t index, const struct key *key,
-                        const struct coin *coin)
-{
-    struct span payload;
-    struct buf redeem = {0};
-    uint8_t hash[20];
-    key_script(&redeem, key);
-    hash160(hash, redeem.data, redeem.len);
-    struct coin inner = {.value = coin->value, .script = buf_span(&redeem)};
-    bool ok = script_classify(coin->script, &payload) == OUTPUT_P2SH && memcmp(payload.data, hash, 20) == 0 &&
-              sign_input(out, tx, index, key, &inner);
-    if (ok) {
-        script_push(&out->script, redeem.data, redeem.len);
-    }
-    buf_free(&redeem);
-    return ok;
-}
-
-struct tx *wallet_sign_inputs(const struct tx *given, const struct key *keys, size_t key_count,
-                              const struct coin *spent)
-{
-    struct tx tx = *given;
-    struct error error = {0};
-    struct buf raw = {0};
-    tx.inputs = mem_dup(given->inputs, given->input_count * sizeof *tx.inputs);
-    struct signed_input *parts = mem_alloc(given->input_count * sizeof *parts);
-    for (uint32_t i = 0; i < given->input_count; i++) {
-        bool done = false;
-        for (size_t k = 0; k < key_count && !done && spent[i].script.len; k++) {
-            done = sign_input(&parts[i], &tx, i, &keys[k], &spent[i]) ||
-                   sign_nested(&parts[i], &tx, i, &keys[k], &spent[i]);
-        }
-        if (done) {
-            tx.inputs[i].script = buf_span(&parts[i].script);
-        }
-    }
-    tx_write(&raw, &tx, true);
-    struct tx *result = tx_parse(buf_span(&raw), &error);
-    CHECK(result);
-    buf_free(&raw);
-    for (uint32_t i = 0; i < given->input_count; i++) {
-        buf_free(&parts[i].script);
-        buf_free(&parts[i].signature);
-    }
-    mem_free(parts);
-    mem_free(tx.inputs);
     return result;
 }

@@ -479,6 +479,7 @@ bool psbt_is_final(const struct psbt_map *input)
 }
 
 struct solution { /* what satisfies one script: items, the first pushed first */
+    bool partly;  /* signatures that are missing leave their places empty */
     struct span items[MULTISIG_KEYS_MAX + 2];
     size_t count;
 };
@@ -514,6 +515,9 @@ static bool solve_multisig(struct solution *out, const struct psbt_map *map, str
             out->items[out->count++] = row->value;
         }
     }
+    while (out->partly && out->count > 1 && out->count < needed + 1) {
+        out->items[out->count++] = span_of(NULL, 0);
+    }
     return out->count == needed + 1;
 }
 
@@ -537,9 +541,9 @@ static bool solve(struct solution *out, const struct psbt_map *map, struct span 
 }
 
 /* What makes a witness program, or (with the script) a script by its hash, spendable. */
-static bool solve_witness(struct buf *witness, const struct psbt_map *map, struct span program)
+static bool solve_witness(struct buf *witness, const struct psbt_map *map, struct span program, bool partly)
 {
-    struct solution solution = {0};
+    struct solution solution = {.partly = partly};
     const struct span *script = psbt_get(map, PSBT_IN_WITNESS_SCRIPT),
                       *signature = psbt_get(map, PSBT_IN_TAP_KEY_SIG);
     enum output_kind kind = script_classify(program, NULL);
@@ -568,16 +572,16 @@ static bool is_witness(struct span script)
 
 /* script and witness get what the input needs, either of them perhaps nothing. */
 static bool solve_input(struct buf *script, struct buf *witness, const struct psbt_map *map,
-                        struct span spent)
+                        struct span spent, bool partly)
 {
-    struct solution solution = {0};
+    struct solution solution = {.partly = partly};
     const struct span *redeem = psbt_get(map, PSBT_IN_REDEEM_SCRIPT);
     bool nested = script_classify(spent, NULL) == OUTPUT_P2SH;
     if (nested && !redeem) {
         return false;
     }
     struct span inner = nested ? *redeem : spent;
-    bool ok = is_witness(inner) ? solve_witness(witness, map, inner) : solve(&solution, map, inner);
+    bool ok = is_witness(inner) ? solve_witness(witness, map, inner, partly) : solve(&solution, map, inner);
     for (size_t i = 0; i < solution.count; i++) {
         script_push(script, solution.items[i].data, solution.items[i].len);
     }
@@ -616,10 +620,10 @@ static struct tx *with_scripts(struct psbt *psbt)
 }
 
 /* Gives an input the scripts that its signatures make, whether or not they hold. */
-static bool try_final(struct psbt *psbt, struct psbt_map *map, const struct coin *coin)
+static bool try_final(struct psbt *psbt, struct psbt_map *map, const struct coin *coin, bool partly)
 {
     struct buf script = {0}, witness = {0};
-    bool ok = coin->script.len && solve_input(&script, &witness, map, coin->script);
+    bool ok = coin->script.len && solve_input(&script, &witness, map, coin->script, partly);
     if (ok && script.len) {
         CHECK(psbt_put_type(psbt, map, PSBT_IN_FINAL_SCRIPT, buf_span(&script)));
     }
@@ -650,7 +654,7 @@ bool psbt_finalize(struct psbt *psbt)
     struct sighash_cache cache = {0};
     for (uint32_t i = 0; i < count; i++) {
         psbt_coin(psbt, i, &spent[i]);
-        tried[i] = !psbt_is_final(&psbt->inputs[i]) && try_final(psbt, &psbt->inputs[i], &spent[i]);
+        tried[i] = !psbt_is_final(&psbt->inputs[i]) && try_final(psbt, &psbt->inputs[i], &spent[i], false);
     }
     struct tx *tx = with_scripts(psbt);
     if (tx) {
@@ -667,6 +671,27 @@ bool psbt_finalize(struct psbt *psbt)
     mem_free(tried);
     mem_free(spent);
     return all;
+}
+
+bool psbt_finalize_partly(struct psbt *psbt, uint32_t index)
+{
+    struct coin coin;
+    psbt_coin(psbt, index, &coin);
+    return try_final(psbt, &psbt->inputs[index], &coin, true);
+}
+
+void psbt_put_final(struct psbt *psbt, uint32_t index, const struct tx_input *in)
+{
+    struct buf witness = {0};
+    buf_compact_size(&witness, in->witness_count);
+    for (uint32_t i = 0; i < in->witness_count; i++) {
+        buf_var_span(&witness, in->witness[i]);
+    }
+    (void)!psbt_put_type(psbt, &psbt->inputs[index], PSBT_IN_FINAL_SCRIPT, in->script);
+    if (in->witness_count) {
+        (void)!psbt_put_type(psbt, &psbt->inputs[index], PSBT_IN_FINAL_WITNESS, buf_span(&witness));
+    }
+    buf_free(&witness);
 }
 
 struct tx *psbt_extract(struct psbt *psbt)

@@ -2,7 +2,8 @@
  * hold. */
 #include "core/wallet/wallet_private.h"
 
-#define ITEMS_MAX 100u
+#define ITEMS_MAX   100u
+#define SIGHASH_ALL 1u
 
 struct items { /* what a script pushes, or a witness holds */
     struct span at[ITEMS_MAX];
@@ -37,6 +38,15 @@ struct signing { /* what signatures of an input cover */
     bool witness;
 };
 
+static void signed_hash(struct hash256 *out, const struct signing *s, uint8_t type)
+{
+    if (s->witness) {
+        sighash_v0(out, s->tx, s->index, s->code, s->value, type, NULL);
+    } else {
+        sighash_legacy(out, s->tx, s->index, s->code, type);
+    }
+}
+
 static bool holds(const struct signing *s, struct span key, struct span signature)
 {
     secp256k1_ecdsa_signature parsed;
@@ -48,12 +58,7 @@ static bool holds(const struct signing *s, struct span key, struct span signatur
                                              signature.len - 1)) {
         return false;
     }
-    uint8_t type = signature.data[signature.len - 1];
-    if (s->witness) {
-        sighash_v0(&hash, s->tx, s->index, s->code, s->value, type, NULL);
-    } else {
-        sighash_legacy(&hash, s->tx, s->index, s->code, type);
-    }
+    signed_hash(&hash, s, signature.data[signature.len - 1]);
     secp256k1_ecdsa_signature_normalize(secp256k1_context_static, &parsed, &parsed);
     return secp256k1_ecdsa_verify(secp256k1_context_static, &parsed, hash.b, &parsed_key);
 }
@@ -98,32 +103,147 @@ static void keep_signatures(struct psbt *psbt, const struct signing *s, struct s
     }
 }
 
+/* What signatures of an input cover, as its rows tell: the script that asks for them, and its code. False:
+ * its coin, or a script by whose hash that is paid, is not known. */
+static bool signing_of(struct signing *out, struct span *script, struct psbt *psbt, uint32_t index)
+{
+    const struct psbt_map *map = &psbt->inputs[index];
+    const struct span *redeem = psbt_get(map, PSBT_IN_REDEEM_SCRIPT),
+                      *inner = psbt_get(map, PSBT_IN_WITNESS_SCRIPT);
+    struct coin coin;
+    struct span payload;
+    if (!psbt_coin(psbt, index, &coin)) {
+        return false;
+    }
+    bool nested = script_classify(coin.script, NULL) == OUTPUT_P2SH;
+    *script = nested && redeem ? *redeem : coin.script;
+    enum output_kind kind = script_classify(*script, &payload);
+    *out =
+        (struct signing){psbt->tx, index, *script, coin.value, kind == OUTPUT_P2WPKH || kind == OUTPUT_P2WSH};
+    if (kind == OUTPUT_P2WSH && inner) {
+        out->code = *script = *inner;
+    } else if (kind == OUTPUT_P2WPKH) { /* BIP143: P2PKH of the same hash */
+        static const uint8_t form[25] = {0x76, 0xa9, 20, [23] = 0x88, [24] = 0xac};
+        uint8_t *code = arena_alloc(&psbt->arena, sizeof form);
+        memcpy(code, form, sizeof form);
+        memcpy(code + 3, payload.data, 20);
+        out->code = span_of(code, sizeof form);
+    }
+    return (!nested || redeem) && (kind != OUTPUT_P2WSH || inner);
+}
+
 void psbt_take_signatures(struct psbt *psbt, uint32_t index, const struct tx *from)
 {
     const struct tx_input *in = &from->inputs[index];
     struct psbt_map *map = &psbt->inputs[index];
     struct items items, witness;
+    struct signing signing;
     struct coin coin;
-    struct span payload;
-    uint8_t code[25] = {0x76, 0xa9, 20, [23] = 0x88, [24] = 0xac};
+    struct span script;
     if (!psbt_coin(psbt, index, &coin)) {
         return;
     }
-    struct span script = coin.script;
     read_pushes(&items, in->script);
     read_witness(&witness, in);
+    script = coin.script;
     if (script_classify(script, NULL) == OUTPUT_P2SH && items.count) {
         script = items.at[--items.count];
         (void)!psbt_put_type(psbt, map, PSBT_IN_REDEEM_SCRIPT, script);
     }
-    enum output_kind kind = script_classify(script, &payload);
-    struct signing s = {psbt->tx, index, script, coin.value, kind == OUTPUT_P2WPKH || kind == OUTPUT_P2WSH};
-    if (kind == OUTPUT_P2WSH && witness.count) {
-        s.code = script = witness.at[--witness.count];
-        (void)!psbt_put_type(psbt, map, PSBT_IN_WITNESS_SCRIPT, script);
-    } else if (kind == OUTPUT_P2WPKH) {
-        memcpy(code + 3, payload.data, 20);
-        s.code = span_of(code, sizeof code);
+    if (script_classify(script, NULL) == OUTPUT_P2WSH && witness.count) {
+        (void)!psbt_put_type(psbt, map, PSBT_IN_WITNESS_SCRIPT, witness.at[--witness.count]);
     }
-    keep_signatures(psbt, &s, script, s.witness ? &witness : &items);
+    if (signing_of(&signing, &script, psbt, index)) {
+        keep_signatures(psbt, &signing, script, signing.witness ? &witness : &items);
+    }
+}
+
+/* ---- Signing ------------------------------------------------------------------------------------------- */
+
+static bool asks_for(struct span script, const struct key *key)
+{
+    unsigned needed, count;
+    struct span keys[MULTISIG_KEYS_MAX], payload, own = span_of(key->public_key, sizeof key->public_key);
+    uint8_t hash[20];
+    enum output_kind kind = script_classify(script, &payload);
+    bool found = kind == OUTPUT_P2PK && span_equal(payload, own);
+    if (kind == OUTPUT_P2PKH || kind == OUTPUT_P2WPKH) {
+        hash160(hash, own.data, own.len);
+        found = memcmp(hash, payload.data, sizeof hash) == 0;
+    } else if (kind == OUTPUT_MULTISIG && script_multisig(script, &needed, keys, &count)) {
+        for (unsigned i = 0; i < count; i++) {
+            found |= span_equal(keys[i], own);
+        }
+    }
+    return found;
+}
+
+/* P2WPKH in P2SH needs no redeem script from anybody: the key makes it. */
+static void add_own_redeem(struct psbt *psbt, uint32_t index, const struct key *key)
+{
+    struct buf redeem = {0}, pays = {0};
+    struct coin coin;
+    key_script(&redeem, key);
+    script_wrap_p2sh(&pays, buf_span(&redeem));
+    if (psbt_coin(psbt, index, &coin) && span_equal(coin.script, buf_span(&pays))) {
+        (void)!psbt_put_type(psbt, &psbt->inputs[index], PSBT_IN_REDEEM_SCRIPT, buf_span(&redeem));
+    }
+    buf_free(&redeem);
+    buf_free(&pays);
+}
+
+void psbt_sign(struct psbt *psbt, uint32_t index, const struct key *key, uint8_t type)
+{
+    uint8_t row[34] = {PSBT_IN_PARTIAL_SIG};
+    struct signing s;
+    struct span script;
+    struct hash256 hash;
+    struct buf signature = {0};
+    add_own_redeem(psbt, index, key);
+    if (!signing_of(&s, &script, psbt, index) || !asks_for(script, key)) {
+        return;
+    }
+    signed_hash(&hash, &s, type);
+    key_sign(&signature, key, &hash, type);
+    memcpy(row + 1, key->public_key, sizeof key->public_key);
+    (void)!psbt_put(psbt, &psbt->inputs[index], span_of(row, sizeof row), buf_span(&signature));
+    buf_free(&signature);
+}
+
+struct tx *psbt_sign_all(struct psbt *psbt, const struct tx *given, const struct coin *spent,
+                         const struct key *keys, size_t key_count, uint8_t type)
+{
+    for (uint32_t i = 0; i < given->input_count; i++) {
+        struct buf row = {0};
+        if (!spent[i].script.len || script_verify_input(given, i, spent, NULL, SCRIPT_STANDARD_FLAGS, NULL)) {
+            psbt_put_final(psbt, i, &given->inputs[i]);
+            continue;
+        }
+        buf_i64(&row, spent[i].value.sat);
+        buf_var_span(&row, spent[i].script);
+        (void)!psbt_put_type(psbt, &psbt->inputs[i], PSBT_IN_WITNESS_UTXO, buf_span(&row));
+        buf_free(&row);
+        psbt_take_signatures(psbt, i, given);
+        for (size_t k = 0; k < key_count; k++) {
+            psbt_sign(psbt, i, &keys[k], type);
+        }
+    }
+    psbt_finalize(psbt);
+    for (uint32_t i = 0; i < given->input_count; i++) {
+        if (!psbt_is_final(&psbt->inputs[i]) && !psbt_finalize_partly(psbt, i)) {
+            psbt_put_final(psbt, i, &given->inputs[i]);
+        }
+    }
+    return psbt_extract(psbt);
+}
+
+struct tx *wallet_sign_inputs(const struct tx *tx, const struct key *keys, size_t key_count,
+                              const struct coin *spent)
+{
+    struct psbt *psbt = psbt_new(tx);
+    CHECK(psbt);
+    struct tx *result = psbt_sign_all(psbt, tx, spent, keys, key_count, SIGHASH_ALL);
+    CHECK(result);
+    psbt_free(psbt);
+    return result;
 }

@@ -74,8 +74,8 @@ void key_wipe(struct key *key);
 bool key_from_wif(struct key *out, bool *compressed, const char *wif,
                   const struct chain_params *params) MUST_USE;
 void key_to_wif(char out[64], const struct key *key, const struct chain_params *params);
-/* Appends an ECDSA signature (RFC 6979, low S) in DER, and SIGHASH_ALL. */
-void key_sign(struct buf *out, const struct key *key, const struct hash256 *hash);
+/* Appends an ECDSA signature (RFC 6979, low S) in DER, and its sighash type. */
+void key_sign(struct buf *out, const struct key *key, const struct hash256 *hash, uint8_t type);
 void key_script(struct buf *script, const struct key *key); /* P2WPKH */
 void key_address(char out[ADDRESS_TEXT], const struct key *key, const struct chain_params *params);
 
@@ -151,7 +151,19 @@ void psbt_copy_output(struct psbt *into, uint32_t index, const struct psbt *from
 /* Adds the scripts that an input of a copy of the transaction holds, and those of its signatures that hold.
  */
 void psbt_take_signatures(struct psbt *psbt, uint32_t index, const struct tx *from);
+/* Signs what the keys own or share, with signatures of this type; what was signed before stays. spent: one
+ * coin for each input, with an empty script where it is not known. One reference for the caller; NULL: it
+ * became too large. */
+struct tx *psbt_sign_all(struct psbt *psbt, const struct tx *given, const struct coin *spent,
+                         const struct key *keys, size_t key_count, uint8_t type) MUST_USE;
+/* Adds the signature of a key that the input asks for. */
+void psbt_sign(struct psbt *psbt, uint32_t index, const struct key *key, uint8_t type);
 bool psbt_is_final(const struct psbt_map *input);
+void psbt_put_final(struct psbt *psbt, uint32_t index,
+                    const struct tx_input *in); /* as it is, whether or not it holds */
+/* Final scripts of a multisignature that still lacks signatures; false: it has none, or is of another kind.
+ */
+bool psbt_finalize_partly(struct psbt *psbt, uint32_t index);
 /* Makes the final scripts of every input whose signatures suffice and hold: single keys, multisignatures, by
  * hash or not, and taproot's key path. Whether all inputs are final. */
 bool psbt_finalize(struct psbt *psbt);
@@ -175,9 +187,7 @@ struct tx *wallet_sign(const struct key *key, const struct outpoint *inputs, con
                        size_t input_count, const struct tx_output *outputs, size_t output_count,
                        uint32_t locktime, struct error *error) MUST_USE;
 
-/* A copy of tx in which every input that spends an output of one of the keys (the kinds above, and P2WPKH in
- * P2SH) is signed with SIGHASH_ALL; the others stay as they are. spent: one coin for each input, with an
- * empty script where it is not known. One reference for the caller. */
+/* A copy of tx, signed with SIGHASH_ALL as psbt_sign_all signs. */
 struct tx *wallet_sign_inputs(const struct tx *tx, const struct key *keys, size_t key_count,
                               const struct coin *spent) MUST_USE;
 

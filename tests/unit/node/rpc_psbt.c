@@ -31,7 +31,7 @@ static char *signed_by(const char *text, uint32_t index, const struct key *by, s
     }
     uint8_t key_row[34] = {PSBT_IN_PARTIAL_SIG};
     memcpy(key_row + 1, by->public_key, 33);
-    key_sign(&row, by, &hash);
+    key_sign(&row, by, &hash, 1);
     cr_assert(psbt_put(psbt, &psbt->inputs[index], span_of(key_row, sizeof key_row), buf_span(&row)));
     psbt_write(&out, psbt);
     buf_u8(&out, 0);
@@ -286,7 +286,7 @@ Test(rpc_psbt, copies_with_some_signatures)
         struct tx_output out = {{49 * COIN_SAT}, buf_span(&script)};
         struct tx tx = {.version = 2, .input_count = 1, .output_count = 1, .inputs = &in, .outputs = &out};
         sighash_legacy(&hash, &tx, 0, buf_span(&script_of_two), 1);
-        key_sign(&signature, &keys[i], &hash);
+        key_sign(&signature, &keys[i], &hash, 1);
         buf_u8(&in_script, 0);
         script_push(&in_script, signature.data, signature.len);
         in.script = buf_span(&in_script);
@@ -315,4 +315,49 @@ Test(rpc_psbt, copies_with_some_signatures)
     buf_free(&script_of_two);
     buf_free(&raws[0]);
     buf_free(&raws[1]);
+}
+
+/* Both keys one after the other, each by itself, of a multisignature in each of its wrappings. */
+Test(rpc_psbt, multisignatures_are_signed_key_by_key)
+{
+    struct key keys[2];
+    struct buf script_of_two = {0}, pays[3] = {{0}}, program = {0};
+    char inner[200], hex[2000], arguments[3000], wif[2][64], outer[100];
+    script_push_height(&script_of_two, 2);
+    for (uint8_t i = 0; i < 2; i++) {
+        const uint8_t secret[32] = {[31] = (uint8_t)(i + 21)};
+        cr_assert(key_from_secret(&keys[i], secret));
+        key_to_wif(wif[i], &keys[i], &params);
+        script_push(&script_of_two, keys[i].public_key, 33);
+    }
+    script_push_height(&script_of_two, 2);
+    buf_u8(&script_of_two, 0xae);
+    hex_encode(inner, script_of_two.data, script_of_two.len);
+    inner[2 * script_of_two.len] = 0;
+    script_wrap_p2sh(&pays[0], buf_span(&script_of_two));
+    script_wrap_witness(&pays[1], buf_span(&script_of_two));
+    script_wrap_witness(&program, buf_span(&script_of_two));
+    script_wrap_p2sh(&pays[2], buf_span(&program));
+    static const char *const names[] = {"redeemScript", "witnessScript", "witnessScript"},
+                             *const types[] = {"ALL", "SINGLE|ANYONECANPAY", "NONE"};
+    for (int kind = 0; kind < 3; kind++) {
+        snprintf(arguments, sizeof arguments, "[[{\"txid\":\"%064d\",\"vout\":7}],{\"%s\":1}]", 5, address);
+        strcpy(hex, json_string_value(ask("createrawtransaction", arguments)));
+        hex_encode(outer, pays[kind].data, pays[kind].len);
+        outer[2 * pays[kind].len] = 0;
+        for (int i = 0; i < 2; i++) {
+            snprintf(arguments, sizeof arguments,
+                     "[\"%s\",[\"%s\"],[{\"txid\":\"%064d\",\"vout\":7,\"scriptPubKey\":\"%s\",\"%s\":\"%s\","
+                     "\"amount\":2}],\"%s\"]",
+                     hex, wif[1 - i], 5, outer, names[kind], inner, types[kind]);
+            json_t *done = ask("signrawtransactionwithkey", arguments);
+            cr_assert_eq(json_is_true(json_object_get(done, "complete")), i == 1, "kind %d, key %d: %s", kind,
+                         i, words());
+            strcpy(hex, text_of(done, "hex"));
+        }
+        buf_free(&pays[kind]);
+    }
+    cr_assert_eq(code_of("signrawtransactionwithkey", "[\"00\",[],[],\"SOME\"]"), RPC_INVALID_PARAMETER);
+    buf_free(&program);
+    buf_free(&script_of_two);
 }
