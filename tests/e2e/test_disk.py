@@ -119,7 +119,7 @@ def test_disk_full_while_mining():
 
 # ---- Killed ------------------------------------------------------------------------------------------------------------
 
-KILLED_AT = (40 << 10, 150 << 10, 400 << 10, 900 << 10)  # bytes of a file, which is the store's log: the kernel kills whoever writes on
+KILLED_AT = (40 << 10, 200 << 10, 800 << 10)  # bytes of a file, which is the store's log: the kernel kills whoever writes on
 
 
 def killed(datadir, limit, *how):
