@@ -238,6 +238,11 @@ static bool check_package(struct admission *a, struct error *error)
     return ok && (package->how == PACKAGE_TEST || check_fee(a, package->fee_sat, package->vsize, error));
 }
 
+static struct mempool_entry *sibling_of(const struct admission *a)
+{
+    return a->has_sibling ? pool_find(a->pool, &a->sibling) : NULL;
+}
+
 static bool check_with_coins(struct admission *a, struct error *error)
 {
     struct mempool *pool = a->pool;
@@ -276,7 +281,7 @@ static bool check_with_coins(struct admission *a, struct error *error)
         a->package->vsize += a->vsize;
         return check_package(a, error);
     }
-    return check_limits(a, error) && replace_check(pool, tx, fee_sat, a->vsize, error);
+    return check_limits(a, error) && replace_check(pool, tx, sibling_of(a), fee_sat, a->vsize, error);
 }
 
 /* On a check worker. */
@@ -329,6 +334,10 @@ static void take_in(struct admission *a, struct tx *tx, struct amount fee, uint3
 {
     chain_scripts_passed(a->pool->chain, tx, a->script_flags);
     replace_conflicts(a->pool, tx);
+    struct mempool_entry *sibling = sibling_of(a);
+    if (sibling) {
+        pool_remove_with_descendants(a->pool, sibling, "replaced");
+    }
     pool_add(a->pool, tx, fee, sigop_cost);
 }
 

@@ -18,8 +18,10 @@ struct admission { /* one transaction on its way in; or several, one after the o
     struct mempool *pool;
     struct tx *tx;
     uint64_t source;
-    bool quiet;                 /* comes back after a reorganisation: nobody waits for the answer */
-    bool test;                  /* only to be judged */
+    bool quiet;       /* comes back after a reorganisation: nobody waits for the answer */
+    bool test;        /* only to be judged */
+    bool has_sibling; /* one that goes for it, as if both spent the same (truc.c) */
+    struct hash256 sibling;
     struct tx_package *package; /* whose member tx is; NULL: alone */
     struct coins_view *view;
     struct coin *spent;
@@ -90,15 +92,16 @@ const struct tx *package_find(const struct tx_package *package,
 bool package_spends(const struct tx_package *package, size_t before, const struct outpoint *output);
 
 /* truc.c: BIP431, once the size is known. */
-bool truc_check(const struct admission *a, struct error *error);
+bool truc_check(struct admission *a, struct error *error);
 
 /* replace.c: how many transactions of the pool spend what tx spends; whether it may replace them; and that.
  */
 size_t replace_count(struct mempool *pool, const struct tx *tx);
 /* The one transaction that tx would replace; NULL: none, or several. */
 const struct mempool_entry *replace_only(struct mempool *pool, const struct tx *tx);
-bool replace_check(struct mempool *pool, const struct tx *tx, int64_t modified_fee_sat, uint32_t vsize,
-                   struct error *error);
+/* also: one more transaction to be replaced, or NULL. */
+bool replace_check(struct mempool *pool, const struct tx *tx, struct mempool_entry *also,
+                   int64_t modified_fee_sat, uint32_t vsize, struct error *error);
 void replace_conflicts(struct mempool *pool, const struct tx *tx);
 
 /* policy.c. Virtual size: 20 bytes for each signature operation where that is more (always). */

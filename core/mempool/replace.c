@@ -8,10 +8,10 @@
 
 #define REPLACED_MAX 100u
 
-/* Direct conflicts, each once; the caller frees. */
+/* Direct conflicts, each once, with room for one more; the caller frees. */
 static struct mempool_entry **conflicts_of(struct mempool *pool, const struct tx *tx, size_t *count)
 {
-    struct mempool_entry **out = mem_alloc(tx->input_count * sizeof(struct mempool_entry *));
+    struct mempool_entry **out = mem_alloc((tx->input_count + 1) * sizeof(struct mempool_entry *));
     *count = 0;
     for (uint32_t i = 0; i < tx->input_count; i++) {
         const struct mempool_entry *spender = mempool_spender(pool, &tx->inputs[i].prevout);
@@ -138,13 +138,16 @@ static bool pays_for_relay(const struct mempool *pool, const struct replacement 
                      r->txid, more, wanted);
 }
 
-bool replace_check(struct mempool *pool, const struct tx *tx, int64_t modified_fee_sat, uint32_t vsize,
-                   struct error *error)
+bool replace_check(struct mempool *pool, const struct tx *tx, struct mempool_entry *also,
+                   int64_t modified_fee_sat, uint32_t vsize, struct error *error)
 {
     size_t count;
     struct mempool_entry **conflicts = conflicts_of(pool, tx, &count);
     struct replacement r = {.tx = tx, .fee_sat = modified_fee_sat, .vsize = vsize};
     bool ok = true;
+    if (also) {
+        conflicts[count++] = also;
+    }
     if (count) {
         hash256_text(r.txid, &tx->txid);
         map_init(&r.replaced_ids, sizeof(struct hash256), 0, pool->config.rng);

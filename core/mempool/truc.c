@@ -56,24 +56,32 @@ static bool has_short_line(const struct admission *a, const struct tx **parent, 
     return true;
 }
 
-/* Nobody else spends the parent, but what this transaction replaces. */
-static bool is_only_child(const struct admission *a, const struct tx *parent, struct error *error)
+/* Nobody else spends the parent, but what this transaction replaces; or one other, which then has to go for
+ * it where it pays for that (sibling eviction), so that nobody can keep the only place with a cheap child. */
+static bool is_only_child(struct admission *a, const struct tx *parent, struct error *error)
 {
     for (uint32_t i = 0; i < parent->output_count; i++) {
         const struct outpoint output = {parent->txid, i};
         const struct mempool_entry *sibling = mempool_spender(a->pool, &output);
-        bool other = (sibling && sibling != replace_only(a->pool, a->tx)) ||
-                     (a->package && package_spends(a->package, a->package->at, &output));
-        if (other) {
+        bool in_package = a->package && package_spends(a->package, a->package->at, &output);
+        bool other = sibling && sibling != replace_only(a->pool, a->tx);
+        bool same = other && a->has_sibling && hash256_equal(&a->sibling, &sibling->tx->txid);
+        if (in_package ||
+            (other && !same && (a->package || a->has_sibling || sibling->descendant_count > 1))) {
             return refuse(error, "tx", parent, "would exceed descendant count limit", NULL);
+        }
+        if (other) {
+            a->has_sibling = true;
+            a->sibling = sibling->tx->txid;
         }
     }
     return true;
 }
 
-bool truc_check(const struct admission *a, struct error *error)
+bool truc_check(struct admission *a, struct error *error)
 {
     const struct tx *parent;
+    a->has_sibling = false;
     if (!parents_fit(a, error)) {
         return false;
     }

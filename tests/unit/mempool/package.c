@@ -169,17 +169,22 @@ Test(package, version_3_has_one_child)
     rig_open();
     struct tx *parent = of_version(3, NULL, 1, 1000), *child = of_version(3, parent, 0, 1000),
               *grandchild = of_version(3, child, 0, 1000), *dearer = of_version(3, parent, 0, 5000);
-    struct recipe recipe = recipe_of(9000);
+    struct recipe recipe = recipe_of(5000);
     recipe.version = 3;
     recipe_spend(&recipe, parent, 1);
+    struct tx *cheap = make_tx(&recipe);
+    recipe.fee_sat = 9000;
     struct tx *second = make_tx(&recipe);
     cr_assert_str_eq(submit(parent), "");
     cr_assert_str_eq(submit(child), "");
     cr_assert_str_eq(submit(grandchild), "TRUC-violation");
-    cr_assert_str_eq(submit(second), "TRUC-violation");
     cr_assert_str_eq(submit(dearer), "", "one child may replace the other: %s", rig.result.text);
     cr_assert(!in_pool(child) && in_pool(dearer));
-    drop((struct tx *[]){parent, child, grandchild, dearer, second}, 5);
+    cr_assert_str_eq(submit(cheap), "insufficient fee", "its sibling pays as much");
+    cr_assert_str_eq(submit(second), "", "a sibling goes where it is paid for: %s", rig.result.text);
+    cr_assert(!in_pool(dearer) && in_pool(second) && in_pool(parent));
+    cr_assert_eq(mempool_find(rig.pool, &parent->txid)->descendant_count, 2);
+    drop((struct tx *[]){parent, child, grandchild, dearer, cheap, second}, 6);
 }
 
 Test(package, version_3_has_one_parent_and_is_small)
