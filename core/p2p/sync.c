@@ -438,6 +438,22 @@ static bool is_delivering(const struct peer *peer, int64_t now_us)
            (int64_t)peer->in.len * US_PER_S >= (now_us - peer->message_us) * SLOW_BYTES_PER_S;
 }
 
+/* Whether somebody else could be asked. If not, to ask the same peer again would have it send all twice. */
+static bool has_rival(const struct p2p *p2p, const struct peer *peer)
+{
+    const struct block_entry *tip = chain_tip(p2p->chain);
+    LIST_EACH(at, &p2p->peers)
+    {
+        const struct peer *other = CONTAINER_OF(at, struct peer, link);
+        if (other != peer && peer_ready(other) && other->best_known &&
+            !(other->best_known->status & BLOCK_BAD) &&
+            u256_compare(other->best_known->work, tip->work) > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void sync_tick(struct p2p *p2p)
 {
     int64_t now = p2p->now.mono_us;
@@ -460,10 +476,10 @@ void sync_tick(struct p2p *p2p)
             now - peer->headers_asked_us > HEADERS_PATIENCE_US) {
             ask_again(p2p, peer);
         }
+        int64_t waited = peer->in_flight ? now - peer->last_block_us : 0;
         /* Larger allowances while everything is slow: a peer that has no rival is not dropped for it. */
-        bool slow = peer->resting_until_us || is_delivering(peer, now);
-        int64_t patience = slow ? BLOCK_TIMEOUT_MAX_US : BLOCK_TIMEOUT_US;
-        if (peer->in_flight && now - peer->last_block_us > patience) {
+        if (waited > BLOCK_TIMEOUT_MAX_US || (waited > BLOCK_TIMEOUT_US && !peer->resting_until_us &&
+                                              !is_delivering(peer, now) && has_rival(p2p, peer))) {
             log_info(LOG_NET, "%s does not answer %u block requests: asking others", peer->address,
                      peer->in_flight);
             sync_forget_peer(p2p, peer);

@@ -212,6 +212,22 @@ Test(serve, a_large_block_on_a_slow_line_is_waited_for)
     block_unref(block);
 }
 
+Test(serve, whoever_is_alone_is_not_asked_twice)
+{
+    struct branch *branch = branch_new(1, 20);
+    connect_peer(PEER);
+    say_headers(PEER, branch, 1, 20);
+    cr_assert_eq(heard(PEER, "getdata", NULL), 1);
+    pass(20 * SECOND);
+    pass(20 * SECOND);
+    cr_assert_eq(heard(PEER, "getdata", NULL), 1, "it would send all of them twice");
+    connect_peer(PEER + 1);
+    say_headers(PEER + 1, branch, 1, 20);
+    pass(SECOND);
+    cr_assert_eq(heard(PEER + 1, "getdata", NULL), 1, "somebody else can be asked");
+    mem_free(branch);
+}
+
 Test(serve, the_only_peer_that_we_have_dialled_stays_among_those_that_send_blocks_unasked)
 {
     struct error error = {0};
