@@ -56,7 +56,20 @@ static void spoil(struct buf *message, uint8_t how, uint16_t where)
     }
 }
 
-static void one_step(struct host *host, struct chunk *chunks, uint32_t *made, struct cursor *c)
+/* More work than the tip's was shown, or is being stored. */
+static bool is_shown(struct host *host)
+{
+    struct chain *chain = node_chain(host->node);
+    bool shown = u256_compare(chain_best_header(chain)->work, chain_tip(chain)->work) > 0;
+    for (size_t k = 0; k < PEERS; k++) {
+        const struct peer *peer = host->peers[k] ? peer_find(node_p2p(host->node), host->peers[k]) : NULL;
+        shown |= peer && peer->presync;
+    }
+    return shown;
+}
+
+/* Whether it was allowed to store what it likes; time that passes afterwards may end that. */
+static bool one_step(struct host *host, struct chunk *chunks, uint32_t *made, struct cursor *c)
 {
     uint8_t what = cursor_u8(c), which = cursor_u8(c), how = cursor_u8(c);
     uint16_t number = cursor_u16(c);
@@ -82,10 +95,12 @@ static void one_step(struct host *host, struct chunk *chunks, uint32_t *made, st
     spoil(&message, how, number);
     say(host, peer, "headers", buf_span(&message));
     buf_free(&message);
+    bool shown = is_shown(host);
     if (how & 0x80) {
         host->now.mono_us += 1000000 * (int64_t)which;
         host_event(host, (struct event){.kind = EVENT_TIMER});
     }
+    return shown || is_shown(host);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
@@ -110,13 +125,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     p2p->side_headers = ALLOWANCE - left;
     for (int i = 0; i < STEPS_MAX && cursor_left(&c); i++) {
         size_t before = chain->entry_count;
-        one_step(&host, chunks, &made, &c);
-        const struct block_entry *best = chain_best_header(chain);
-        bool shown = u256_compare(best->work, chain_tip(chain)->work) > 0;
-        for (size_t k = 0; k < PEERS; k++) {
-            const struct peer *peer = host.peers[k] ? peer_find(p2p, host.peers[k]) : NULL;
-            shown |= peer && peer->presync;
-        }
+        bool shown = one_step(&host, chunks, &made, &c);
         CHECK(shown || chain->entry_count - before <= left);
         CHECK(!host.exited);
         CHECK(p2p_memory_bytes(p2p) <= p2p_memory_bytes_max(p2p));
