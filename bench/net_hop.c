@@ -12,7 +12,7 @@
 #define BLOCK_BYTES 1000000u
 #define WAIT_MS     10000
 #define TRUST       "--whitelist=noban@127.0.0.0/8" /* the feeder says much at once */
-#define SETTLE_MS   20
+#define SETTLE_MS   100
 #define ASK_EVERY   64 /* blocks; the node remembers twice as many */
 
 static const struct kind {

@@ -4,11 +4,14 @@
  * those are core/chain's. Calls block; the host makes them on threads beside the loop (store_reads apart,
  * which serve the opening).
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <rocksdb/c.h>
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -39,6 +42,7 @@ struct store {
     pthread_mutex_t lock; /* of what follows */
     struct buf unsynced;  /* struct written */
     bool new_file;        /* the folder itself must be synced */
+    bool compactions_yield;
 };
 
 /* ---- Errors
@@ -634,6 +638,33 @@ static void put_change(struct store *store, rocksdb_writebatch_t *out, const str
                                   (const char *)value.data, value.len);
     } else {
         rocksdb_writebatch_delete_cf(out, store->family[cf], (const char *)key.data, key.len);
+    }
+}
+
+static bool is_compaction_thread(const char *number)
+{
+    char path[64], name[32] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%.20s/comm", number);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool is = fd >= 0 && read(fd, name, sizeof name - 1) > 0 && strcmp(name, "rocksdb:low\n") == 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return is;
+}
+
+void store_compactions_yield(struct store *store)
+{
+    const struct sched_param param = {0};
+    DIR *tasks = store->compactions_yield ? NULL : opendir("/proc/self/task");
+    for (const struct dirent *task; tasks && (task = readdir(tasks));) {
+        if (is_compaction_thread(task->d_name)) {
+            store->compactions_yield |=
+                sched_setscheduler((pid_t)atoi(task->d_name), SCHED_IDLE, &param) == 0;
+        }
+    }
+    if (tasks) {
+        closedir(tasks);
     }
 }
 

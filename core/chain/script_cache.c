@@ -2,8 +2,8 @@
  * The script cache: which transactions have passed all their scripts, so that a block need not run them
  * again. An entry is the wtxid, masked by a secret that goes with the flags: nobody outside can aim at a set,
  * nor make one pair of wtxid and flags look like another. The wtxid commits to the spent outputs through
- * their txids. A table of fixed size, four places per set; a
- * full set loses a place of its own choosing. Loop thread only.
+ * their txids. A table of fixed size, four places per set; a full set forgets what came first, so that what
+ * the next block is made of is there however full the table is. Loop thread only.
  */
 #include "core/chain/chain_private.h"
 
@@ -61,17 +61,14 @@ bool script_cache_has(const struct script_cache *cache, const struct hash256 *wt
 void script_cache_add(struct script_cache *cache, const struct hash256 *wtxid, uint32_t flags)
 {
     struct hash256 key;
-    struct hash256 *set = set_of(cache, &key, wtxid, flags), *place = &set[key.b[31] % PLACES];
+    struct hash256 *set = set_of(cache, &key, wtxid, flags);
     for (size_t i = 0; i < PLACES; i++) {
         if (hash256_equal(&set[i], &key)) {
             return;
         }
-        if (hash256_is_zero(&set[i])) {
-            place = &set[i];
-            break;
-        }
     }
-    *place = key;
+    memmove(set + 1, set, (PLACES - 1) * sizeof *set);
+    *set = key;
 }
 
 void chain_scripts_passed(struct chain *chain, const struct tx *tx, uint32_t flags)
