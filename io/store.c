@@ -674,7 +674,7 @@ void store_compactions_yield(struct store *store)
     DIR *tasks = store->compactions_yield ? NULL : opendir("/proc/self/task");
     for (const struct dirent *task; tasks && (task = readdir(tasks));) {
         if (is_compaction_thread(task->d_name)) {
-            store->compactions_yield |= be_idle((pid_t)atoi(task->d_name));
+            store->compactions_yield |= be_idle((pid_t)strtol(task->d_name, NULL, 10));
         }
     }
     if (tasks) {
