@@ -106,3 +106,20 @@ Test(places, near_useful_and_permitted_peers_stay)
         cr_assert_not(rig.closed[peer], "%u", peer);
     }
 }
+
+Test(places, strangers_that_hold_all_of_them_keep_nobody_from_elsewhere_out)
+{
+    char address[32];
+    for (peer_id peer = PEER; peer < PEER + MANY; peer++) { /* within the time that a handshake may take */
+        snprintf(address, sizeof address, "66.6.%u.1:1", peer);
+        rig.now.mono_us += 1000;
+        p2p_accepted(rig.p2p, peer, address, rig.now);
+    }
+    rig.now.mono_us += 1000;
+    p2p_accepted(rig.p2p, PEER + MANY, "66.6.200.1:1", rig.now);
+    cr_assert(rig.closed[PEER + MANY], "one more of the crowd");
+    p2p_accepted(rig.p2p, PEER + MANY + 1, "99.1.1.1:1", rig.now);
+    cr_assert_not(rig.closed[PEER + MANY + 1]);
+    rig.closed[PEER + MANY] = false;
+    cr_assert_eq(who_left(PEER + MANY + 1), PEER, "the oldest of them");
+}
