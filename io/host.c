@@ -249,7 +249,6 @@ static void give_work(struct host *host, const struct work_order *order)
     struct pool_work work = {.id = order->id, .version_mask = order->version_mask};
     see_switch(host);
     host->watched_work = order->idle ? 0 : order->id;
-    host->hashing = !order->idle;
     if (order->idle) {
         pool_work(host->pool, NULL);
         return;
@@ -257,6 +256,7 @@ static void give_work(struct host *host, const struct work_order *order)
     memcpy(work.header, order->header, sizeof work.header);
     u256_to_le(work.target, order->target);
     pool_work(host->pool, &work);
+    store_compactions_yield(host->store);
 }
 
 static void pool_has_results(void *context)
@@ -353,9 +353,6 @@ static void stats_are_due(void *context)
     host->stats_before_us = now;
     size_t worker_count;
     struct hash_worker_counts *workers = worker_counts(host, &worker_count);
-    if (host->hashing) {
-        store_compactions_yield(host->store);
-    }
     struct event event = {.kind = EVENT_STATS};
     event.stats.hashes_total = hashes;
     event.stats.hashes_per_s = host->hashes_per_s;

@@ -37,7 +37,6 @@ struct host {
     struct loop_timer node_timer, stats_timer, exit_timer;
     int64_t exit_deadline_us;
     uint64_t hashes_before;
-    bool hashing;
     uint64_t watched_work;  /* whose beginning on all workers is not known yet; 0: none */
     uint64_t switched_work; /* whose beginning is known and not told; 0: none */
     int64_t switched_us;

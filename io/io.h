@@ -201,8 +201,7 @@ void store_reads(struct store *store, struct store_reader *out);
 int store_file(struct store *store, enum file_kind kind, uint32_t number, bool write, struct error *error);
 /* Its bytes were written: the next commit syncs it first. Any thread. */
 /* From now on compactions run at idle priority, like the hash workers, which would otherwise lose a whole CPU
- * to one for as long as it takes. Their threads come when there is something to compact: to be called now and
- * then; it costs next to nothing once they have been found. The thread that owns the store. */
+ * to one for as long as it takes: as soon as a commit finds their thread. Any thread. */
 void store_compactions_yield(struct store *store);
 void store_written(struct store *store, enum file_kind kind, uint32_t number);
 /* What the store has now, for a JOB_SCAN; any thread. store_run of that job frees it. */

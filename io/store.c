@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <rocksdb/c.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -41,10 +42,11 @@ struct store {
     rocksdb_readoptions_t *reading;
     rocksdb_writeoptions_t *writing, *writing_synced;
     rocksdb_column_family_handle_t *family[CF_COUNT], *unused_default;
-    pthread_mutex_t lock; /* of what follows */
-    struct buf unsynced;  /* struct written */
-    bool new_file;        /* the folder itself must be synced */
-    bool compactions_yield;
+    pthread_mutex_t lock;          /* of what follows */
+    struct buf unsynced;           /* struct written */
+    bool new_file;                 /* the folder itself must be synced */
+    atomic_bool compactions_yield; /* they shall */
+    bool compactions_found;        /* the commits' thread */
 };
 
 /* ---- Errors
@@ -671,10 +673,20 @@ static bool be_idle(pid_t thread)
 
 void store_compactions_yield(struct store *store)
 {
-    DIR *tasks = store->compactions_yield ? NULL : opendir("/proc/self/task");
+    atomic_store_explicit(&store->compactions_yield, true, memory_order_relaxed);
+}
+
+/* Their threads come when there is first something to compact. */
+static void look_for_compactions(struct store *store)
+{
+    bool wanted = atomic_load_explicit(&store->compactions_yield, memory_order_relaxed);
+    DIR *tasks = wanted && !store->compactions_found ? opendir("/proc/self/task") : NULL;
     for (const struct dirent *task; tasks && (task = readdir(tasks));) {
         if (is_compaction_thread(task->d_name)) {
-            store->compactions_yield |= be_idle((pid_t)strtol(task->d_name, NULL, 10));
+            store->compactions_found = true;
+            if (!be_idle((pid_t)strtol(task->d_name, NULL, 10))) {
+                log_debug(LOG_STORE, "compactions keep their priority: %s", strerror(errno));
+            }
         }
     }
     if (tasks) {
@@ -684,6 +696,7 @@ void store_compactions_yield(struct store *store)
 
 static bool run_commit(struct store *store, struct job *job)
 {
+    look_for_compactions(store);
     if (!sync_files(store, &job->error)) {
         return false;
     }

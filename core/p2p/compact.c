@@ -490,7 +490,8 @@ static void take_block(struct p2p *p2p, struct announced *it)
 static bool announced_early(struct p2p *p2p, const struct block_entry *entry, struct block *block)
 {
     bool next = entry && !(entry->status & (BLOCK_HAVE_DATA | BLOCK_BAD)) &&
-                entry->prev == chain_tip(p2p->chain) && p2p_near_tip(p2p);
+                block->raw.len <= BLOCK_SERIALIZED_MAX && entry->prev == chain_tip(p2p->chain) &&
+                p2p_near_tip(p2p);
     return next && block_commits(block, entry->height, chain_parameters(p2p->chain)) &&
            compact_announce(p2p, entry, block);
 }

@@ -1,8 +1,5 @@
 /* Files that are damaged: whoever reads them in a reorganisation stops with a word, and blames no block. */
 #include <criterion/criterion.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <unistd.h>
 
 #include "tests/unit/chain/rig.h"
 
@@ -39,19 +36,6 @@ static void end(void)
 }
 
 TestSuite(damage, .init = begin, .fini = end);
-
-static void flip(const char *name, uint64_t offset)
-{
-    char path[128];
-    uint8_t byte;
-    snprintf(path, sizeof path, "%s/blocks/%s", rig.folder, name);
-    int fd = open(path, O_RDWR);
-    cr_assert_geq(fd, 0);
-    cr_assert_eq(pread(fd, &byte, 1, (off_t)offset), 1);
-    byte ^= 1;
-    cr_assert_eq(pwrite(fd, &byte, 1, (off_t)offset), 1);
-    close(fd);
-}
 
 static const struct block_entry *at(uint32_t height)
 {
@@ -114,7 +98,7 @@ Test(damage, nothing_is_damaged)
 
 Test(damage, an_undo_record)
 {
-    flip("rev00000.dat", at(16)->undo_offset + at(16)->undo_len - 1);
+    rig_flip(&rig, "rev00000.dat", at(16)->undo_offset + at(16)->undo_len - 1);
     feed_theirs();
     stopped_with("undo data of block 16", "--reindex-chainstate");
     heals(false);
@@ -125,7 +109,7 @@ static void damage_block(void)
 {
     const struct tx_output *first = &ours[16]->block->txs[0].outputs[0];
     const uint8_t *end = first->script.data; /* one byte of length stands before it, the amount before that */
-    flip("blk00000.dat", at(16)->data_offset + (uint64_t)(end - 9 - ours[16]->block->raw.data));
+    rig_flip(&rig, "blk00000.dat", at(16)->data_offset + (uint64_t)(end - 9 - ours[16]->block->raw.data));
 }
 
 Test(damage, a_block_that_is_left)

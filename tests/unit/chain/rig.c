@@ -1,5 +1,6 @@
 /* See rig.h. */
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -319,4 +320,17 @@ void rig_feed(struct rig *rig, struct node *node)
               error.text);
     node->fed = true;
     rig_pump(rig);
+}
+
+void rig_flip(const struct rig *rig, const char *name, uint64_t offset)
+{
+    char path[128];
+    uint8_t byte;
+    snprintf(path, sizeof path, "%s/blocks/%s", rig->folder, name);
+    int fd = open(path, O_RDWR);
+    cr_assert_geq(fd, 0);
+    cr_assert_eq(pread(fd, &byte, 1, (off_t)offset), 1);
+    byte ^= 1;
+    cr_assert_eq(pwrite(fd, &byte, 1, (off_t)offset), 1);
+    close(fd);
 }

@@ -54,4 +54,7 @@ struct node *node_spend(struct node *parent, struct rng *rng, struct span script
 void nodes_free(struct node **nodes, size_t count);
 void rig_feed(struct rig *rig, struct node *node);
 
+/* Turns over one bit of a file in the folder of blocks. */
+void rig_flip(const struct rig *rig, const char *name, uint64_t offset);
+
 #endif

@@ -1,8 +1,5 @@
 /* verifychain: every level finds its own kind of damage, and those below it do not. */
 #include <criterion/criterion.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <unistd.h>
 
 #include "tests/unit/chain/rig.h"
 
@@ -69,19 +66,6 @@ static void found_from(unsigned level)
     }
 }
 
-static void flip(const char *name, uint64_t offset)
-{
-    char path[128];
-    uint8_t byte;
-    snprintf(path, sizeof path, "%s/blocks/%s", rig.folder, name);
-    int fd = open(path, O_RDWR);
-    cr_assert_geq(fd, 0);
-    cr_assert_eq(pread(fd, &byte, 1, (off_t)offset), 1);
-    byte ^= 1;
-    cr_assert_eq(pwrite(fd, &byte, 1, (off_t)offset), 1);
-    close(fd);
-}
-
 static const struct block_entry *damaged(void)
 {
     return chain_at(rig.chain, DAMAGED);
@@ -99,19 +83,19 @@ Test(verify, an_undamaged_chain_holds)
 
 Test(verify, level_0_reads)
 {
-    flip("blk00000.dat", damaged()->data_offset + 4);
+    rig_flip(&rig, "blk00000.dat", damaged()->data_offset + 4);
     found_from(0);
 }
 
 Test(verify, level_1_checks)
 {
-    flip("blk00000.dat", damaged()->data_offset + damaged()->data_len - 1);
+    rig_flip(&rig, "blk00000.dat", damaged()->data_offset + damaged()->data_len - 1);
     found_from(1);
 }
 
 Test(verify, level_2_reads_undo_records)
 {
-    flip("rev00000.dat", damaged()->undo_offset + damaged()->undo_len - 1);
+    rig_flip(&rig, "rev00000.dat", damaged()->undo_offset + damaged()->undo_len - 1);
     found_from(2);
 }
 
