@@ -28,6 +28,15 @@ struct bench_option {
     const char **text;            /* one of these two is filled; it holds the default */
     int64_t *number, least, most; /* bounds of a number */
 };
+/* Rows of a table of options; the variable is the row's own. */
+#define BENCH_TEXT(name, value, help, variable)                                                              \
+    {                                                                                                        \
+        name, value, help, &(variable), NULL, 0, 0                                                           \
+    }
+#define BENCH_NUMBER(name, value, help, variable, least, most)                                               \
+    {                                                                                                        \
+        name, value, help, NULL, &(variable), least, most                                                    \
+    }
 
 struct bench_command {
     const char *name, *summary;

@@ -35,16 +35,17 @@ static const char *make_path = "", *file_path = "", *vectors_path = "../shared/v
 static int64_t inputs_wanted = 200000, block_txs = 1500, fork_every = 0, dbcache_mib = 450;
 
 static const struct bench_option options[] = {
-    {"make", "FILE", "write the chain to this file and stop", &make_path, NULL, 0, 0},
-    {"file", "FILE", "measure with this file (default: one is made)", &file_path, NULL, 0, 0},
-    {"inputs", "N", "signed inputs of a made chain", NULL, &inputs_wanted, 1000, 10000000},
-    {"block-txs", "N", "transactions in a block of a made chain", NULL, &block_txs, 1, LARGE_BLOCK_TXS},
-    {"fork-every", "N", "with --make: a stale branch of up to six blocks before every N-th signed block",
-     NULL, &fork_every, 0, 1000000},
-    {"dbcache", "MIB", "coins cache", NULL, &dbcache_mib, 1, 65536},
-    {"scratch", "DIR", "where data directories are made", &scratch_path, NULL, 0, 0},
-    {"vectors", "DIR", "where block413567.raw is", &vectors_path, NULL, 0, 0},
-    {NULL, NULL, NULL, NULL, NULL, 0, 0},
+    BENCH_TEXT("make", "FILE", "write the chain to this file and stop", make_path),
+    BENCH_TEXT("file", "FILE", "measure with this file (default: one is made)", file_path),
+    BENCH_NUMBER("inputs", "N", "signed inputs of a made chain", inputs_wanted, 1000, 10000000),
+    BENCH_NUMBER("block-txs", "N", "transactions in a block of a made chain", block_txs, 1, LARGE_BLOCK_TXS),
+    BENCH_NUMBER("fork-every", "N",
+                 "with --make: a stale branch of up to six blocks before every N-th signed block", fork_every,
+                 0, 1000000),
+    BENCH_NUMBER("dbcache", "MIB", "coins cache", dbcache_mib, 1, 65536),
+    BENCH_TEXT("scratch", "DIR", "where data directories are made", scratch_path),
+    BENCH_TEXT("vectors", "DIR", "where block413567.raw is", vectors_path),
+    {0},
 };
 
 /* ---- The file

@@ -15,19 +15,9 @@
 static int64_t cpu = -1, seconds = 20;
 static const char *kernel_name = "";
 static const struct bench_option options[] = {
-    {.name = "kernel", .value = "NAME", .help = "only this one, all the time", .text = &kernel_name},
-    {.name = "cpu",
-     .value = "N",
-     .help = "one thread, on this CPU (-1: all)",
-     .number = &cpu,
-     .least = -1,
-     .most = 1023},
-    {.name = "seconds",
-     .value = "N",
-     .help = "in all; at most twice as long",
-     .number = &seconds,
-     .least = 1,
-     .most = 3600},
+    BENCH_TEXT("kernel", "NAME", "only this one, all the time", kernel_name),
+    BENCH_NUMBER("cpu", "N", "one thread, on this CPU (-1: all)", cpu, -1, 1023),
+    BENCH_NUMBER("seconds", "N", "in all; at most twice as long", seconds, 1, 3600),
     {0},
 };
 

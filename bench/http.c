@@ -345,29 +345,15 @@ static bool run(struct report *report, struct error *error)
 }
 
 static const struct bench_option options[] = {
-    {.name = "clients", .value = "LIST", .help = "addresses that requests come from", .text = &clients_text},
-    {.name = "servers", .value = "LIST", .help = "HOST:PORT, in turn", .text = &servers_text},
-    {.name = "path", .value = "PATH", .help = "what is asked for", .text = &path_text},
-    {.name = "rate",
-     .value = "N",
-     .help = "requests a second of each client",
-     .number = &rate,
-     .least = 1,
-     .most = 1000000},
-    {.name = "seconds", .value = "N", .help = "how long", .number = &seconds, .least = 1, .most = 3600},
-    {.name = "connections",
-     .value = "N",
-     .help = "of each client to each server",
-     .number = &connections,
-     .least = 1,
-     .most = 256},
-    {.name = "slice",
-     .value = "MS",
-     .help = "length of a row of the table",
-     .number = &slice_ms,
-     .least = 10,
-     .most = 60000},
-    {0}};
+    BENCH_TEXT("clients", "LIST", "addresses that requests come from", clients_text),
+    BENCH_TEXT("servers", "LIST", "HOST:PORT, in turn", servers_text),
+    BENCH_TEXT("path", "PATH", "what is asked for", path_text),
+    BENCH_NUMBER("rate", "N", "requests a second of each client", rate, 1, 1000000),
+    BENCH_NUMBER("seconds", "N", "how long", seconds, 1, 3600),
+    BENCH_NUMBER("connections", "N", "of each client to each server", connections, 1, 256),
+    BENCH_NUMBER("slice", "MS", "length of a row of the table", slice_ms, 10, 60000),
+    {0},
+};
 
 const struct bench_command bench_http = {
     .name = "http",

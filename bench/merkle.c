@@ -13,12 +13,7 @@
 
 static int64_t windows = 60;
 static const struct bench_option options[] = {
-    {.name = "windows",
-     .value = "N",
-     .help = "of each contender",
-     .number = &windows,
-     .least = 1,
-     .most = 10000},
+    BENCH_NUMBER("windows", "N", "of each contender", windows, 1, 10000),
     {0},
 };
 

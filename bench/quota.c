@@ -20,14 +20,9 @@
 static int64_t seconds = 10, rounds = 3;
 static const char *only = "";
 static const struct bench_option options[] = {
-    {.name = "seconds", .value = "N", .help = "per measurement", .number = &seconds, .least = 1, .most = 600},
-    {.name = "rounds",
-     .value = "N",
-     .help = "of all quotas in turn",
-     .number = &rounds,
-     .least = 1,
-     .most = 100},
-    {.name = "quota", .value = "CPUS", .help = "only this one, beside none", .text = &only},
+    BENCH_NUMBER("seconds", "N", "per measurement", seconds, 1, 600),
+    BENCH_NUMBER("rounds", "N", "of all quotas in turn", rounds, 1, 100),
+    BENCH_TEXT("quota", "CPUS", "only this one, beside none", only),
     {0},
 };
 

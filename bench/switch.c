@@ -14,18 +14,8 @@
 
 static int64_t switches = 10000, threads = -1;
 static const struct bench_option options[] = {
-    {.name = "switches",
-     .value = "N",
-     .help = "of work, and batches",
-     .number = &switches,
-     .least = 1,
-     .most = 100000000},
-    {.name = "threads",
-     .value = "N",
-     .help = "hash workers; -1: all",
-     .number = &threads,
-     .least = -1,
-     .most = 1024},
+    BENCH_NUMBER("switches", "N", "of work, and batches", switches, 1, 100000000),
+    BENCH_NUMBER("threads", "N", "hash workers; -1: all", threads, -1, 1024),
     {0},
 };
 

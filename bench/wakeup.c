@@ -9,8 +9,8 @@
 static int64_t seconds = 6;
 static const char *loop_kind = "auto";
 static const struct bench_option options[] = {
-    {.name = "seconds", .value = "N", .help = "in all", .number = &seconds, .least = 1, .most = 3600},
-    {.name = "loop", .value = "KIND", .help = "auto, io_uring or epoll", .text = &loop_kind},
+    BENCH_NUMBER("seconds", "N", "in all", seconds, 1, 3600),
+    BENCH_TEXT("loop", "KIND", "auto, io_uring or epoll", loop_kind),
     {0},
 };
 

@@ -165,7 +165,7 @@ static inline uint32_t load_le32(const void *p)
 {
     uint32_t v;
     memcpy(&v, p, 4);
-    return v; /* little-endian hosts only: asserted in base.c */
+    return v; /* little-endian hosts only: asserted in bytes.c */
 }
 static inline uint64_t load_le64(const void *p)
 {

@@ -452,16 +452,20 @@ static enum script_error run_hash(struct vm *vm, uint8_t op)
     return SCRIPT_ERROR_OK;
 }
 
+/* What BIP65 and BIP112 compare with: it stays on the stack. */
+static enum script_error locktime_operand(int64_t *out, struct vm *vm)
+{
+    NEED(vm->stack, 1);
+    TRY(number(out, *top(vm, 1), vm->run->flags, LOCKTIME_BYTES));
+    return *out < 0 ? SCRIPT_ERROR_NEGATIVE_LOCKTIME : SCRIPT_ERROR_OK;
+}
+
 /* BIP65. */
 static enum script_error check_locktime(struct vm *vm)
 {
     const struct tx *tx = vm->run->tx;
     int64_t wanted;
-    NEED(vm->stack, 1);
-    TRY(number(&wanted, *top(vm, 1), vm->run->flags, LOCKTIME_BYTES));
-    if (wanted < 0) {
-        return SCRIPT_ERROR_NEGATIVE_LOCKTIME;
-    }
+    TRY(locktime_operand(&wanted, vm));
     bool same_kind = (wanted < LOCKTIME_THRESHOLD) == (tx->locktime < LOCKTIME_THRESHOLD);
     if (!same_kind || wanted > (int64_t)tx->locktime ||
         tx->inputs[vm->run->index].sequence == SEQUENCE_FINAL) {
@@ -475,11 +479,7 @@ static enum script_error check_sequence(struct vm *vm)
 {
     const struct tx *tx = vm->run->tx;
     int64_t wanted;
-    NEED(vm->stack, 1);
-    TRY(number(&wanted, *top(vm, 1), vm->run->flags, LOCKTIME_BYTES));
-    if (wanted < 0) {
-        return SCRIPT_ERROR_NEGATIVE_LOCKTIME;
-    }
+    TRY(locktime_operand(&wanted, vm));
     if (wanted & SEQUENCE_LOCK_DISABLED) {
         return SCRIPT_ERROR_OK;
     }

@@ -59,12 +59,26 @@ bool cpu_has_avx512(void)
     return os_keeps(XCR0_AVX512) && leaf7(&b) && (b & bit_AVX512F) && (b & bit_AVX512BW);
 }
 
-bool cpu_has_armv8(void)
+#else
+
+bool cpu_has_shani(void)
 {
     return false;
 }
 
-#elif defined(__aarch64__)
+bool cpu_has_avx2(void)
+{
+    return false;
+}
+
+bool cpu_has_avx512(void)
+{
+    return false;
+}
+
+#endif
+
+#if defined(__aarch64__)
 #include <sys/auxv.h>
 
 #define HWCAP_SHA2_BIT (1ul << 6)
@@ -73,34 +87,12 @@ bool cpu_has_armv8(void)
 {
     return getauxval(AT_HWCAP) & HWCAP_SHA2_BIT;
 }
-bool cpu_has_shani(void)
-{
-    return false;
-}
-bool cpu_has_avx2(void)
-{
-    return false;
-}
-bool cpu_has_avx512(void)
-{
-    return false;
-}
 
 #else
+
 bool cpu_has_armv8(void)
 {
     return false;
 }
-bool cpu_has_shani(void)
-{
-    return false;
-}
-bool cpu_has_avx2(void)
-{
-    return false;
-}
-bool cpu_has_avx512(void)
-{
-    return false;
-}
+
 #endif

@@ -81,16 +81,9 @@ KERNEL void sha256_avx2_compress_lanes(uint32_t *state, const uint8_t *const *bl
 
 KERNEL void sha256_avx2_double_64(uint8_t *out, const uint8_t *in, size_t count)
 {
-    for (; count >= BATCH_NODES; count -= BATCH_NODES, in += 64 * BATCH_NODES, out += 32 * BATCH_NODES) {
-        nodes_batch(out, in);
-    }
-    if (count > 1) { /* a batch that is not full still beats two by the generic code */
-        uint8_t rest[64 * BATCH_NODES] = {0}, hashes[32 * BATCH_NODES];
-        memcpy(rest, in, 64 * count);
-        nodes_batch(hashes, rest);
-        memcpy(out, hashes, 32 * count);
-    } else if (count) {
-        sha256_generic_double_64(out, in, count);
+    size_t left = nodes_all(out, in, count, 2), done = count - left;
+    if (left) {
+        sha256_generic_double_64(out + 32 * done, in + 64 * done, left);
     }
 }
 

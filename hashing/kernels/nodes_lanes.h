@@ -94,6 +94,23 @@ KERNEL __attribute__((noinline)) static void nodes_batch(uint8_t *out, const uin
     }
 }
 
+/* All full batches, and what is left over while it is `least` nodes or more: a batch that is not full still
+ * beats them one by one. Returns how many nodes at the end are left. */
+KERNEL static size_t nodes_all(uint8_t *out, const uint8_t *in, size_t count, size_t least)
+{
+    for (; count >= BATCH_NODES; count -= BATCH_NODES, in += 64 * BATCH_NODES, out += 32 * BATCH_NODES) {
+        nodes_batch(out, in);
+    }
+    if (count < least) {
+        return count;
+    }
+    uint8_t rest[64 * BATCH_NODES] = {0}, hashes[32 * BATCH_NODES];
+    memcpy(rest, in, 64 * count);
+    nodes_batch(hashes, rest);
+    memcpy(out, hashes, 32 * count);
+    return 0;
+}
+
 /* One block of BATCH_NODES messages each: compress_lanes of struct sha256_kernel. */
 KERNEL static void blocks_batch(uint32_t *state, const uint8_t *const *blocks)
 {

@@ -1,20 +1,10 @@
 /* Fuzz target: an address or a key as text. What is understood is written again as an address of that script.
  */
-#include "core/wallet/wallet.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+#include "tests/fuzz/text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-    static struct chain_params params;
-    if (!params.genesis_raw) {
-        CHECK(chain_params_init(&params, CHAIN_MAIN, NULL, NULL));
-        wallet_init((const uint8_t[32]){1});
-    }
-    char *text = mem_alloc(len + 1);
-    if (len) {
-        memcpy(text, data, len);
-    }
+    char *text = text_of(data, len);
     struct buf script = {0}, again = {0};
     char address[ADDRESS_TEXT];
     struct key key;

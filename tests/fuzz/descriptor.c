@@ -1,8 +1,6 @@
 /* Fuzz target: the text of a descriptor. What is understood is shown in a text that means the same scripts.
  */
-#include "core/wallet/wallet.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+#include "tests/fuzz/text.h"
 
 static void add_script(void *context, struct span script, const char *descriptor)
 {
@@ -20,15 +18,7 @@ static bool expand(struct buf *all, struct descriptor *descriptor)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-    static struct chain_params params;
-    if (!params.genesis_raw) {
-        CHECK(chain_params_init(&params, CHAIN_MAIN, NULL, NULL));
-        wallet_init((const uint8_t[32]){1});
-    }
-    char *text = mem_alloc(len + 1);
-    if (len) {
-        memcpy(text, data, len);
-    }
+    char *text = text_of(data, len);
     struct descriptor *descriptor = descriptor_parse(text, false, &params, NULL);
     if (descriptor) {
         struct buf shown = {0}, scripts = {0}, again = {0};

@@ -3,68 +3,22 @@
  *
  *   plain-pool [--switches=N] [--seed=N]      N: how often the work changes (default 2000; tools/soak: 10^7)
  */
-#include <errno.h>
-#include <inttypes.h>
-#include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include "hashing/kernels/kernels.h"
-#include "hashing/pool/pool.h"
+#include "tests/plain/plain.h"
 
 #define THREADS   2
-#define WAIT_MS   20000 /* a wake-up that has not come by then is missed */
 #define ROLLING   UINT32_C(0x1fffe000)
 #define BATCH_MAX 64
 #define BATCHES   500
 #define STOPS     100
 #define EVERY_BIT 0xff
 
-static unsigned passed, failed;
-static uint64_t seed = 1, switches = 2000;
-
-static void result(bool ok, const char *name)
-{
-    printf("%s  %s\n", ok ? "ok" : "FAIL", name);
-    fflush(stdout);
-    passed += ok;
-    failed += !ok;
-}
+static uint64_t switches = 2000;
 
 static struct pool *start(int hash_threads, int check_threads)
 {
-    struct error error = {0};
-    struct pool_config config = {.hash_threads = hash_threads,
-                                 .check_threads = check_threads,
-                                 .hash_share = 100,
-                                 .kernel = sha256_kernel_in_use()};
-    cpu_limits_read(&config.limits, NULL, NULL);
-    config.limits.quota_cpus = 0;
-    struct pool *pool = pool_start(&config, &error);
-    if (!pool) {
-        fprintf(stderr, "%s\n", error.text);
-        exit(1);
-    }
-    return pool;
-}
-
-/* The next result; false when none comes. */
-static bool next_result(struct pool *pool, struct pool_result *out)
-{
-    while (!pool_next_result(pool, out)) {
-        struct pollfd wait = {.fd = pool_event_fd(pool), .events = POLLIN};
-        uint64_t count;
-        int n = poll(&wait, 1, WAIT_MS);
-        if (n == 0 || (n < 0 && errno != EINTR)) {
-            return false;
-        }
-        if (n > 0 && read(wait.fd, &count, sizeof count) < 0 && errno != EAGAIN) {
-            return false;
-        }
-    }
-    return true;
+    return start_pool((struct pool_config){
+        .hash_threads = hash_threads, .check_threads = check_threads, .kernel = sha256_kernel_in_use()});
 }
 
 static struct pool_work random_work(struct rng *rng, uint64_t id)
@@ -222,20 +176,9 @@ static void test_stops(void)
 
 int main(int argc, char **argv)
 {
-    for (int i = 1; i < argc; i++) {
-        if (strncmp(argv[i], "--switches=", 11) == 0) {
-            switches = strtoull(argv[i] + 11, NULL, 10);
-        } else if (strncmp(argv[i], "--seed=", 7) == 0) {
-            seed = strtoull(argv[i] + 7, NULL, 10);
-        } else {
-            fprintf(stderr, "plain-pool [--switches=N] [--seed=N]\n");
-            return 2;
-        }
-    }
-    printf("seed %" PRIu64 ", %" PRIu64 " switches\n", seed, switches);
+    read_options(argc, argv, "switches", &switches);
     test_switches();
     test_batches();
     test_stops();
-    printf("%u passed, %u failed\n", passed, failed);
-    return failed ? 1 : 0;
+    return end_results();
 }

@@ -5,59 +5,25 @@
  *
  *   plain-signatures [--rounds=N] [--seed=N]      N: batches of each kind (default 200)
  */
-#include <errno.h>
-#include <inttypes.h>
-#include <poll.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 #include "core/wallet/wallet.h"
-#include "hashing/kernels/kernels.h"
-#include "hashing/pool/pool.h"
+#include "tests/plain/plain.h"
 
 #define WORKERS 4
-#define WAIT_MS 20000 /* a wake-up that has not come by then is missed */
 #define NUMBERS 4096u /* of one batch */
 #define INPUTS  24u
 
-static unsigned passed, failed;
-static uint64_t seed = 1, rounds = 200;
-
-static void result(bool ok, const char *name)
-{
-    printf("%s  %s\n", ok ? "ok" : "FAIL", name);
-    fflush(stdout);
-    passed += ok;
-    failed += !ok;
-}
-
-static struct pool *start(void)
-{
-    struct error error = {0};
-    struct pool_config config = {.check_threads = WORKERS, .hash_share = 100};
-    cpu_limits_read(&config.limits, NULL, NULL);
-    struct pool *pool = pool_start(&config, &error);
-    if (!pool) {
-        fprintf(stderr, "%s\n", error.text);
-        exit(1);
-    }
-    return pool;
-}
+static uint64_t rounds = 200;
 
 /* Runs a batch to its end: the lowest index that fails, or SIZE_MAX. */
 static size_t run(struct pool *pool, bool (*check)(void *batch, size_t index), void *batch, size_t count)
 {
     struct pool_result done;
     pool_check(pool, check, batch, count, NULL);
-    while (!pool_next_result(pool, &done)) {
-        struct pollfd wait = {.fd = pool_event_fd(pool), .events = POLLIN};
-        uint64_t news;
-        if (poll(&wait, 1, WAIT_MS) == 0 || (read(wait.fd, &news, sizeof news) < 0 && errno != EAGAIN)) {
-            fprintf(stderr, "a batch has not ended\n");
-            exit(1);
-        }
+    if (!next_result(pool, &done)) {
+        fprintf(stderr, "a batch has not ended\n");
+        exit(1);
     }
     return done.failed_index;
 }
@@ -190,22 +156,11 @@ static void test_scripts(struct pool *pool, struct rng *rng)
 int main(int argc, char **argv)
 {
     struct rng rng;
-    for (int i = 1; i < argc; i++) {
-        if (strncmp(argv[i], "--rounds=", 9) == 0) {
-            rounds = strtoull(argv[i] + 9, NULL, 10);
-        } else if (strncmp(argv[i], "--seed=", 7) == 0) {
-            seed = strtoull(argv[i] + 7, NULL, 10);
-        } else {
-            fprintf(stderr, "plain-signatures [--rounds=N] [--seed=N]\n");
-            return 2;
-        }
-    }
-    printf("seed %" PRIu64 ", %" PRIu64 " rounds\n", seed, rounds);
+    read_options(argc, argv, "rounds", &rounds);
     rng_seed_u64(&rng, seed);
-    struct pool *pool = start();
+    struct pool *pool = start_pool((struct pool_config){.check_threads = WORKERS});
     test_table(pool, &rng);
     test_scripts(pool, &rng);
     pool_stop(pool);
-    printf("%u passed, %u failed\n", passed, failed);
-    return failed ? 1 : 0;
+    return end_results();
 }
