@@ -24,7 +24,6 @@
 #define TOKENS_PER_S       0.1
 #define NETWORK_IPV4       1u
 #define NETWORK_IPV6       2u
-#define NETWORK_TOR_2      3u
 #define ADDRV2_BYTES_MAX   512u
 #define ANCHORS_MAX        2u /* peers that were found and are dialled first after a restart */
 
@@ -256,9 +255,9 @@ static void read_v1(struct cursor *c, struct hearsay *out)
     out->usable = true;
 }
 
-/* BIP155. Networks that have a number, and what an address takes in each; Tor's version 2 is no more. */
+/* BIP155: what an address takes in each network; 0: one that we do not know, or no more (Tor's version 2). */
 static const uint8_t address_bytes[] = {
-    [NETWORK_IPV4] = 4, [NETWORK_IPV6] = 16, [3] = 10, [4] = 32, [5] = 32, [6] = 16};
+    [NETWORK_IPV4] = 4, [NETWORK_IPV6] = 16, [4] = 32, [5] = 32, [6] = 16};
 
 static void read_v2(struct cursor *c, struct hearsay *out)
 {
@@ -281,9 +280,16 @@ static void read_v2(struct cursor *c, struct hearsay *out)
     } else if (network == NETWORK_IPV6) {
         memcpy(out->place.at.ip, ip.data, 16);
         out->usable = !ip_is_v4(ip.data); /* no mapped ones */
-    } else if (known && network != NETWORK_TOR_2) {
+    } else if (known) {
         out->foreign = span_of(begin, (size_t)(c->at - begin));
     }
+}
+
+static struct hearsay read_one(struct cursor *c, bool v2)
+{
+    struct hearsay heard = {0};
+    (v2 ? read_v2 : read_v1)(c, &heard);
+    return heard;
 }
 
 /* A peer may tell us one address in ten seconds unasked: whoever floods is read and not listened to. */
@@ -337,28 +343,28 @@ static void hear(struct p2p *p2p, struct peer *peer, struct hearsay *heard, bool
 static void hear_all(struct p2p *p2p, struct peer *peer, struct cursor *c, bool v2)
 {
     size_t count = cursor_count(c, v2 ? 9 : 30);
-    if (count > ADDR_MAX) {
-        peer_misbehaves(p2p, peer, "%zu addresses in one message", count);
-        return;
+    struct cursor ahead = *c;
+    for (size_t i = 0; i < count && !ahead.failed; i++) {
+        read_one(&ahead, v2);
+    }
+    c->failed |= ahead.failed;
+    if (c->failed) {
+        return; /* nothing of it is believed */
     }
     if (p2p->config.discover == P2P_DISCOVER_NO || peer_is(peer, SLOT_BLOCKS_ONLY)) {
         return;
     }
-    struct hearsay *all = mem_alloc((count + 1) * sizeof *all);
-    for (size_t i = 0; i < count && !c->failed; i++) {
-        (v2 ? read_v2 : read_v1)(c, &all[i]);
-    }
-    if (c->failed) { /* then nothing of it is believed, and nothing follows */
-        peer_remark(p2p, peer, "an address message that cannot be read");
-        count = 0;
+    if (count > ADDR_MAX) {
+        peer_misbehaves(p2p, peer, "%zu addresses in one message", count);
+        return;
     }
     peer->relays_addrs = true;
     for (size_t i = 0; i < count; i++) {
+        struct hearsay heard = read_one(c, v2);
         if (take_token(p2p, peer)) {
-            hear(p2p, peer, &all[i], count <= RELAY_MAX);
+            hear(p2p, peer, &heard, count <= RELAY_MAX);
         }
     }
-    mem_free(all);
     tell_everybody(p2p);
 }
 

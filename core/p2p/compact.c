@@ -12,6 +12,7 @@
 #define SHORT_BYTES      6u
 #define SHORT_MASK       ((UINT64_C(1) << 48) - 1)
 #define TXS_MAX          (BLOCK_WEIGHT_MAX / 240u) /* 60 bytes are the least that a transaction takes */
+#define TX_BYTES_LEAST   10u                       /* that any could be read from */
 #define FETCH_AHEAD      8u
 #define FAST_PEERS       3u
 #define ANSWER_DEPTH_MAX 10u /* getblocktxn: of older blocks the whole is sent */
@@ -125,7 +126,7 @@ void compact_offer(struct p2p *p2p, struct peer *peer, bool unasked)
 void handle_sendcmpct(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
     (void)p2p;
-    bool unasked = cursor_u8(c) == 1;
+    bool unasked = cursor_u8(c) != 0;
     uint64_t version = cursor_u64(c);
     if (!c->failed && version == COMPACT_VERSION) {
         peer->speaks_compact = true;
@@ -260,49 +261,54 @@ struct compact {
     const uint8_t *shorts;
 };
 
-static struct tx *tx_from(struct cursor *c)
+struct tx *tx_from(struct cursor *c)
 {
     struct arena scratch = {0};
-    struct tx probe;
+    struct tx probe, *tx = NULL;
     const uint8_t *begin = c->at;
-    bool ok = tx_read(&probe, c, &scratch);
+    if (tx_read(&probe, c, &scratch)) {
+        tx = tx_parse(span_of(begin, (size_t)(c->at - begin)), NULL);
+    }
     arena_free(&scratch);
-    return ok ? tx_parse(span_of(begin, (size_t)(c->at - begin)), NULL) : NULL;
+    c->failed |= !tx;
+    return tx;
 }
 
+/* False: an index lies outside of the block. */
 static bool read_prefilled(struct partial *partial, struct cursor *c, size_t count)
 {
     uint64_t index = 0;
-    for (size_t i = 0; i < count; i++) {
+    bool inside = true;
+    for (size_t i = 0; i < count && !c->failed; i++) {
         index += cursor_compact_size(c, UINT16_MAX) + (i ? 1 : 0);
-        if (c->failed || index >= partial->count) {
-            return false;
-        }
-        partial->txs[index] = tx_from(c);
-        if (!partial->txs[index]) {
-            return false;
+        struct tx *tx = tx_from(c);
+        if (tx && index < partial->count) {
+            partial->txs[index] = tx;
+        } else {
+            tx_unref(tx);
+            inside = false;
         }
     }
-    return cursor_done(c);
+    return inside;
 }
 
-/* NULL: the message cannot be read, or its indices make no sense. */
-static struct partial *read_compact(struct compact *compact, struct span payload)
+/* NULL: the message cannot be read (c has failed), or what it says makes no sense. */
+static struct partial *read_compact(struct compact *compact, struct cursor *c)
 {
-    struct cursor c = cursor_of(payload.data, payload.len);
-    struct span head = cursor_span(&c, HEADER_BYTES + 8);
-    if (c.failed) {
+    struct span head = cursor_span(c, HEADER_BYTES + 8);
+    if (c->failed) {
         return NULL;
     }
     struct cursor h = cursor_of(head.data, head.len);
     header_read(&compact->header, &h);
     header_hash(&compact->hash, &compact->header);
     short_key(compact->key, head.data);
-    compact->short_count = cursor_count(&c, SHORT_BYTES);
-    compact->shorts = cursor_span(&c, compact->short_count * SHORT_BYTES).data;
-    compact->prefilled_count = cursor_count(&c, 61);
+    compact->short_count = cursor_count(c, SHORT_BYTES);
+    compact->shorts = cursor_span(c, compact->short_count * SHORT_BYTES).data;
+    compact->prefilled_count = cursor_count(c, 1 + TX_BYTES_LEAST);
     size_t count = compact->short_count + compact->prefilled_count;
-    if (c.failed || count == 0 || count > TXS_MAX) {
+    c->failed |= count > UINT16_MAX;
+    if (c->failed || count == 0 || count > TXS_MAX) {
         return NULL;
     }
     struct partial *partial = mem_alloc(sizeof *partial);
@@ -310,7 +316,7 @@ static struct partial *read_compact(struct compact *compact, struct span payload
     partial->header = compact->header;
     partial->count = (uint32_t)count;
     partial->txs = mem_alloc(count * sizeof *partial->txs);
-    if (!read_prefilled(partial, &c, compact->prefilled_count)) {
+    if (!read_prefilled(partial, c, compact->prefilled_count)) {
         partial_free(partial);
         return NULL;
     }
@@ -598,9 +604,8 @@ static const struct block_entry *take_header(struct p2p *p2p, struct peer *peer,
 void handle_cmpctblock(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
     struct compact compact;
-    struct partial *partial = read_compact(&compact, cursor_span(c, cursor_left(c)));
-    if (!partial) {
-        peer_misbehaves(p2p, peer, "a compact block that cannot be read");
+    struct partial *partial = read_compact(&compact, c);
+    if (c->failed) {
         return;
     }
     const struct block_entry *entry = take_header(p2p, peer, &compact.header, &compact.hash);
@@ -620,6 +625,11 @@ void handle_cmpctblock(struct p2p *p2p, struct peer *peer, struct cursor *c)
     if (!asked && !near) {
         partial_free(partial);
         sync_request_blocks(p2p); /* its header is known now: the usual way, if we want it at all */
+        return;
+    }
+    if (!partial) {
+        end_request(p2p, peer, &compact.hash);
+        peer_misbehaves(p2p, peer, "a compact block that makes no sense");
         return;
     }
     p2p->compact.received++;
@@ -642,39 +652,59 @@ void handle_cmpctblock(struct p2p *p2p, struct peer *peer, struct cursor *c)
     }
 }
 
+static void txs_free(struct tx **txs, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        tx_unref(txs[i]);
+    }
+    mem_free(txs);
+}
+
+/* NULL: they cannot be read. */
+static struct tx **read_txs(struct cursor *c, size_t count)
+{
+    struct tx **txs = mem_alloc((count + 1) * sizeof(struct tx *));
+    for (size_t i = 0; i < count && !c->failed; i++) {
+        txs[i] = tx_from(c);
+    }
+    if (c->failed) {
+        txs_free(txs, count);
+        txs = NULL;
+    }
+    return txs;
+}
+
 void handle_blocktxn(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
     struct hash256 hash;
     cursor_bytes(c, hash.b, 32);
-    size_t count = cursor_count(c, 60);
+    size_t count = cursor_count(c, TX_BYTES_LEAST);
     struct partial *partial = peer->partial;
-    if (c->failed) {
-        peer_misbehaves(p2p, peer, "a blocktxn message that cannot be read");
-        return;
+    if (c->failed || !partial || !hash256_equal(&partial->hash, &hash)) {
+        return; /* it comes too late, or was never asked for */
     }
-    if (!partial || !hash256_equal(&partial->hash, &hash)) {
-        return; /* too late, or never asked for */
+    struct tx **txs = read_txs(c, count);
+    if (!txs) {
+        return;
     }
     partial_take(p2p, peer);
     const struct block_entry *entry = chain_find(p2p->chain, &hash);
     if (!entry || entry->status & (BLOCK_HAVE_DATA | BLOCK_BAD)) { /* somebody else was faster */
         end_request(p2p, peer, &hash);
         partial_free(partial);
-        return;
-    }
-    bool ok = count == partial->missing;
-    for (uint32_t i = 0; ok && i < partial->count; i++) {
-        if (!partial->txs[i]) {
-            partial->txs[i] = tx_from(c);
-            ok = partial->txs[i] != NULL;
-        }
-    }
-    if (ok && cursor_done(c)) {
-        complete(p2p, peer, partial, true);
-    } else {
-        peer_misbehaves(p2p, peer, "blocktxn with other transactions than were asked for");
+    } else if (count != partial->missing) {
+        peer_misbehaves(p2p, peer, "blocktxn with %zu transactions, %u were asked for", count,
+                        partial->missing);
         partial_free(partial);
+    } else {
+        for (size_t i = 0, next = 0; i < partial->count; i++) {
+            if (!partial->txs[i]) {
+                partial->txs[i] = tx_ref(txs[next++]);
+            }
+        }
+        complete(p2p, peer, partial, true);
     }
+    txs_free(txs, count);
 }
 
 /* ---- Serving what others miss -------------------------------------------------------------------------- */
@@ -718,17 +748,37 @@ static void txs_are_read(void *context, struct block *block)
     mem_free(reply);
 }
 
+/* NULL: they cannot be read. */
+static uint32_t *read_indices(struct cursor *c, size_t *count)
+{
+    uint64_t index = 0;
+    *count = cursor_count(c, 1);
+    c->failed |= *count > UINT16_MAX + 1u;
+    if (c->failed) {
+        return NULL;
+    }
+    uint32_t *indices = mem_alloc((*count + 1) * sizeof *indices);
+    for (size_t i = 0; i < *count && !c->failed; i++) {
+        index += cursor_compact_size(c, UINT16_MAX) + (i ? 1 : 0);
+        indices[i] = (uint32_t)index;
+        c->failed |= index > UINT16_MAX;
+    }
+    if (c->failed) {
+        mem_free(indices);
+        indices = NULL;
+    }
+    return indices;
+}
+
 void handle_getblocktxn(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
     struct hash256 hash;
+    size_t count;
     cursor_bytes(c, hash.b, 32);
-    size_t count = cursor_count(c, 1);
-    if (c->failed || count > TXS_MAX) {
-        peer_misbehaves(p2p, peer, "a getblocktxn message that cannot be read");
-        return;
-    }
+    uint32_t *indices = read_indices(c, &count);
     const struct block_entry *entry = chain_find(p2p->chain, &hash);
-    if (!entry || !(entry->status & BLOCK_HAVE_DATA) || peer->reading_txs) {
+    if (!indices || !entry || !(entry->status & BLOCK_HAVE_DATA) || peer->reading_txs) {
+        mem_free(indices);
         return;
     }
     if (entry->height + ANSWER_DEPTH_MAX < chain_tip(p2p->chain)->height) {
@@ -739,22 +789,12 @@ void handle_getblocktxn(struct p2p *p2p, struct peer *peer, struct cursor *c)
         struct cursor all = cursor_of(item.data, item.len);
         handle_getdata(p2p, peer, &all);
         buf_free(&item);
+        mem_free(indices);
         return;
     }
     struct txs_reply *reply = mem_alloc(sizeof *reply);
-    *reply = (struct txs_reply){.p2p = p2p, .peer = peer->id, .hash = hash, .count = count};
-    reply->indices = mem_alloc((count + 1) * sizeof *reply->indices);
-    uint64_t index = 0;
-    for (size_t i = 0; i < count; i++) {
-        index += cursor_compact_size(c, UINT16_MAX) + (i ? 1 : 0);
-        reply->indices[i] = (uint32_t)MIN(index, UINT32_MAX);
-    }
-    if (c->failed) {
-        peer_misbehaves(p2p, peer, "a getblocktxn message that cannot be read");
-        mem_free(reply->indices);
-        mem_free(reply);
-        return;
-    }
+    *reply =
+        (struct txs_reply){.p2p = p2p, .peer = peer->id, .hash = hash, .count = count, .indices = indices};
     peer->reading_txs = true; /* one at a time: a peer waits for its answer */
     chain_read_block(p2p->chain, entry, txs_are_read, reply);
 }

@@ -92,6 +92,8 @@ void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
         cursor_span(c, 24);
         peer->listen_port = cursor_u16_be(c);
         nonce = cursor_u64(c);
+    }
+    if (cursor_left(c)) {
         struct span agent = cursor_var_span(c);
         if (agent.len > 256) {
             c->failed = true;
@@ -99,14 +101,15 @@ void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
         for (size_t i = 0; i < agent.len && i < 256; i++) {
             peer->user_agent[i] = (char)(agent.data[i] >= ' ' && agent.data[i] <= '~' ? agent.data[i] : '?');
         }
+    }
+    if (cursor_left(c)) {
         peer->start_height = cursor_i32(c);
     }
     /* BIP37: absent means yes. Block-relay-only peers say no. */
     bool says_yes = c->failed || !cursor_left(c) || cursor_u8(c) != 0;
     peer->wants_txs = says_yes && !peer_is(peer, SLOT_BLOCKS_ONLY);
     if (c->failed) {
-        peer_close(p2p, peer, LOG_WARN, "a version message that cannot be read");
-        return;
+        return; /* it may say it again */
     }
     if (peer->version < VERSION_LEAST) {
         peer_close(p2p, peer, LOG_INFO, "its protocol version %d is too old", peer->version);
@@ -129,7 +132,7 @@ void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
     if (peer->inbound) {
         send_version(p2p, peer);
     }
-    if (peer->version >= 70016) {
+    if (peer->version >= VERSION_WTXID) {
         message_send(p2p, peer, "wtxidrelay", NULL); /* BIP339 and BIP155: before verack */
         message_send(p2p, peer, "sendaddrv2", NULL);
     }

@@ -1,5 +1,6 @@
 /* Framing: [magic][command 12][length][checksum][payload]. A buffer grows with what has arrived, never with
- * what a header claims; whatever does not keep to the form ends the connection, and the log says why. */
+ * what a header claims. A wrong magic and an impossible length end the connection, as nobody knows where the
+ * next message begins; a payload that cannot be read is passed over, and nothing follows from it. */
 #include <stdio.h>
 
 #include "core/p2p/p2p_private.h"
@@ -7,7 +8,6 @@
 #include "hashing/kernels/kernels.h"
 
 #define STRANGER_BYTES_MAX 4096u /* of a message before the first version */
-#define SHORT_BYTES_MAX    1024u /* of one with a few bytes or none: a newer node may have more to say */
 
 static size_t kind_of(const char *command);
 
@@ -69,7 +69,7 @@ static bool is_in_time(struct p2p *p2p, struct peer *peer, const char *command)
 static void handle_wtxidrelay(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
     (void)c;
-    peer->wants_wtxid |= is_in_time(p2p, peer, "wtxidrelay");
+    peer->wants_wtxid |= is_in_time(p2p, peer, "wtxidrelay") && peer->version >= VERSION_WTXID;
 }
 
 static void handle_sendaddrv2(struct p2p *p2p, struct peer *peer, struct cursor *c)
@@ -92,47 +92,62 @@ static void handle_filters(struct p2p *p2p, struct peer *peer, struct cursor *c)
     peer_close(p2p, peer, LOG_INFO, "it asks for filters, which are not offered");
 }
 
+static void handle_getcfilters(struct p2p *p2p, struct peer *peer, struct cursor *c)
+{
+    cursor_span(c, 1 + 4 + 32); /* kind, first height, last block */
+    if (!c->failed) {
+        handle_filters(p2p, peer, c);
+    }
+}
+
+static void handle_getcfcheckpt(struct p2p *p2p, struct peer *peer, struct cursor *c)
+{
+    cursor_span(c, 1 + 32);
+    if (!c->failed) {
+        handle_filters(p2p, peer, c);
+    }
+}
+
 enum stage { AT_ONCE, AFTER_VERSION, AFTER_VERACK };
 
-/* Every command that is understood: what its payload may take at most, from when on it counts. Before its
- * time it is ignored, as is whatever a newer node says. */
+/* Every command that is understood, and from when on it counts. Before its time it is ignored, as is whatever
+ * a newer node says. */
 static const struct message_kind {
     const char *command;
-    uint32_t length_max;
     enum stage stage;
     void (*handle)(struct p2p *p2p, struct peer *peer, struct cursor *c);
     uint32_t units_per_byte, units; /* what looking at it costs when nobody has asked for it (flood.c) */
 } kinds[] = {
-    {"addr", 9 + 30 * 1000, AFTER_VERACK, handle_addr, 2, 0},
-    {"addrv2", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_addrv2, 2, 0},
-    {"block", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_block, 2, 0},
-    {"blocktxn", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_blocktxn, 4, 0},
-    {"cmpctblock", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_cmpctblock, 12, 0},
-    {"feefilter", SHORT_BYTES_MAX, AFTER_VERACK, handle_feefilter, 1, 0},
-    {"filteradd", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_filters, 1, 0},
-    {"filterclear", SHORT_BYTES_MAX, AFTER_VERACK, handle_filters, 1, 0},
-    {"filterload", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_filters, 1, 0},
-    {"getaddr", SHORT_BYTES_MAX, AFTER_VERACK, handle_getaddr, 1, 100000},
-    {"getblocks", 4 + 9 + 32 * (LOCATOR_MAX + 1), AFTER_VERACK, handle_getblocks, 1, 100000},
-    {"getblocktxn", 32 + 3 + 3 * 100000, AFTER_VERACK, handle_getblocktxn, 1, 200000},
-    {"getcfcheckpt", SHORT_BYTES_MAX, AFTER_VERACK, handle_filters, 1, 0},
-    {"getcfheaders", SHORT_BYTES_MAX, AFTER_VERACK, handle_filters, 1, 0},
-    {"getcfilters", SHORT_BYTES_MAX, AFTER_VERACK, handle_filters, 1, 0},
-    {"getdata", 9 + 36 * INV_MAX, AFTER_VERACK, handle_getdata, 1, 0},
-    {"getheaders", 4 + 9 + 32 * (LOCATOR_MAX + 1), AFTER_VERACK, handle_getheaders, 1, 100000},
-    {"headers", 9 + 81 * HEADERS_MAX, AFTER_VERACK, handle_headers, 8, 0},
-    {"inv", 9 + 36 * INV_MAX, AFTER_VERACK, handle_inv, 4, 0},
-    {"mempool", SHORT_BYTES_MAX, AFTER_VERACK, handle_mempool, 1, 1000000},
-    {"notfound", 9 + 36 * INV_MAX, AFTER_VERACK, handle_notfound, 2, 0},
-    {"ping", SHORT_BYTES_MAX, AFTER_VERACK, handle_ping, 1, 1000},
-    {"pong", SHORT_BYTES_MAX, AFTER_VERACK, handle_pong, 1, 0},
-    {"sendaddrv2", SHORT_BYTES_MAX, AFTER_VERSION, handle_sendaddrv2, 1, 0},
-    {"sendcmpct", SHORT_BYTES_MAX, AFTER_VERSION, handle_sendcmpct, 1, 0},
-    {"sendheaders", SHORT_BYTES_MAX, AFTER_VERSION, handle_sendheaders, 1, 0},
-    {"tx", P2P_MESSAGE_BYTES_MAX, AFTER_VERACK, handle_tx, 8, 0},
-    {"verack", SHORT_BYTES_MAX, AFTER_VERSION, handle_verack, 1, 0},
-    {"version", STRANGER_BYTES_MAX, AT_ONCE, handle_version, 1, 0},
-    {"wtxidrelay", SHORT_BYTES_MAX, AFTER_VERSION, handle_wtxidrelay, 1, 0},
+    {"addr", AFTER_VERACK, handle_addr, 2, 0},
+    {"addrv2", AFTER_VERACK, handle_addrv2, 2, 0},
+    {"block", AFTER_VERACK, handle_block, 2, 0},
+    {"blocktxn", AFTER_VERACK, handle_blocktxn, 4, 0},
+    {"cmpctblock", AFTER_VERACK, handle_cmpctblock, 12, 0},
+    {"feefilter", AFTER_VERACK, handle_feefilter, 1, 0},
+    {"filteradd", AFTER_VERACK, handle_filters, 1, 0},
+    {"filterclear", AFTER_VERACK, handle_filters, 1, 0},
+    {"filterload", AFTER_VERACK, handle_filters, 1, 0},
+    {"getaddr", AFTER_VERACK, handle_getaddr, 1, 100000},
+    {"getblocks", AFTER_VERACK, handle_getblocks, 1, 100000},
+    {"getblocktxn", AFTER_VERACK, handle_getblocktxn, 1, 200000},
+    {"getcfcheckpt", AFTER_VERACK, handle_getcfcheckpt, 1, 0},
+    {"getcfheaders", AFTER_VERACK, handle_getcfilters, 1, 0},
+    {"getcfilters", AFTER_VERACK, handle_getcfilters, 1, 0},
+    {"getdata", AFTER_VERACK, handle_getdata, 1, 0},
+    {"getheaders", AFTER_VERACK, handle_getheaders, 1, 100000},
+    {"headers", AFTER_VERACK, handle_headers, 8, 0},
+    {"inv", AFTER_VERACK, handle_inv, 4, 0},
+    {"mempool", AFTER_VERACK, handle_mempool, 1, 1000000},
+    {"notfound", AFTER_VERACK, handle_notfound, 2, 0},
+    {"ping", AFTER_VERACK, handle_ping, 1, 1000},
+    {"pong", AFTER_VERACK, handle_pong, 1, 0},
+    {"sendaddrv2", AFTER_VERSION, handle_sendaddrv2, 1, 0},
+    {"sendcmpct", AFTER_VERSION, handle_sendcmpct, 1, 0},
+    {"sendheaders", AFTER_VERSION, handle_sendheaders, 1, 0},
+    {"tx", AFTER_VERACK, handle_tx, 8, 0},
+    {"verack", AFTER_VERSION, handle_verack, 1, 0},
+    {"version", AT_ONCE, handle_version, 1, 0},
+    {"wtxidrelay", AFTER_VERSION, handle_wtxidrelay, 1, 0},
 };
 static_assert(ARRAY_COUNT(kinds) + 1 == P2P_MESSAGE_TYPES, "one more for all others");
 
@@ -159,6 +174,9 @@ static void dispatch(struct p2p *p2p, struct peer *peer, size_t type, struct spa
         const struct message_kind *kind = &kinds[type];
         peer->solicited = false;
         kind->handle(p2p, peer, &c);
+        if (c.failed && !peer->closing) { /* nothing follows: a newer or a broken node, not a malicious one */
+            peer_remark(p2p, peer, "a message '%s' that cannot be read", kind->command);
+        }
         double bytes = (double)(MESSAGE_HEADER_BYTES + payload.len); /* charged when they came */
         flood_charge(p2p, peer, peer->solicited ? -bytes : bytes * (kind->units_per_byte - 1) + kind->units);
     }
@@ -213,12 +231,8 @@ static bool take_message(struct p2p *p2p, struct peer *peer, struct span in, siz
     char command[13] = {0};
     memcpy(command, head + 4, 12);
     size_t type = kind_of(command);
-    uint32_t len = load_le32(head + 16), max = P2P_MESSAGE_BYTES_MAX;
-    if (!peer->have_version) {
-        max = STRANGER_BYTES_MAX;
-    } else if (type < ARRAY_COUNT(kinds)) {
-        max = kinds[type].length_max;
-    }
+    uint32_t len = load_le32(head + 16),
+             max = peer->have_version ? P2P_MESSAGE_BYTES_MAX : STRANGER_BYTES_MAX;
     if (len > max) {
         peer_close(p2p, peer, LOG_WARN, "oversized '%s': length %u, allowed %u",
                    is_command(head + 4) ? command : "?", len, max);

@@ -13,6 +13,8 @@
 #define INV_MAX                 50000u
 #define HEADERS_MAX             2000u
 #define LOCATOR_MAX             101u
+#define VERSION_WTXID           70016                /* BIP339 */
+#define COUNT_MAX               UINT64_C(0x02000000) /* that any list may claim */
 #define US_PER_S                INT64_C(1000000)
 #define EXTRA_TXS               100u
 #define EXTRA_TX_BYTES_MAX      (100u << 10) /* in memory; larger ones are not kept */
@@ -363,6 +365,7 @@ size_t presync_bytes(const struct peer *peer);
 size_t presync_bytes_max(void);
 
 /* compact.c */
+struct tx *tx_from(struct cursor *c); /* one transaction of a message; NULL: it cannot be read */
 void compact_offer(struct p2p *p2p, struct peer *peer, bool unasked);
 void handle_sendcmpct(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_cmpctblock(struct p2p *p2p, struct peer *peer, struct cursor *c);

@@ -86,8 +86,11 @@ void handle_inv(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
     size_t count = cursor_count(c, 36);
     struct buf items = {0};
-    if (c->failed || count > INV_MAX) {
-        peer_misbehaves(p2p, peer, "an inv message that cannot be read or announces too much");
+    if (c->failed) {
+        return;
+    }
+    if (count > INV_MAX) {
+        peer_misbehaves(p2p, peer, "it announces %zu things in one message", count);
         return;
     }
     for (size_t i = 0; i < count && !peer->closing; i++) {
@@ -109,7 +112,7 @@ void handle_inv(struct p2p *p2p, struct peer *peer, struct cursor *c)
 void handle_notfound(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
     size_t count = cursor_count(c, 36);
-    for (size_t i = 0; i < count && !c->failed; i++) {
+    for (size_t i = 0; i < count; i++) {
         uint32_t type = cursor_u32(c) & ~(uint32_t)INV_WITNESS_FLAG;
         struct hash256 hash;
         cursor_bytes(c, hash.b, 32);
@@ -238,14 +241,12 @@ void p2p_tx_added(struct p2p *p2p, const struct mempool_entry *entry)
 
 void handle_tx(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
-    struct error error = {0};
     if (relay_refuses_txs(p2p, peer)) {
         end_for_txs(p2p, peer);
         return;
     }
-    struct tx *tx = tx_parse(cursor_span(c, cursor_left(c)), &error);
+    struct tx *tx = tx_from(c);
     if (!tx) {
-        peer_misbehaves(p2p, peer, "a transaction that cannot be read: %s", error.text);
         return;
     }
     peer->solicited |= txrequest_end(p2p, &tx->wtxid, peer->id);

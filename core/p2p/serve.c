@@ -21,7 +21,7 @@ static bool may_be_shown(const struct p2p *p2p, const struct block_entry *entry)
     return overflow || u256_compare(best->work, u256_add(entry->work, most)) < 0;
 }
 
-/* The block after which the asker wants to go on; NULL when the message cannot be read. */
+/* The block after which the asker wants to go on; NULL: nothing is to be answered. */
 static const struct block_entry *read_locator(struct p2p *p2p, struct peer *peer, struct cursor *c,
                                               struct hash256 *stop, size_t *count)
 {
@@ -29,8 +29,11 @@ static const struct block_entry *read_locator(struct p2p *p2p, struct peer *peer
     *count = cursor_count(c, 32);
     struct span hashes = cursor_span(c, *count * 32);
     cursor_bytes(c, stop->b, 32);
-    if (c->failed || *count > LOCATOR_MAX) {
-        peer_misbehaves(p2p, peer, "a locator that cannot be read or is too long");
+    if (c->failed) {
+        return NULL;
+    }
+    if (*count > LOCATOR_MAX) {
+        peer_close(p2p, peer, LOG_INFO, "a locator with %zu hashes", *count);
         return NULL;
     }
     return chain_find_fork(p2p->chain, hashes.data, *count);
@@ -126,8 +129,11 @@ void handle_getdata(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
     size_t count = cursor_count(c, 36), waiting = (peer->wanted.len - peer->wanted_at) / 36;
     struct span items = cursor_span(c, count * 36);
-    if (c->failed || count > INV_MAX) {
-        peer_misbehaves(p2p, peer, "a getdata message that cannot be read or asks for too much");
+    if (c->failed) {
+        return;
+    }
+    if (count > INV_MAX) {
+        peer_misbehaves(p2p, peer, "it asks for %zu things in one message", count);
         return;
     }
     if (waiting + count > INV_MAX) {

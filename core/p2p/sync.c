@@ -95,12 +95,26 @@ static void ask_again(struct p2p *p2p, struct peer *peer)
     }
 }
 
+/* Whether so many headers follow, each with a number of transactions behind it, which nobody looks at. */
+static bool headers_can_be_read(struct cursor c, uint64_t count)
+{
+    for (uint64_t i = 0; i < count && !c.failed; i++) {
+        cursor_span(&c, HEADER_BYTES);
+        cursor_compact_size(&c, COUNT_MAX);
+    }
+    return !c.failed;
+}
+
 void handle_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
-    size_t count = cursor_count(c, HEADER_BYTES + 1);
+    size_t count = (size_t)cursor_compact_size(c, COUNT_MAX);
     const struct block_entry *last = NULL;
-    if (c->failed || count > HEADERS_MAX) {
-        peer_misbehaves(p2p, peer, "a headers message that cannot be read or holds too many");
+    if (count > HEADERS_MAX) {
+        peer_misbehaves(p2p, peer, "%zu headers in one message", count);
+        return;
+    }
+    if (c->failed || !headers_can_be_read(*c, count)) {
+        c->failed = true;
         return;
     }
     bool asked = peer->headers_asked_us != 0;
@@ -116,7 +130,7 @@ void handle_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
         struct block_header header;
         struct error error = {0};
         header_read(&header, c);
-        cursor_compact_size(c, 0); /* no transactions: presync_takes has seen to it */
+        cursor_compact_size(c, COUNT_MAX);
         if (!chain_accept_header(p2p->chain, &header, p2p->now, &last, NULL, &error)) {
             if (error.kind == ERROR_MISSING) {
                 struct hash256 hash;
@@ -374,7 +388,7 @@ void handle_block(struct p2p *p2p, struct peer *peer, struct cursor *c)
     struct error error = {0};
     struct block *block = block_parse(mem_dup(payload.data, payload.len), payload.len, &error);
     if (!block) {
-        peer_misbehaves(p2p, peer, "a block that cannot be read: %s", error.text);
+        c->failed = true;
         return;
     }
     latency_first_byte(p2p, peer, &block->hash);

@@ -76,8 +76,94 @@ Test(manners, who_asks_for_filters_or_the_mempool_would_wait_for_ever_and_goes)
         cr_assert_eq(load_le64(version.data + 4) & (4 | 64), 0, "neither bloom nor compact filters");
         say_nothing_but(peer, "verack");
         cr_assert_not(rig.closed[peer]);
-        say_nothing_but(peer, asked[i]);
+        struct buf b = {0};
+        buf_extend(&b, 1 + 4 + 32); /* what asks for filters by height has that in it */
+        say(peer, asked[i], &b);
         cr_assert(rig.closed[peer], "%s", asked[i]);
+    }
+}
+
+/* Every message cut short somewhere, and junk in place of each: Bitcoin Core reads no further, and goes on.
+ */
+Test(manners, what_cannot_be_read_is_passed_over)
+{
+    static const struct {
+        const char *command;
+        size_t least; /* that can be read, of zeros */
+        uint8_t count;
+    } cases[] = {
+        {"addr", 31, 1},        {"addrv2", 10, 1},       {"block", 81, 0},        {"blocktxn", 33, 0},
+        {"cmpctblock", 90, 0},  {"feefilter", 8, 0},     {"getblocks", 37, 0},    {"getblocktxn", 33, 0},
+        {"getcfilters", 37, 0}, {"getcfheaders", 37, 0}, {"getcfcheckpt", 33, 0}, {"getdata", 37, 1},
+        {"getheaders", 37, 0},  {"headers", 82, 1},      {"inv", 37, 1},          {"notfound", 37, 1},
+        {"ping", 8, 0},         {"sendcmpct", 9, 0},     {"tx", 10, 0},
+    };
+    uint64_t pings = 0;
+    grow(3);
+    connect_peer(PEER);
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        for (size_t len = 0; len < cases[i].least; len++) {
+            struct buf b = {0};
+            buf_extend(&b, len);
+            if (len) {
+                b.data[0] = cases[i].count;
+            }
+            say(PEER, cases[i].command, &b);
+            cr_assert_not(rig.closed[PEER], "%s of %zu bytes", cases[i].command, len);
+        }
+        struct buf junk = {0}, nonce = {0};
+        memset(buf_extend(&junk, 500), 0xff, 500);
+        if (strncmp(cases[i].command, "getcf", 5) != 0) {
+            say(PEER, cases[i].command, &junk);
+        }
+        buf_free(&junk);
+        pings += strcmp(cases[i].command, "ping") == 0;
+        buf_u64(&nonce, i);
+        say(PEER, "ping", &nonce);
+        cr_assert_eq(heard(PEER, "pong", NULL), i + 1 + pings, "after %s", cases[i].command);
+    }
+    cr_assert_eq(chain_tip(rig.chain)->height, 3);
+}
+
+/* It may be said again; who never says one that can be read is let go in time. */
+Test(manners, a_version_that_cannot_be_read_is_passed_over)
+{
+    struct buf b = {0};
+    p2p_accepted(rig.p2p, PEER, "127.0.0.1:1", rig.now);
+    buf_extend(&b, 30);
+    say(PEER, "version", &b);
+    cr_assert_not(rig.closed[PEER]);
+    cr_assert_eq(rig.out[PEER].len, 0);
+    say_version(PEER, 5, 0);
+    cr_assert_eq(heard(PEER, "version", NULL), 1);
+}
+
+Test(manners, lists_that_are_too_long_end_the_connection)
+{
+    static const struct {
+        const char *command;
+        uint32_t count;
+        size_t bytes; /* of an item */
+    } cases[] = {{"addr", 1001, 30},     {"addrv2", 1001, 9},   {"inv", 50001, 36},
+                 {"getdata", 50001, 36}, {"headers", 2001, 81}, {"getheaders", 102, 32},
+                 {"getblocks", 102, 32}};
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        peer_id peer = (peer_id)(PEER + i);
+        bool locator = strncmp(cases[i].command, "get", 3) == 0 && cases[i].bytes == 32;
+        for (uint32_t less = 2; less--;) { /* the longest that may be comes first */
+            struct buf b = {0};
+            rig.config.discover = P2P_DISCOVER_YES;
+            begin_again();
+            connect_peer(peer);
+            buf_extend(&b, locator ? 4 : 0);
+            buf_compact_size(&b, cases[i].count - less);
+            buf_extend(&b, cases[i].bytes * (cases[i].count - less) + (locator ? 32 : 0));
+            if (!less || strcmp(cases[i].command, "headers") != 0) { /* of zeros none is right */
+                say(peer, cases[i].command, &b);
+                cr_assert_eq(rig.closed[peer], !less, "%s, %u less", cases[i].command, less);
+            }
+            buf_free(&b);
+        }
     }
 }
 

@@ -62,9 +62,7 @@ static void expect_closed_by_frame(const char *command, uint32_t length, bool sp
 
 Test(p2p, frames_beyond_the_limits_end_the_connection)
 {
-    expect_closed_by_frame("ping", 1025, false);
-    expect_closed_by_frame("headers", 9 + 81 * 2000 + 1, false);
-    expect_closed_by_frame("inv", 9 + 36 * 50000 + 1, false);
+    expect_closed_by_frame("ping", P2P_MESSAGE_BYTES_MAX + 1, false);
     expect_closed_by_frame("unheardof", P2P_MESSAGE_BYTES_MAX + 1, false);
     expect_closed_by_frame("verack", 0, true);
 }
