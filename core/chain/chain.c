@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #define WAITING_WRITES_MAX 2048u
+#define WAITING_BYTES_MIN  (8u << 20) /* however few recent blocks are kept */
 /* A batch of changes is this share of the coins cache, within bounds: on its way to the disk it stands in
  * memory several times. */
 #define FLUSH_SHARE     16u
@@ -428,6 +429,17 @@ static void store_block(struct chain *chain, struct entry *entry, struct block *
     take_position(chain, entry, block, chain->block_file, offset + 8);
 }
 
+/* Every block that waits to be written is in memory. */
+static size_t waiting_bytes_max(const struct chain *chain)
+{
+    return MAX(chain->config.recent_blocks_bytes, WAITING_BYTES_MIN);
+}
+
+bool chain_disk_lags(const struct chain *chain)
+{
+    return chain->write_bytes > waiting_bytes_max(chain) / 2;
+}
+
 bool chain_accept_block(struct chain *chain, struct block *block, struct moment now, bool force,
                         uint64_t source, struct error *error)
 {
@@ -436,7 +448,7 @@ bool chain_accept_block(struct chain *chain, struct block *block, struct moment 
     if (chain->stopping || chain->dead) {
         return error_set(error, ERROR_BUSY, "stopping", "the node is stopping");
     }
-    if (chain->write_count > WAITING_WRITES_MAX) {
+    if (chain->write_count > WAITING_WRITES_MAX || chain->write_bytes > waiting_bytes_max(chain)) {
         return error_set(error, ERROR_BUSY, "busy", "too many blocks wait to be written");
     }
     struct entry *entry = accept_header(chain, &block->header, now, &is_new, error);

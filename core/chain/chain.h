@@ -202,6 +202,10 @@ struct chain_events { /* what the chain tells and asks; all called on the loop t
     /* This block is valid, and it will be the tip when the bookkeeping is done: work on top of it may begin.
      * NULL: nobody asks. */
     void (*ahead)(void *context, const struct block_entry *entry);
+    /* A block of this source whose fate was told as stored (connected = false) breaks a rule: its ancestors
+     * have come, or its branch has grown, and it was connected at last. NULL: nobody asks. */
+    void (*refused_late)(void *context, const struct hash256 *hash, uint64_t source,
+                         const struct error *error);
 };
 
 struct chain_config {
@@ -275,10 +279,12 @@ bool chain_accept_header(struct chain *chain, const struct block_header *header,
  * True: events.block_result with `source` comes later. ERROR_DUPLICATE "duplicate" / "duplicate-invalid",
  * ERROR_MISSING "prev-blk-not-found". force: we asked for it, or a person submitted it; else it is stored
  * only with at least the work of the tip and the minimum, and at most BLOCKS_AHEAD_MAX above the tip.
- * Bounded: ERROR_BUSY when too many blocks wait in memory. */
+ * Bounded: ERROR_BUSY when too many blocks wait to be written. */
 #define BLOCKS_AHEAD_MAX 288u
 bool chain_accept_block(struct chain *chain, struct block *block, struct moment now, bool force,
                         uint64_t source, struct error *error) MUST_USE;
+/* Half of what may wait to be written waits: time to ask for no more blocks. */
+bool chain_disk_lags(const struct chain *chain);
 /* Judges a block on the settled tip by every rule but its proof of work (and signet's signature), and keeps
  * nothing of it (BIP23's proposals). Takes its own reference. done comes once, perhaps from inside this call;
  * error NULL: valid; word "inconclusive-not-best-prevblk": its parent is not the tip. Never while the node

@@ -198,7 +198,7 @@ struct chain {
     uint64_t *undo_file_end; /* per file number */
     uint32_t undo_files;
     struct list writes; /* struct pending_write, oldest first */
-    size_t write_count;
+    size_t write_count, write_bytes;
     uint64_t next_write;
 
     enum step step;

@@ -23,6 +23,7 @@ static void step_connect(struct chain *chain);
 static void step_disconnect(struct chain *chain);
 static void step_propose(struct chain *chain);
 static void end_proposal(struct chain *chain, const struct error *error);
+static void proposal_free(struct proposal *proposal);
 
 static void tell_tip(struct chain *chain)
 {
@@ -109,6 +110,9 @@ void connecting_free(struct connecting *now)
 
 static void end_step(struct chain *chain)
 {
+    if (chain->now.proposal) { /* the chain is dead: nobody is told */
+        proposal_free(chain->now.proposal);
+    }
     connecting_free(&chain->now);
     chain->step = STEP_IDLE;
 }
@@ -408,9 +412,6 @@ static void write_undo(struct chain *chain)
 {
     struct connecting *now = &chain->now;
     struct block_entry *e = &now->entry->e;
-    if (e->status & BLOCK_HAVE_UNDO) {
-        return; /* connected before, on the same parent: the same undo */
-    }
     struct buf undo = {0};
     undo_encode(&undo, now->spent, now->spent_count, &e->hash);
     recent_put(chain, now->block); /* until the bytes are written, a disconnect must find them in memory */
@@ -418,11 +419,15 @@ static void write_undo(struct chain *chain)
     chain->recent_bytes += undo.len - recent->undo.len;
     buf_clear(&recent->undo);
     buf_bytes(&recent->undo, undo.data, undo.len);
-    uint64_t *end = undo_end(chain, e->file);
-    e->undo_offset = *end;
-    *end += undo.len;
-    e->undo_len = (uint32_t)undo.len;
-    e->status |= BLOCK_HAVE_UNDO;
+    /* Connected before, on the same parent: the same bytes into the same place, which mends them if damaged.
+     */
+    if (!(e->status & BLOCK_HAVE_UNDO) || e->undo_len != undo.len) {
+        uint64_t *end = undo_end(chain, e->file);
+        e->undo_offset = *end;
+        *end += undo.len;
+        e->undo_len = (uint32_t)undo.len;
+        e->status |= BLOCK_HAVE_UNDO;
+    }
     chain_write(chain, FILE_UNDO, e->file, e->undo_offset, &undo, &e->hash);
 }
 
@@ -624,6 +629,7 @@ static void proposal_free(struct proposal *proposal)
 static void end_proposal(struct chain *chain, const struct error *error)
 {
     struct proposal *proposal = chain->now.proposal;
+    chain->now.proposal = NULL;
     end_step(chain);
     proposal->done(proposal->context, error);
     proposal_free(proposal);

@@ -111,6 +111,7 @@ static void write_done(void *context, struct job *job)
     }
     list_remove(&write->link);
     chain->write_count--;
+    chain->write_bytes -= job->io.len;
     mem_free(write);
     if (chain_finished(chain, job)) {
         recent_trim(chain);
@@ -139,6 +140,7 @@ void chain_write(struct chain *chain, enum file_kind file, uint32_t number, uint
     write->number = chain->next_write++;
     list_append(&chain->writes, &write->link);
     chain->write_count++;
+    chain->write_bytes += bytes->len;
     struct recent **recent = map_get(&chain->recent, hash);
     if (recent) {
         (*recent)->pins++;
@@ -171,6 +173,7 @@ struct result { /* somebody who is to be told a block's fate */
     struct list link;
     struct entry *entry;
     uint64_t source;
+    bool told; /* that it is stored; kept until it is connected, for whom to blame then */
 };
 
 void result_expect(struct chain *chain, struct entry *entry, uint64_t source)
@@ -184,12 +187,16 @@ void result_expect(struct chain *chain, struct entry *entry, uint64_t source)
 
 static void result_end(struct chain *chain, struct result *result, bool connected, const struct error *error)
 {
-    struct entry *entry = result->entry;
-    uint64_t source = result->source;
-    entry->e.awaits_result = false;
+    const struct chain_events *events = &chain->events;
+    const struct result was = *result;
+    was.entry->e.awaits_result = false;
     list_remove(&result->link);
     mem_free(result);
-    chain->events.block_result(chain->events.context, &entry->e.hash, source, connected, error);
+    if (!was.told) {
+        events->block_result(events->context, &was.entry->e.hash, was.source, connected, error);
+    } else if (error && events->refused_late) {
+        events->refused_late(events->context, &was.entry->e.hash, was.source, error);
+    }
 }
 
 void result_tell(struct chain *chain, struct entry *entry, bool connected, const struct error *error)
@@ -207,6 +214,8 @@ void result_tell(struct chain *chain, struct entry *entry, bool connected, const
     }
 }
 
+/* Of those that were told, nobody is held to account for what builds on a bad block: it was not known then.
+ */
 void results_settle(struct chain *chain)
 {
     LIST_EACH_SAFE(at, following, &chain->results)
@@ -214,11 +223,16 @@ void results_settle(struct chain *chain)
         struct result *result = CONTAINER_OF(at, struct result, link);
         const struct block_entry *e = &result->entry->e;
         struct error error = {0};
-        bool bad = e->status & BLOCK_BAD;
-        if (bad) {
+        bool bad = e->status & BLOCK_BAD, connected = !bad && chain_contains(chain, e);
+        if (bad && !result->told) {
             error_set(&error, ERROR_INVALID, "bad-prevblk", "a block that it builds on is not valid");
         }
-        result_end(chain, result, !bad && chain_contains(chain, e), bad ? &error : NULL);
+        if (bad || connected) {
+            result_end(chain, result, connected, error.kind ? &error : NULL);
+        } else if (!result->told) {
+            result->told = true;
+            chain->events.block_result(chain->events.context, &e->hash, result->source, false, NULL);
+        }
     }
 }
 

@@ -182,6 +182,15 @@ static void on_block_result(void *context, const struct hash256 *hash, uint64_t 
     }
 }
 
+static void on_refused_late(void *context, const struct hash256 *hash, uint64_t source,
+                            const struct error *error)
+{
+    struct node *node = context;
+    if (source < SOURCE_MINER) {
+        p2p_block_result(node->p2p, hash, (peer_id)source, error, node->now);
+    }
+}
+
 static void on_fatal(void *context, const struct error *error)
 {
     struct node *node = context;
@@ -242,7 +251,7 @@ static bool open_rooms(struct node *node, const struct store_reader *reader, str
                                               .minimum_work = config->minimum_work};
     const struct chain_events chain_events = {node,       node_submit, on_connected,    on_disconnected,
                                               on_tip,     on_durable,  on_block_result, on_fatal,
-                                              on_checked, on_ahead};
+                                              on_checked, on_ahead,    on_refused_late};
     node->chain = chain_open(&chain_config, &chain_events, reader, error);
     if (!node->chain) {
         return false;

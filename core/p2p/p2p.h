@@ -129,6 +129,8 @@ void p2p_block_verified(struct p2p *p2p,
 void p2p_block_connected(struct p2p *p2p, const struct block_entry *entry);
 void p2p_tip_changed(struct p2p *p2p, const struct block_entry *old_tip, const struct block_entry *tip,
                      struct moment now); /* announces */
+/* Once for every block that came from a peer; a second time with an error if it was stored only, and breaks a
+ * rule when it is connected. */
 void p2p_block_result(struct p2p *p2p, const struct hash256 *hash, peer_id source, const struct error *error,
                       struct moment now);
 void p2p_tx_added(struct p2p *p2p, const struct mempool_entry *entry);

@@ -269,7 +269,7 @@ void sync_request_blocks(struct p2p *p2p)
     bool anybody = false;
     uint32_t few =
         in_flight_max(p2p) / 2; /* many at a time: one question for each block costs more than it */
-    if (chain_loading(p2p->chain)) {
+    if (chain_loading(p2p->chain) || chain_disk_lags(p2p->chain)) {
         return;
     }
     LIST_EACH(at, &p2p->peers)
@@ -419,14 +419,21 @@ void p2p_block_result(struct p2p *p2p, const struct hash256 *hash, peer_id sourc
     struct peer *peer = peer_find(p2p, source);
     char text[HASH256_TEXT];
     p2p->now = now;
+    const struct block_entry *entry = chain_find(p2p->chain, hash);
+    bool connected = !error && entry && entry->status & BLOCK_VALID;
     /* BIP152: who forwards a compact block need not have validated it. */
-    bool blameless = map_remove(&p2p->compacted, hash);
+    bool blameless = map_get(&p2p->compacted, hash);
+    if (error || connected) {
+        map_remove(&p2p->compacted, hash); /* else it is stored only: its rules come later */
+    }
     if (!peer || peer->closing) {
         return;
     }
     if (!error) {
         peer->good_block_us = now.mono_us;
-        compact_prefer(p2p, peer);
+        if (connected) {
+            compact_prefer(p2p, peer);
+        }
         return;
     }
     switch (error->kind) {

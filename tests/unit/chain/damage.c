@@ -104,6 +104,18 @@ Test(damage, an_undo_record)
     heals(false);
 }
 
+/* Of a block that stays: what connects it again mends the record. */
+Test(damage, an_undo_record_below_the_tip)
+{
+    rig_flip(&rig, "rev00000.dat", at(16)->undo_offset + at(16)->undo_len - 1);
+    uint64_t end = at(OURS)->undo_offset + at(OURS)->undo_len;
+    rig_reset(&rig, false, CACHE);
+    cr_assert_eq(at(OURS)->undo_offset + at(OURS)->undo_len, end, "in its old place");
+    rig.may_fail = false;
+    feed_theirs();
+    heals(false);
+}
+
 /* An amount of the coinbase: a block that can be read, with the same header. */
 static void damage_block(void)
 {

@@ -12,6 +12,16 @@ static void say_header_list(peer_id peer, struct block *const *blocks, size_t co
     say(peer, "headers", &b);
 }
 
+static struct block *block_of_nothing(const struct block *parent, uint32_t height)
+{
+    static const struct hash256 nowhere = {{1}};
+    struct buf txs = {0};
+    put_tx(&txs, &nowhere, 0, 1, 1000, 0);
+    struct block *block = block_on(&parent->hash, height, 0, buf_span(&txs), 1);
+    buf_free(&txs);
+    return block;
+}
+
 /* ---- Headers ------------------------------------------------------------------------------------------- */
 
 TestSuite(headers, .init = begin, .fini = end);
@@ -230,4 +240,50 @@ Test(branches, a_branch_is_followed_up_to_its_bad_end)
     }
     cr_assert(is_tip(ours[LAST]));
     block_unref(bad);
+}
+
+/* ---- Blame --------------------------------------------------------------------------------------------- */
+
+/* What is wrong with a block shows when it is connected, which is long after it came if its parent is late.
+ */
+TestSuite(blame, .init = begin, .fini = end);
+
+Test(blame, who_gave_a_bad_block_before_its_parent_came_is_to_blame)
+{
+    enum { OTHER = PEER + 1 };
+    grow(3);
+    connect_peer(PEER);
+    connect_peer(OTHER);
+    struct block *parent = block_on_tip((struct span){0}, 0), *bad = block_of_nothing(parent, 5);
+    struct block *const both[] = {parent, bad};
+    say_header_list(PEER, both, 2);
+    cr_assert_eq(heard(PEER, "getdata", NULL), 1);
+    say_block(PEER, bad);
+    cr_assert(chain_find(rig.chain, &bad->hash)->status & BLOCK_HAVE_DATA);
+    cr_assert_not(rig.closed[PEER], "nobody knows yet");
+    say_block(OTHER, parent);
+    cr_assert(chain_find(rig.chain, &bad->hash)->status & BLOCK_FAILED);
+    cr_assert(rig.closed[PEER]);
+    cr_assert_not(rig.closed[OTHER]);
+    block_unref(parent);
+    block_unref(bad);
+}
+
+/* The same from a person, who takes a block back: no peer has done anything. */
+Test(blame, nobody_is_to_blame_for_what_a_person_invalidates)
+{
+    struct error error;
+    grow(3);
+    connect_peer(PEER);
+    struct block *parent = block_on_tip((struct span){0}, 0);
+    struct block *child = block_on(&parent->hash, 5, 0, (struct span){0}, 0);
+    struct block *const both[] = {parent, child};
+    say_header_list(PEER, both, 2);
+    say_block(PEER, child);
+    cr_assert(chain_invalidate(rig.chain, &parent->hash, &error));
+    pump();
+    cr_assert(chain_find(rig.chain, &child->hash)->status & BLOCK_BAD);
+    cr_assert_not(rig.closed[PEER]);
+    block_unref(parent);
+    block_unref(child);
 }

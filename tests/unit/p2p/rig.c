@@ -56,6 +56,12 @@ static void on_block_result(void *context, const struct hash256 *hash, uint64_t 
     p2p_block_result(rig.p2p, hash, (peer_id)source, error, rig.now);
 }
 
+static void on_refused_late(void *context, const struct hash256 *hash, uint64_t source,
+                            const struct error *error)
+{
+    on_block_result(context, hash, source, false, error);
+}
+
 static void on_fatal(void *context, const struct error *error)
 {
     (void)context;
@@ -264,7 +270,8 @@ static void begin_with(size_t recent_bytes)
                                         .block_result = on_block_result,
                                         .fatal = on_fatal,
                                         .checked = on_checked,
-                                        .ahead = on_ahead};
+                                        .ahead = on_ahead,
+                                        .refused_late = on_refused_late};
     const struct store_reader reader = {NULL, get_nothing, each_nothing, no_file, read_nothing};
     rig.chain = chain_open(&config, &events, &reader, &error);
     cr_assert(rig.chain, "%s", error.text);
