@@ -332,6 +332,9 @@ static void hear(struct p2p *p2p, struct peer *peer, struct hearsay *heard, bool
         place->seen_unix_s = now_s - 5 * 86400; /* its clock is wrong, or it does not know */
     }
     may_spread &= now_s - place->seen_unix_s < FRESH_S;
+    if (!(place->services & (SERVICE_NETWORK | SERVICE_NETWORK_LIMITED))) {
+        return; /* nobody has anything to ask of it */
+    }
     peer->addrs_processed++;
     if (heard->usable && learn(p2p, peer, *place) && may_spread) {
         spread(p2p, peer, &(struct news){.place = place}, FORWARD_TO);

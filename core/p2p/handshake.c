@@ -6,6 +6,9 @@
 #define VERSION_LEAST 31800
 #define VERSION_PONG  60001 /* BIP31: older nodes do not answer pings */
 
+/* Per kvB: more than anybody pays. The largest that Bitcoin Core says, which is all that tells us from it. */
+#define FEE_FILTER_ALL_SAT INT64_C(9170997)
+
 static void put_address(struct buf *out, uint64_t services, const struct endpoint *endpoint)
 {
     buf_u64(out, services);
@@ -181,7 +184,7 @@ void fee_filter_send(struct p2p *p2p, struct peer *peer)
     struct buf b = {0};
     peer->fee_told_us = p2p->now.mono_us;
     mempool_info(p2p->pool, &info);
-    int64_t fee_sat = p2p_near_tip(p2p) ? info.min_fee_per_kvb_sat : MAX_MONEY;
+    int64_t fee_sat = p2p_near_tip(p2p) ? info.min_fee_per_kvb_sat : FEE_FILTER_ALL_SAT;
     bool speaks = peer->version >= 70013 && !(peer->permissions & P2P_PERMIT_FORCERELAY) &&
                   !relay_refuses_txs(p2p, peer);
     if (peer->wants_txs && speaks && fee_sat != peer->fee_told_sat) {
@@ -193,7 +196,7 @@ void fee_filter_send(struct p2p *p2p, struct peer *peer)
 
 bool fee_filter_is_over(const struct p2p *p2p, const struct peer *peer)
 {
-    return peer->fee_told_sat == MAX_MONEY && p2p_near_tip(p2p);
+    return peer->fee_told_sat == FEE_FILTER_ALL_SAT && p2p_near_tip(p2p);
 }
 
 void handle_feefilter(struct p2p *p2p, struct peer *peer, struct cursor *c)

@@ -6,7 +6,8 @@
  * (about 6 MB; the allowance is the process's, so that reconnecting or coming as many gains nothing). Stale
  * branches and reorganisations of usual depth stay within it.
  *
- * Beyond it a chain must show first that it ends with more work than ours, while we keep almost nothing: its
+ * Beyond it, and where --minimumchainwork asks for more, a chain must show first that it ends with enough
+ * work, while we keep almost nothing: its
  * headers are read, their proofs of work checked and summed up, and of each full message only the hash of the
  * last header is kept. When the sum exceeds our tip's, all is asked for again from the fork on, and a message
  * is stored when it ends in the hash that was kept of it: hashes bind everything before them, so what is
@@ -49,15 +50,32 @@ void presync_forget(struct peer *peer)
     }
 }
 
+/* More than we have, and as much as there must be (--minimumchainwork). */
+static bool is_enough(const struct p2p *p2p, struct u256 work)
+{
+    return u256_compare(work, chain_tip(p2p->chain)->work) > 0 &&
+           u256_compare(work, chain_minimum_work(p2p->chain)) >= 0;
+}
+
+/* How many headers more may come with no more work than our tip has. */
+static uint32_t side_headers_left(const struct p2p *p2p, struct u256 work)
+{
+    bool may = u256_compare(work, chain_minimum_work(p2p->chain)) >= 0;
+    return may ? SIDE_HEADERS_MAX - p2p->side_headers : 0;
+}
+
 bool presync_admits(struct p2p *p2p, const struct block_header *header, const struct hash256 *hash)
 {
     const struct block_entry *prev = chain_find(p2p->chain, &header->prev_hash);
     if (!prev || chain_find(p2p->chain, hash) ||
-        !pow_check(hash, header->bits, chain_parameters(p2p->chain)) || /* the chain says what is wrong */
-        u256_compare(u256_add(prev->work, pow_work(header->bits)), chain_tip(p2p->chain)->work) > 0) {
+        !pow_check(hash, header->bits, chain_parameters(p2p->chain))) { /* the chain says what is wrong */
         return true;
     }
-    if (p2p->side_headers >= SIDE_HEADERS_MAX) {
+    struct u256 work = u256_add(prev->work, pow_work(header->bits));
+    if (is_enough(p2p, work)) {
+        return true;
+    }
+    if (!side_headers_left(p2p, work)) {
         return false;
     }
     p2p->side_headers++;
@@ -112,7 +130,7 @@ static void go_on(struct p2p *p2p, struct peer *peer, const struct survey *s, si
     presync->work = u256_add(presync->work, s->work);
     presync->last_count = (uint32_t)count;
     buf_bytes(&presync->ends, s->last.b, 32);
-    if (u256_compare(presync->work, chain_tip(p2p->chain)->work) > 0) {
+    if (is_enough(p2p, presync->work)) {
         presync->shown = true;
         presync->last = presync->base->hash;
         sync_ask_headers(p2p, peer, presync->base);
@@ -167,10 +185,11 @@ bool presync_takes(struct p2p *p2p, struct peer *peer, struct cursor c, size_t c
         go_on(p2p, peer, &s, count);
         return true;
     }
-    if (u256_compare(u256_add(s.fork->work, s.work), chain_tip(p2p->chain)->work) > 0) {
+    struct u256 work = u256_add(s.fork->work, s.work);
+    if (!s.fresh || is_enough(p2p, work)) {
         return false;
     }
-    if (s.fresh <= SIDE_HEADERS_MAX - p2p->side_headers) {
+    if (s.fresh <= side_headers_left(p2p, work)) {
         p2p->side_headers += s.fresh;
         return false;
     }

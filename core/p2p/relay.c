@@ -94,14 +94,18 @@ void handle_inv(struct p2p *p2p, struct peer *peer, struct cursor *c)
         return;
     }
     for (size_t i = 0; i < count && !peer->closing; i++) {
-        uint32_t type = cursor_u32(c) & ~(uint32_t)INV_WITNESS_FLAG;
+        uint32_t type = cursor_u32(c);
+        bool is_tx = type == INV_TX || type == INV_WTX || type == (INV_TX | INV_WITNESS_FLAG);
         struct hash256 hash;
         cursor_bytes(c, hash.b, 32);
+        if (type == (peer->wants_wtxid ? INV_TX : INV_WTX)) {
+            continue; /* BIP339: something else was agreed upon */
+        }
         if (type == INV_BLOCK) {
             handle_block_inv(p2p, peer, &hash);
-        } else if ((type == INV_TX || type == INV_WTX) && relay_refuses_txs(p2p, peer)) {
+        } else if (is_tx && relay_refuses_txs(p2p, peer)) {
             end_for_txs(p2p, peer);
-        } else if (type == INV_TX || type == INV_WTX) {
+        } else if (is_tx) {
             peer_knows(p2p, peer, &hash);
             want_tx(p2p, peer, &hash, type == INV_WTX, &items);
         }
@@ -270,13 +274,17 @@ void p2p_tx_result(struct p2p *p2p, struct tx *tx, peer_id source, const struct 
     if (!error && peer) {
         peer->good_tx_us = now.mono_us;
     }
-    /* A transaction that we do not want is nobody's crime. */
+    /* A transaction that we do not want, or not yet, is nobody's crime. */
     if (error && error->kind == ERROR_MISSING && peer) {
         orphan_add(p2p, peer, tx);
     }
     /* Of a copy whose witness somebody has taken off nothing follows for the transaction, which has its id.
      */
     bool stripped = error && !tx->has_witness && strstr(error->word, "(Witness program");
+    bool early = error && strcmp(error->word, "bad-txns-premature-spend-of-coinbase") == 0;
+    if (error && error->kind == ERROR_INVALID && !stripped && !early && peer) {
+        peer_misbehaves(p2p, peer, "a transaction that no block may hold: %s (%s)", error->word, error->text);
+    }
     if (error && !stripped && (error->kind == ERROR_INVALID || error->kind == ERROR_POLICY)) {
         if (p2p->rejected.count >= REJECTED_MAX) {
             map_clear(&p2p->rejected);

@@ -62,14 +62,19 @@ void handle_getheaders(struct p2p *p2p, struct peer *peer, struct cursor *c)
         return;
     }
     uint32_t count = 0;
+    if (u256_compare(tip->work, chain_minimum_work(p2p->chain)) < 0 &&
+        !(peer->permissions & P2P_PERMIT_DOWNLOAD)) { /* it may be a chain that leads nowhere */
+        buf_compact_size(&b, 0);
+        message_send(p2p, peer, "headers", &b);
+        return;
+    }
     if (locator_count == 0) { /* one header by its hash */
         last = chain_find(p2p->chain, &stop);
         if (!last || !may_be_shown(p2p, last)) {
             return;
         }
         count = 1;
-    } else if (u256_compare(tip->work, chain_minimum_work(p2p->chain)) >= 0 ||
-               peer->permissions & P2P_PERMIT_DOWNLOAD) { /* else it may be a chain that leads nowhere */
+    } else {
         uint32_t end = answer_end(p2p, from, HEADERS_MAX, &stop);
         count = end > from->height ? end - from->height : 0;
         last = count ? chain_at(p2p->chain, end) : NULL;

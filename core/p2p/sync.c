@@ -386,6 +386,9 @@ void handle_block(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
     struct span payload = cursor_span(c, cursor_left(c));
     struct error error = {0};
+    if (chain_loading(p2p->chain)) {
+        return; /* what it stands on may come from our files yet */
+    }
     struct block *block = block_parse(mem_dup(payload.data, payload.len), payload.len, &error);
     if (!block) {
         c->failed = true;
@@ -400,6 +403,12 @@ void handle_block(struct p2p *p2p, struct peer *peer, struct cursor *c)
     const struct block_entry *entry = chain_find(p2p->chain, &block->hash);
     if (entry) {
         sync_learn(peer, entry);
+    } else if (!chain_find(p2p->chain, &block->header.prev_hash)) {
+        char text[HASH256_TEXT];
+        peer_misbehaves(p2p, peer, "block %s, which nobody asked for and whose parent is not known",
+                        hash256_text(text, &block->hash));
+        block_unref(block);
+        return;
     } else if (!presync_admits(p2p, &block->header, &block->hash)) {
         block_unref(block);
         return;
@@ -444,7 +453,6 @@ void p2p_block_result(struct p2p *p2p, const struct hash256 *hash, peer_id sourc
                             error->text);
         }
         break;
-    case ERROR_MISSING: ask_what_leads_to(p2p, peer, hash); break;
     default: break; /* duplicates, too early, not to be judged, busy: nobody is to blame */
     }
 }

@@ -298,8 +298,13 @@ def test_a_chain_with_little_work_is_neither_fetched_nor_shown():
     first.rpc("generatetoaddress", 5, ADDRESS)
     second = Node("--mine=no", "--minimumchainwork=" + f"{2 * 8:064x}", f"--connect=127.0.0.1:{first.wait_port()}")  # genesis and seven more
     peer = Peer(second)
-    wait_until(lambda: second.rpc("getblockchaininfo")["headers"] == 5, what="the headers")
+    wait_until(lambda: "headers" in second.rpc("getpeerinfo")[0]["bytesrecv_per_msg"], what="the headers")
     peer.send("block", bytes.fromhex(first.rpc("getblock", first.rpc("getblockhash", 1), 0)))  # unasked
+    peer.sync()
+    assert second.rpc("getblockchaininfo")["headers"] == 0 and len(second.rpc("getchaintips")) == 1
+    peer.send("getheaders", getheaders(stop=first.rpc("getblockhash", 0)))
+    assert peer.next("headers") == b"\0"
+    peer.clear()
     peer.send("getheaders", getheaders(first.rpc("getblockhash", 0)))
     assert peer.next("headers") == b"\0" and second.rpc("getblockcount") == 0
     assert "getdata" not in second.rpc("getpeerinfo")[0]["bytessent_per_msg"]

@@ -26,7 +26,7 @@ Test(addresses, addresses_are_learned_and_told_and_malformed_messages_passed_ove
         say(peer, bad[i].command, &b);
         cr_assert_not(rig.closed[peer], "case %zu", i);
     }
-    static const uint8_t good[] = {2, 0, 0, 0, 0, 0, 1, 4, 10, 1, 2, 3, 0x20, 0x8d, /* 10.1.2.3:8333 */
+    static const uint8_t good[] = {2, 0, 0, 0, 0, 1, 1, 4, 10, 1, 2, 3, 0x20, 0x8d, /* 10.1.2.3:8333 */
                                    0, 0, 0, 0, 0, 9, 3, 7, 7,  7, 0, 0};            /* a network unheard of */
     buf_bytes(&b, good, sizeof good);
     say(peer, "addrv2", &b);

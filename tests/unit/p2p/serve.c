@@ -292,3 +292,26 @@ Test(serve, who_has_no_blocks_keeps_nobody_waiting)
     connect_peer(PEER + 2);
     cr_assert_not(p2p_synced(rig.p2p));
 }
+
+/* ---- Blocks that nobody asked for ------------------------------------------------------------------------
+ */
+
+Test(serve, an_unasked_block_whose_parent_is_unknown_ends_the_connection)
+{
+    struct hash256 nobody = {{7}};
+    grow(3);
+    connect_peer(PEER);
+    struct block *block = block_on(&nobody, 4, 1, (struct span){0}, 0),
+                 *next = block_on_tip((struct span){0}, 0);
+    size_t before = p2p_memory_bytes(rig.p2p);
+    say_block(PEER, block);
+    cr_assert(rig.closed[PEER]);
+    cr_assert_null(chain_find(rig.chain, &block->hash));
+    cr_assert_leq(p2p_memory_bytes(rig.p2p), before + 1000);
+    connect_peer(PEER + 1);
+    say_block(PEER + 1, next);
+    cr_assert_not(rig.closed[PEER + 1]);
+    cr_assert_eq(chain_tip(rig.chain)->height, 4, "the next one is welcome");
+    block_unref(block);
+    block_unref(next);
+}

@@ -167,13 +167,52 @@ Test(txrequest, a_copy_without_its_witness_says_nothing_of_the_transaction)
     snprintf(error.word, sizeof error.word,
              "mandatory-script-verify-flag-failed (Witness program was passed an empty witness)");
     p2p_tx_result(rig.p2p, tx, PEER, &error, rig.now);
-    say_item(PEER, "inv", INV_TX, &tx->txid);
+    say_item(PEER, "inv", INV_WTX, &tx->wtxid);
     cr_assert_eq(heard(PEER, "getdata", NULL), 1, "somebody may have the whole");
     snprintf(error.word, sizeof error.word,
              "mandatory-script-verify-flag-failed (OP_RETURN was encountered)");
-    p2p_tx_result(rig.p2p, other, PEER, &error, rig.now);
-    say_item(PEER, "inv", INV_TX, &other->txid);
+    p2p_tx_result(rig.p2p, other, 0, &error, rig.now);
+    say_item(PEER, "inv", INV_WTX, &other->wtxid);
     cr_assert_eq(heard(PEER, "getdata", NULL), 1);
+    tx_unref(tx);
+    tx_unref(other);
+}
+
+/* Only what no block may hold ends the connection, and only what may be in none at any time. */
+Test(txrequest, who_sends_a_transaction_that_no_block_may_hold_goes)
+{
+    struct buf b = {0};
+    grow(5);
+    struct tx *greedy = spend(1, 600000), *early = spend(chain_tip(rig.chain)->height, 400000),
+              *poor = spend(2, 500000);
+    struct tx *const txs[] = {early, poor, greedy};
+    for (size_t i = 0; i < ARRAY_COUNT(txs); i++) {
+        peer_id peer = (peer_id)(PEER + i);
+        connect_peer(peer);
+        buf_bytes(&b, txs[i]->raw.data, txs[i]->raw.len);
+        say(peer, "tx", &b);
+        pump();
+        cr_assert_eq(rig.closed[peer], txs[i] == greedy, "case %zu", i);
+        tx_unref(txs[i]);
+    }
+    cr_assert_eq(mempool_count(rig.pool), 0);
+}
+
+Test(txrequest, what_is_announced_otherwise_than_was_agreed_is_passed_over)
+{
+    struct tx *tx = spend(1, 400000), *other = spend(2, 400000);
+    connect_peer(PEER); /* has said wtxidrelay */
+    p2p_accepted(rig.p2p, PEER + 1, "127.0.0.1:1", rig.now);
+    say_version(PEER + 1, 5, 0);
+    say_nothing_but(PEER + 1, "verack");
+    say_item(PEER, "inv", INV_TX, &tx->txid);
+    say_item(PEER, "inv", INV_BLOCK | WITNESS_FLAG, &tx->txid);
+    say_item(PEER + 1, "inv", INV_WTX, &tx->wtxid);
+    cr_assert_eq(heard(PEER, "getdata", NULL) + heard(PEER + 1, "getdata", NULL), 0);
+    say_item(PEER, "inv", INV_WTX, &tx->wtxid);
+    say_item(PEER + 1, "inv", INV_TX, &other->txid);
+    cr_assert_eq(heard(PEER, "getdata", NULL), 1);
+    cr_assert_eq(heard(PEER + 1, "getdata", NULL), 1);
     tx_unref(tx);
     tx_unref(other);
 }
