@@ -72,7 +72,7 @@ static bool write_all(int fd, struct span bytes)
         bytes.data += put;
         bytes.len -= (size_t)put;
     }
-    return fsync(fd) == 0;
+    return true;
 }
 
 static void sync_folder_of(const char *path)
@@ -90,7 +90,7 @@ static void sync_folder_of(const char *path)
 /* Writes, syncs and closes; fd -1: it could not be opened. */
 static bool write_whole(int fd, struct span bytes)
 {
-    bool ok = fd >= 0 && write_all(fd, bytes);
+    bool ok = fd >= 0 && write_all(fd, bytes) && fsync(fd) == 0;
     if (fd >= 0) {
         ok = close(fd) == 0 && ok;
     }
@@ -108,6 +108,28 @@ bool file_write_private(const char *path, struct span bytes, struct error *error
         error_set(error, ERROR_IO, NULL, "cannot write %.200s: %s", path, strerror(errno));
         unlink(name);
     } else {
+        sync_folder_of(path);
+    }
+    buf_free(&beside);
+    return ok;
+}
+
+bool file_write_piece(const char *path, uint64_t offset, struct span bytes, bool last, struct error *error)
+{
+    struct buf beside = {0};
+    buf_printf(&beside, "%s.new%c", path, 0);
+    const char *name = (const char *)beside.data;
+    int fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC | (offset ? 0 : O_TRUNC), 0600);
+    bool ok = fd >= 0 && lseek(fd, (off_t)offset, SEEK_SET) >= 0 && write_all(fd, bytes) &&
+              (!last || fsync(fd) == 0);
+    if (fd >= 0) {
+        ok = close(fd) == 0 && ok;
+    }
+    ok = ok && (!last || rename(name, path) == 0);
+    if (!ok) {
+        error_set(error, ERROR_IO, NULL, "cannot write %.200s: %s", path, strerror(errno));
+        unlink(name);
+    } else if (last) {
         sync_folder_of(path);
     }
     buf_free(&beside);

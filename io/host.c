@@ -234,6 +234,7 @@ static void start_job(struct host *host, struct job *job)
     case JOB_READ:
     case JOB_WRITE: to_file(host, job); break;
     case JOB_COMMIT: to_thread(host, host->commits, job); break;
+    case JOB_SAVE:
     case JOB_SCAN: to_thread(host, host->slow, job); break;
     case JOB_READ_COINS:
     case JOB_READ_KEY:
@@ -640,6 +641,7 @@ static bool start_node(struct host *host, const struct cpu_limits *limits, struc
 {
     const struct settings *s = host->settings;
     struct hash256 work;
+    buf_printf(&host->mempool_file, "%s/mempool.dat%c", host->folder, 0);
     struct node_config config = {
         .params = &host->params,
         .user_agent = "/Quarry:" QUARRY_VERSION "/",
@@ -659,6 +661,8 @@ static bool start_node(struct host *host, const struct cpu_limits *limits, struc
         .p2p_allow = (const char *const *)s->p2p_allow.items,
         .p2p_allow_count = s->p2p_allow.count,
         .tx_index = s->tx_index,
+        .mempool_file = (const char *)host->mempool_file.data,
+        .persist_mempool = s->persist_mempool,
         .script_cache_bytes = SCRIPT_CACHE_BYTES,
         .seed_node = s->seed,
         .connect = (const char *const *)s->connect.items,
@@ -798,6 +802,7 @@ static void finish(struct host *host)
     buf_free(&host->payout_script);
     buf_free(&host->peers_file);
     buf_free(&host->bans_file);
+    buf_free(&host->mempool_file);
     mem_free(host->folder);
 }
 

@@ -11,7 +11,7 @@ struct host {
     const struct settings *settings;
     struct chain_params params;
     char *folder;
-    struct buf payout_script, peers_file, bans_file;
+    struct buf payout_script, peers_file, bans_file, mempool_file; /* the last one's path */
     char payout_address[ADDRESS_TEXT];
     struct loop *loop;
     struct tasks *tasks;

@@ -41,7 +41,7 @@ struct settings { /* every text is owned; free with settings_free */
     int64_t hash_share;
     bool pin;
     int64_t dbcache_mib, mempool_mib; /* 0: from the memory limit */
-    bool tx_index;
+    bool tx_index, persist_mempool;
     bool reindex, reindex_chainstate;
     char *assume_valid, *minimum_work; /* hex; "0": none */
     int64_t check_threads;             /* 0: as many as the limits allow */
@@ -93,6 +93,10 @@ bool file_write_private(const char *path, struct span bytes, struct error *error
 /* The same for a file that must not be there yet: of several that write at once one wins whole, and *made
  * says who (false: somebody else's is there). */
 bool file_make_private(const char *path, struct span bytes, bool *made, struct error *error) MUST_USE;
+/* As file_write_private, in pieces, one after the other, the first at offset 0: the last puts all in place.
+ */
+bool file_write_piece(const char *path, uint64_t offset, struct span bytes, bool last,
+                      struct error *error) MUST_USE;
 bool folder_make(const char *path, struct error *error) MUST_USE; /* with its parents, mode 0700 */
 void random_bytes(void *out, size_t len);                         /* from the operating system */
 /* Adds a new key to a key file (made when absent); its address is in *entry's key. */

@@ -52,6 +52,8 @@ static const struct setting table[] = {
      "coins cache; 0: 450, or an eighth of the memory limit where that is less"},
     {"Chain", "mempool-size", "MIB", TYPE_NUMBER, NODE, AT(mempool_mib), "0", 0, 65536, NULL, NULL,
      "bound of the mempool; 0: 300, or an eighth of the memory limit"},
+    {"Chain", "persistmempool", "yes|no", TYPE_YES, NODE, AT(persist_mempool), "yes", 0, 0, NULL, NULL,
+     "keep the mempool over a restart, in mempool.dat of the chain's folder"},
     {"Chain", "txindex", "yes|no", TYPE_YES, NODE, AT(tx_index), "yes", 0, 0, NULL, NULL,
      "keep an index of all transactions"},
     {"Chain", "par", "N", TYPE_NUMBER, NODE, AT(check_threads), "0", 0, 1024, NULL, NULL,

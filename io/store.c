@@ -737,9 +737,12 @@ static bool run_scan(struct store *store, struct job *job, const rocksdb_snapsho
 
 static bool run_import(struct job *job)
 {
-    int fd = open(job->import.path, O_RDONLY | O_CLOEXEC);
+    int fd =
+        open(job->import.path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* a pipe is no file, and waits for none */
     if (fd < 0) {
-        return file_error(&job->error, "open", job->import.path);
+        file_error(&job->error, "open", job->import.path);
+        job->error.kind = errno == ENOENT ? ERROR_MISSING : ERROR_IO;
+        return false;
     }
     job->import.data = mem_alloc(job->import.len);
     bool ok = true;
@@ -769,6 +772,10 @@ void store_run(struct store *store, struct job *job, void *snapshot)
     case JOB_COMMIT: ok = run_commit(store, job); break;
     case JOB_SCAN: ok = run_scan(store, job, snapshot); break;
     case JOB_IMPORT_READ: ok = run_import(job); break;
+    case JOB_SAVE:
+        ok = file_write_piece(job->save.path, job->save.offset, buf_span(&job->save.bytes), job->save.last,
+                              &job->error);
+        break;
     case JOB_CHECK_SCRIPTS: break; /* the pool's */
     }
     job->failed = !ok;

@@ -54,7 +54,8 @@ enum job_kind {
     JOB_COMMIT, /* sync every file written so far, THEN apply the batch atomically; durable when done if sync
                    is set */
     JOB_SCAN,   /* rows of a column family as it is at submit, on a thread of its own */
-    JOB_IMPORT_READ, /* bytes of a file that a person named (--loadblock) */
+    JOB_IMPORT_READ, /* bytes of a file that a person named (--loadblock), or of mempool.dat */
+    JOB_SAVE,        /* bytes of a file that is written anew beside the old one, which it then replaces */
 };
 
 /* One request to the host and its answer. Allocated by the asker; the host owns it between submit and finish
@@ -111,8 +112,14 @@ struct job {
             uint64_t offset;
             size_t len;    /* wanted; at most 16 MiB */
             uint8_t *data; /* answer, owned by the job */
-            size_t got;    /* fewer only at the end of the file */
+            size_t got;    /* fewer only at the end of the file; one that is not there: ERROR_MISSING */
         } import;
+        struct {
+            const char *path; /* borrowed for the life of the job */
+            uint64_t offset;  /* pieces come one after the other; 0 begins anew */
+            struct buf bytes; /* owned by the job */
+            bool last;        /* synced with these, and in its place when the job is done */
+        } save;
     };
 };
 struct job *job_new(enum job_kind kind, void (*done)(void *context, struct job *job), void *context);

@@ -65,6 +65,7 @@ void job_free(struct job *job)
     case JOB_WRITE: mem_free(job->io.data); break;
     case JOB_COMMIT: buf_free(&job->commit.batch.bytes); break;
     case JOB_IMPORT_READ: mem_free(job->import.data); break;
+    case JOB_SAVE: buf_free(&job->save.bytes); break;
     case JOB_CHECK_SCRIPTS:
     case JOB_SCAN: break;
     }

@@ -338,7 +338,7 @@ static void take_in(struct admission *a, struct tx *tx, struct amount fee, uint3
     if (sibling) {
         pool_remove_with_descendants(a->pool, sibling, "replaced");
     }
-    pool_add(a->pool, tx, fee, sigop_cost);
+    pool_add(a, tx, fee, sigop_cost);
 }
 
 /* One member of a package has passed: the next one's turn, or all are taken in. */
@@ -475,7 +475,7 @@ static void enqueue(struct mempool *pool, struct admission *a)
     a->pool = pool;
     list_append(&pool->queue, &a->link);
     pool->queued++;
-    if (!a->quiet && pool->queued > pool->config.pending_max) {
+    if (!a->quiet && !a->restored && pool->queued > pool->config.pending_max) {
         finish_with(a, ERROR_BUSY, "busy", "too many transactions wait to be checked");
     } else {
         work(pool);
@@ -487,6 +487,25 @@ void admit_queue(struct mempool *pool, struct tx *tx, uint64_t source, enum admi
     struct admission *a = mem_alloc(sizeof *a);
     *a = (struct admission){
         .tx = tx_ref(tx), .source = source, .quiet = how == ADMIT_QUIET, .test = how == ADMIT_TEST};
+    enqueue(pool, a);
+}
+
+/* entry is gone when this comes to its turn. */
+void admit_again(struct mempool *pool, const struct mempool_entry *entry)
+{
+    struct admission *a = mem_alloc(sizeof *a);
+    *a = (struct admission){.tx = tx_ref(entry->tx),
+                            .quiet = true,
+                            .unbroadcast = entry->unbroadcast,
+                            .added_unix_s = entry->added_unix_s};
+    enqueue(pool, a);
+}
+
+void admit_restore(struct mempool *pool, struct tx *tx, int64_t added_unix_s, uint64_t source)
+{
+    struct admission *a = mem_alloc(sizeof *a);
+    *a = (struct admission){
+        .tx = tx_ref(tx), .source = source, .restored = true, .added_unix_s = added_unix_s};
     enqueue(pool, a);
 }
 

@@ -63,6 +63,13 @@ void mempool_submit(struct mempool *pool, struct tx *tx, uint64_t source, struct
     admit_queue(pool, tx, source, ADMIT);
 }
 
+void mempool_restore(struct mempool *pool, struct tx *tx, int64_t added_unix_s, uint64_t source,
+                     struct moment now)
+{
+    pool->now = now;
+    admit_restore(pool, tx, MIN(added_unix_s, moment_unix_s(now)), source);
+}
+
 void mempool_test(struct mempool *pool, struct tx *tx, uint64_t source, struct moment now)
 {
     pool->now = now;
@@ -129,15 +136,6 @@ void mempool_settled(struct mempool *pool, struct moment now)
         entries[count++] = *(struct mempool_entry **)value;
     }
     qsort(entries, count, sizeof(struct mempool_entry *), by_ancestors);
-    struct tx **txs = mem_alloc(count * sizeof(struct tx *));
-    for (size_t i = 0; i < count; i++) {
-        txs[i] = tx_ref(entries[i]->tx);
-    }
-    while (count > 0 && pool->by_txid.count) {
-        size_t at = 0;
-        map_next(&pool->by_txid, &at, NULL, &value);
-        pool_remove(pool, *(struct mempool_entry **)value, "reorg");
-    }
     LIST_EACH_SAFE(at, following, &pool->returned)
     {
         struct returned_tx *returned = CONTAINER_OF(at, struct returned_tx, link);
@@ -147,13 +145,19 @@ void mempool_settled(struct mempool *pool, struct moment now)
         mem_free(returned);
     }
     for (size_t i = 0; i < count; i++) {
-        admit_queue(pool, txs[i], 0, ADMIT_QUIET);
-        tx_unref(txs[i]);
+        admit_again(pool, entries[i]);
     }
-    mem_free(txs);
+    while (count) {
+        pool_remove(pool, entries[--count], "reorg");
+    }
     mem_free(entries);
     pool->reorganised = false;
     admit_after_reorganisation(pool, waiting);
+}
+
+bool mempool_is_expired(const struct mempool *pool, int64_t added_unix_s, struct moment now)
+{
+    return added_unix_s < moment_unix_s(now) - pool->config.expiry_s;
 }
 
 void mempool_expire(struct mempool *pool, struct moment now)
@@ -164,7 +168,7 @@ void mempool_expire(struct mempool *pool, struct moment now)
         void *value;
         for (size_t at = 0; !old && map_next(&pool->by_txid, &at, NULL, &value);) {
             struct mempool_entry *entry = *(struct mempool_entry **)value;
-            old = entry->added_unix_s + pool->config.expiry_s < moment_unix_s(now) ? entry : NULL;
+            old = mempool_is_expired(pool, entry->added_unix_s, now) ? entry : NULL;
         }
         if (!old) {
             return;
@@ -185,6 +189,7 @@ void mempool_info(const struct mempool *pool, struct mempool_info *out)
         .bytes_used = pool->bytes_used,
         .bytes_max = pool->config.bytes_max,
         .pending = pool->queued,
+        .unbroadcast = pool->unbroadcast,
         .vsize_total = pool->vsize_total,
         .fee_total_sat = pool->fee_total_sat,
         .min_fee_per_kvb_sat = pool_min_fee(pool),

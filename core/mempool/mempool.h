@@ -18,6 +18,8 @@ struct mempool_entry { /* read-only outside */
     uint32_t weight, sigop_cost;
     int64_t added_unix_s;
     uint32_t added_height;
+    bool restored;    /* came by mempool_restore: others were told of it before */
+    bool unbroadcast; /* came from a person, and no peer has asked for it yet */
     /* Packages, kept up to date: this entry with all its unconfirmed ancestors / descendants in the pool;
      * fees are modified ones. */
     uint32_t ancestor_count, descendant_count;
@@ -79,6 +81,12 @@ bool mempool_idle(const struct mempool *pool);
  * waiting for an admission that is under way (its parent or a conflict) is queued behind it. source is handed
  * back. */
 void mempool_submit(struct mempool *pool, struct tx *tx, uint64_t source, struct moment now);
+/* The same for one that was in a pool before (mempool.dat): it counts as admitted then, not later than now.
+ */
+void mempool_restore(struct mempool *pool, struct tx *tx, int64_t added_unix_s, uint64_t source,
+                     struct moment now);
+/* Whether a transaction that was admitted then has waited for too long. */
+bool mempool_is_expired(const struct mempool *pool, int64_t added_unix_s, struct moment now);
 /* Judges tx as mempool_submit would at this moment, scripts and all, and leaves the pool as it is. The tested
  * event follows, possibly from inside this call. */
 void mempool_test(struct mempool *pool, struct tx *tx, uint64_t source, struct moment now);
@@ -101,6 +109,9 @@ bool mempool_prioritise(struct mempool *pool, const struct hash256 *txid, int64_
 /* What is remembered; start with *position = 0; false at the end. */
 bool mempool_next_priority(const struct mempool *pool, size_t *position, const struct hash256 **txid,
                            int64_t *delta_sat);
+/* Whether others still have to be told of it: set for what a person has sent, taken back when a peer has
+ * fetched it. Nothing happens for a transaction that is not in the pool. */
+void mempool_set_unbroadcast(struct mempool *pool, const struct hash256 *txid, bool unbroadcast);
 /* To be called from the chain's events, in order. Disconnected transactions come back after mempool_settled.
  */
 void mempool_block_connected(struct mempool *pool, const struct block_entry *entry,
@@ -133,11 +144,60 @@ size_t mempool_select(const struct mempool *pool, const struct mempool_entry **o
                       uint32_t weight_max, uint32_t sigop_cost_max, uint32_t height, int64_t median_time);
 
 struct mempool_info {
-    size_t count, bytes_used, bytes_max, pending;
+    size_t count, bytes_used, bytes_max, pending, unbroadcast;
     uint64_t vsize_total;
     int64_t fee_total_sat, min_fee_per_kvb_sat;
     uint64_t sequence; /* counts additions and removals */
 };
 void mempool_info(const struct mempool *pool, struct mempool_info *out);
+
+/* ---- mempool.dat: Bitcoin Core's form, versions 1 and 2 (dump.c) --------------------------------------- */
+
+#define DUMP_KEY_BYTES 8
+
+/* A pool as it was at one moment, to be written piece by piece. */
+struct mempool_dump;
+/* key masks what is written: whatever a transaction holds, no scanner of files takes it for its own. */
+struct mempool_dump *mempool_dump_new(const struct mempool *pool, const uint8_t key[DUMP_KEY_BYTES]);
+void mempool_dump_free(struct mempool_dump *dump);          /* NULL is fine */
+size_t mempool_dump_count(const struct mempool_dump *dump); /* transactions */
+/* Appends what comes next, some more than so many bytes; false: with that it is whole. */
+bool mempool_dump_next(struct mempool_dump *dump, size_t bytes, struct buf *out);
+
+enum dump_kind {
+    DUMP_TX,          /* tx, added_unix_s, delta_sat */
+    DUMP_PRIORITY,    /* txid, delta_sat: of one that the pool did not have */
+    DUMP_UNBROADCAST, /* txid */
+    DUMP_END,
+    DUMP_MORE,    /* more of the file is wanted */
+    DUMP_DAMAGED, /* and *error says where */
+};
+struct dump_item {
+    struct tx *tx; /* one reference, the caller's */
+    int64_t added_unix_s, delta_sat;
+    struct hash256 txid;
+};
+struct dump_reader {  /* zero-initialise; private but for dump_reader_behind_txs */
+    struct buf bytes; /* unmasked; what has been read is cut off when more comes */
+    size_t at;
+    uint64_t offset; /* in the file, of the end of bytes */
+    bool last;       /* nothing follows */
+    enum dump_stage {
+        DUMP_IN_HEADER,
+        DUMP_IN_TXS,
+        DUMP_IN_PRIORITIES,
+        DUMP_IN_UNBROADCAST,
+        DUMP_AT_END
+    } stage;
+    bool counted; /* the count of this stage has been read */
+    uint64_t count, left;
+    uint8_t key[DUMP_KEY_BYTES]; /* zeros: not masked */
+};
+void dump_reader_free(struct dump_reader *reader);
+/* The next bytes of the file; last: its end. */
+void dump_feed(struct dump_reader *reader, struct span bytes, bool last);
+enum dump_kind dump_next(struct dump_reader *reader, struct dump_item *item, struct error *error);
+/* All transactions have been given out: what follows speaks of them. */
+bool dump_reader_behind_txs(const struct dump_reader *reader);
 
 #endif

@@ -18,9 +18,12 @@ struct admission { /* one transaction on its way in; or several, one after the o
     struct mempool *pool;
     struct tx *tx;
     uint64_t source;
-    bool quiet;       /* comes back after a reorganisation: nobody waits for the answer */
-    bool test;        /* only to be judged */
-    bool has_sibling; /* one that goes for it, as if both spent the same (truc.c) */
+    bool quiet;           /* comes back after a reorganisation: nobody waits for the answer */
+    bool test;            /* only to be judged */
+    bool restored;        /* mempool.dat had it */
+    bool unbroadcast;     /* its entry was, before the reorganisation */
+    int64_t added_unix_s; /* 0: now */
+    bool has_sibling;     /* one that goes for it, as if both spent the same (truc.c) */
     struct hash256 sibling;
     struct tx_package *package; /* whose member tx is; NULL: alone */
     struct coins_view *view;
@@ -41,7 +44,7 @@ struct mempool {
     struct map by_txid, by_wtxid; /* -> struct mempool_entry * */
     struct map spenders;          /* outpoint -> struct mempool_entry * */
     struct map priorities;        /* txid -> int64_t, satoshis that its fee counts for more */
-    size_t bytes_used;
+    size_t bytes_used, unbroadcast;
     uint64_t vsize_total, sequence, walk;
     int64_t fee_total_sat;
     double rolling_min_fee; /* sat per 1000 vbytes; rises when full, halves with time */
@@ -58,7 +61,8 @@ struct mempool {
 /* pool.c */
 struct mempool_entry *pool_find(const struct mempool *pool, const struct hash256 *txid);
 int64_t pool_priority(const struct mempool *pool, const struct hash256 *txid); /* 0: none */
-void pool_add(struct mempool *pool, struct tx *tx, struct amount fee, uint32_t sigop_cost);
+/* Of an admission: one of its transactions, which has passed. */
+void pool_add(const struct admission *a, struct tx *tx, struct amount fee, uint32_t sigop_cost);
 void pool_remove(struct mempool *pool, struct mempool_entry *entry,
                  const char *reason); /* alone: descendants stay */
 void pool_remove_with_descendants(struct mempool *pool, struct mempool_entry *entry, const char *reason);
@@ -77,6 +81,9 @@ void admit_package(struct mempool *pool, struct tx_package *package, uint64_t so
 const struct tx *admission_parent(const struct admission *a, const struct hash256 *txid);
 enum admit_how { ADMIT, ADMIT_QUIET, ADMIT_TEST };
 void admit_queue(struct mempool *pool, struct tx *tx, uint64_t source, enum admit_how how);
+/* Of an entry that a reorganisation takes out for a while. */
+void admit_again(struct mempool *pool, const struct mempool_entry *entry);
+void admit_restore(struct mempool *pool, struct tx *tx, int64_t added_unix_s, uint64_t source);
 /* The first `waiting` of the queue go behind what a reorganisation returned: they may spend it. */
 void admit_after_reorganisation(struct mempool *pool, size_t waiting);
 void admit_free_all(struct mempool *pool);

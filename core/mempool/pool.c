@@ -133,8 +133,9 @@ static void adjust_ancestor_sums(struct mempool_entry *descendant, const struct 
     descendant->ancestor_fee_sat += sign * entry->modified_fee_sat;
 }
 
-void pool_add(struct mempool *pool, struct tx *tx, struct amount fee, uint32_t sigop_cost)
+void pool_add(const struct admission *a, struct tx *tx, struct amount fee, uint32_t sigop_cost)
 {
+    struct mempool *pool = a->pool;
     struct mempool_entry *entry = mem_alloc(sizeof *entry);
     entry->tx = tx_ref(tx);
     entry->fee = fee;
@@ -142,7 +143,9 @@ void pool_add(struct mempool *pool, struct tx *tx, struct amount fee, uint32_t s
     entry->weight = tx_weight(tx);
     entry->vsize = policy_vsize(tx, sigop_cost);
     entry->sigop_cost = sigop_cost;
-    entry->added_unix_s = moment_unix_s(pool->now);
+    entry->added_unix_s = a->added_unix_s ? a->added_unix_s : moment_unix_s(pool->now);
+    entry->restored = a->restored;
+    entry->unbroadcast = a->unbroadcast;
     entry->added_height = chain_tip(pool->chain)->height;
     size_t count;
     struct mempool_entry **ancestors = pool_ancestors_of(pool, tx, &count);
@@ -161,6 +164,7 @@ void pool_add(struct mempool *pool, struct tx *tx, struct amount fee, uint32_t s
     pool->bytes_used += entry_memory(entry);
     pool->vsize_total += entry->vsize;
     pool->fee_total_sat += fee.sat;
+    pool->unbroadcast += entry->unbroadcast;
     pool->sequence++;
     pool->events.added(pool->events.context, entry);
 }
@@ -187,6 +191,7 @@ void pool_remove(struct mempool *pool, struct mempool_entry *entry, const char *
     pool->bytes_used -= entry_memory(entry);
     pool->vsize_total -= entry->vsize;
     pool->fee_total_sat -= entry->fee.sat;
+    pool->unbroadcast -= entry->unbroadcast;
     pool->sequence++;
     mem_free(entry);
     pool->events.removed(pool->events.context, tx, reason);
@@ -203,6 +208,15 @@ void pool_remove_with_descendants(struct mempool *pool, struct mempool_entry *en
     }
     mem_free(others);
     pool_remove(pool, entry, reason);
+}
+
+void mempool_set_unbroadcast(struct mempool *pool, const struct hash256 *txid, bool unbroadcast)
+{
+    struct mempool_entry *entry = pool_find(pool, txid);
+    if (entry && entry->unbroadcast != unbroadcast) {
+        entry->unbroadcast = unbroadcast;
+        pool->unbroadcast += unbroadcast ? 1 : (size_t)-1;
+    }
 }
 
 int64_t pool_priority(const struct mempool *pool, const struct hash256 *txid)

@@ -203,6 +203,8 @@ static void on_tx_result(void *context, struct tx *tx, uint64_t source, const st
     struct node *node = context;
     if (source < SOURCE_MINER) {
         p2p_tx_result(node->p2p, tx, (peer_id)source, error, node->now);
+    } else if (source == SOURCE_IMPORT) {
+        mempool_files_tx_result(node, tx, error);
     } else {
         rpc_tx_result(node, tx, source, error);
     }
@@ -224,7 +226,7 @@ static void on_package(void *context, uint64_t source, const struct package_memb
 static void on_tx_added(void *context, const struct mempool_entry *entry)
 {
     struct node *node = context;
-    p2p_tx_added(node->p2p, entry);
+    p2p_tx_added(node->p2p, entry, !entry->restored);
 }
 
 static void on_tx_removed(void *context, const struct tx *tx, const char *reason)
@@ -302,6 +304,7 @@ struct node *node_new(const struct node_config *config, const struct store_reade
     rng_seed(&node->rng, config->seed);
     node->mining.extranonce = rng_next(&node->rng);
     rpc_begin(node);
+    mempool_files_begin(node);
     if (!open_rooms(node, reader, error)) {
         node_free(node);
         return NULL;
@@ -323,6 +326,7 @@ void node_free(struct node *node)
     p2p_free(node->p2p);
     mempool_free(node->mempool);
     chain_free(node->chain);
+    mempool_files_free(node);
     rpc_free(node);
     mem_free(node->hash_workers);
     mem_free(node->actions);
@@ -376,6 +380,7 @@ void node_stop(struct node *node, bool failed)
     node->stop_since_us = node->now.mono_us;
     log_info(LOG_NODE, "stopping");
     miner_stop(node);
+    mempool_files_stop(node);
     rpc_stopping(node);
     chain_stop(node->chain);
 }
@@ -408,7 +413,7 @@ static void check_exit(struct node *node)
     }
     bool done = node->stopping && chain_idle(node->chain) &&
                 (node->jobs_out == 0 || node->now.mono_us - node->stop_since_us > STOP_PATIENCE_US);
-    if (done && !node->exited) {
+    if (done && !node->exited && mempool_files_finished(node)) {
         node->exited = true;
         const struct block_entry *tip = chain_tip(node->chain);
         log_info(LOG_NODE, "stopped at height %u", tip->height);
@@ -421,6 +426,7 @@ static void set_timer(struct node *node, int64_t at_us)
 {
     at_us = MIN(at_us, miner_next_us(node));
     at_us = MIN(at_us, rpc_waits_next_us(node));
+    at_us = MIN(at_us, mempool_files_next_us(node));
     if (chain_waits(node->chain) || p2p_waits(node->p2p)) {
         at_us = node->now.mono_us; /* right after what was announced has left */
     }
@@ -469,6 +475,7 @@ static void dispatch(struct node *node, const struct event *event)
         chain_go_on(node->chain, node->now);
         mempool_expire(node->mempool, node->now);
         saved_tick(node);
+        mempool_files_tick(node);
         rpc_waits_end(node, false);
         break;
     case EVENT_USED_UP: miner_used_up(node, event->hit.work_id); break;
@@ -506,6 +513,7 @@ void node_handle(struct node *node, const struct event *event)
     }
     rpc_go_on(node);
     import_go_on(node);
+    mempool_files_go_on(node);
     miner_update(node);
     check_exit(node);
     if (!node->exited) {

@@ -29,7 +29,9 @@ struct node_config {
     const char *const *whitelist, *const *p2p_allow; /* borrowed until node_new returns */
     size_t whitelist_count, p2p_allow_count;
     struct span peers_file,
-        bans_file; /* peers.dat, banlist.json; empty: none; until EVENT_START is handled */
+        bans_file;            /* peers.dat, banlist.json; empty: none; until EVENT_START is handled */
+    const char *mempool_file; /* path of mempool.dat; borrowed; NULL: there is no place for it */
+    bool persist_mempool;     /* it is read at the start and written at the stop */
     bool tx_index;
     bool seed_node;             /* 'local' among the peers: may mine on an empty chain */
     const char *const *connect; /* host:port list, without 'local' */

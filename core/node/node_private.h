@@ -10,6 +10,7 @@
 #define SOURCE_IMPORT   (UINT64_C(3) << 32)
 #define SOURCE_RPC      (UINT64_C(4) << 32) /* plus a counter */
 
+struct rpc_call;
 struct rpc_state;
 struct import;
 
@@ -44,6 +45,14 @@ struct mining {
     uint64_t blocks_found;
 };
 
+struct mempool_files {        /* mempool.dat (mempool_file.c) */
+    struct list loads, saves; /* the first of each is under way */
+    bool begun, loaded;       /* our own: it has been looked for; it has been read as far as it goes */
+    bool last_save;           /* at the stop: has begun */
+    bool go_on;               /* more could be read at once, but others have their turn before it */
+    int64_t tell_at_us;       /* what no peer has fetched yet is announced again */
+};
+
 struct node {
     struct node_config config;
     const struct chain_params *params;
@@ -61,6 +70,7 @@ struct node {
     struct mining mining;
     struct generate generate;
     struct import *import;
+    struct mempool_files mempool_files;
     struct rpc_state *rpc;
     uint64_t bytes_received, bytes_sent; /* by all peers, also those that have left */
     uint64_t hashes_total;
@@ -108,6 +118,23 @@ void import_go_on(struct node *node); /* after every event: what it waited for m
 void import_block_result(struct node *node, const struct hash256 *hash, const struct error *error);
 void import_free(struct node *node);
 bool import_failed(const struct node *node); /* something was refused */
+
+/* mempool_file.c */
+void mempool_files_begin(struct node *node);
+void mempool_files_free(struct node *node);
+void mempool_files_go_on(struct node *node); /* after every event */
+void mempool_files_tick(struct node *node);
+int64_t mempool_files_next_us(const struct node *node);
+void mempool_files_tx_result(struct node *node, const struct tx *tx, const struct error *error);
+void mempool_files_stop(struct node *node);     /* nothing is read any more */
+bool mempool_files_finished(struct node *node); /* at the end: the mempool is on disk, as far as it will be */
+struct mempool_import {                         /* what counts of the file */
+    bool times, priorities, unbroadcast;
+};
+/* Answer call with what became of it; path is copied. */
+void mempool_file_import(struct node *node, struct rpc_call *call, const char *path,
+                         struct mempool_import import);
+void mempool_file_save(struct node *node, struct rpc_call *call);
 
 /* saved.c */
 void saved_restore(struct node *node);

@@ -118,7 +118,13 @@ static void sent(struct rpc_call *call, const struct error *error)
 {
     const struct tx *tx = call->tx;
     char text[RPC_REJECT_TEXT];
-    if (!error || (error->kind == ERROR_DUPLICATE && mempool_find(call->node->mempool, &tx->txid))) {
+    const struct mempool_entry *entry = mempool_find(call->node->mempool, &tx->txid);
+    if (!error || (error->kind == ERROR_DUPLICATE && entry)) {
+        if (error) { /* sent once more: whoever has not heard of it is told */
+            p2p_tx_announce(call->node->p2p, entry);
+        } else {
+            mempool_set_unbroadcast(call->node->mempool, &tx->txid, true);
+        }
         put_hash(&call->out, NULL, &tx->txid);
         rpc_ok(call);
     } else if (error->kind == ERROR_MISSING) {
@@ -175,7 +181,7 @@ RPC_HANDLER(getmempoolinfo)
     struct buf *out = &call->out;
     mempool_info(call->node->mempool, &info);
     put_open(out, NULL, '{');
-    put_yes(out, "loaded", true);
+    put_yes(out, "loaded", call->node->mempool_files.loaded);
     put_int(out, "size", (int64_t)info.count);
     put_int(out, "bytes", (int64_t)info.vsize_total);
     put_int(out, "usage", (int64_t)info.bytes_used);
@@ -184,7 +190,7 @@ RPC_HANDLER(getmempoolinfo)
     put_amount(out, "mempoolminfee", info.min_fee_per_kvb_sat);
     put_amount(out, "minrelaytxfee", 1000);
     put_amount(out, "incrementalrelayfee", 1000);
-    put_int(out, "unbroadcastcount", 0);
+    put_int(out, "unbroadcastcount", (int64_t)info.unbroadcast);
     put_yes(out, "fullrbf", true); /* replace.c asks nobody whether they signalled */
     put_close(out, '{');
     rpc_ok(call);
@@ -279,7 +285,7 @@ static void put_mempool_entry(struct buf *out, const char *key, const struct nod
     put_close(out, '[');
     put_children(out, node->mempool, e);
     put_yes(out, "bip125-replaceable", replaceable(node->mempool, e));
-    put_yes(out, "unbroadcast", false);
+    put_yes(out, "unbroadcast", e->unbroadcast);
     put_close(out, '{');
 }
 
@@ -425,6 +431,57 @@ RPC_HANDLER(gettxspendingprevout)
     }
     put_close(out, '[');
     rpc_ok(call);
+}
+
+/* ---- mempool.dat -------------------------------------------------------------------------------------- */
+
+RPC_HANDLER(savemempool)
+{
+    struct node *node = call->node;
+    if (!node->mempool_files.loaded) {
+        rpc_fail(call, RPC_MISC_ERROR, "The mempool was not loaded yet");
+    } else if (!node->config.mempool_file) {
+        rpc_fail(call, RPC_MISC_ERROR, "Unable to dump mempool to disk");
+    } else {
+        mempool_file_save(node, call);
+    }
+}
+
+/* An option that is true or false; false after the call was failed. */
+static bool option_yes(struct rpc_call *call, const json_t *options, const char *name, bool *out)
+{
+    const json_t *value = json_object_get(options, name);
+    if (value && !json_is_null(value)) {
+        if (!json_is_boolean(value)) {
+            rpc_fail(call, RPC_TYPE_ERROR, "JSON value of %s is not of expected type bool", name);
+            return false;
+        }
+        *out = json_is_true(value);
+    }
+    return true;
+}
+
+RPC_HANDLER(importmempool)
+{
+    struct mempool_import import = {0};
+    const json_t *options = arg_any(call, 1);
+    const char *path = "";
+    bool now = true;
+    if (!node_synced(call->node)) {
+        rpc_fail(call, RPC_CLIENT_IN_INITIAL_DOWNLOAD,
+                 "Can only import the mempool after the block download and sync is done.");
+        return;
+    }
+    if (options && !json_is_object(options)) {
+        rpc_fail(call, RPC_TYPE_ERROR, "JSON value is not of expected type object");
+        return;
+    }
+    if (arg_text(call, 0, &path) && option_yes(call, options, "use_current_time", &now) &&
+        option_yes(call, options, "apply_fee_delta_priority", &import.priorities) &&
+        option_yes(call, options, "apply_unbroadcast_set", &import.unbroadcast)) {
+        import.times = !now;
+        mempool_file_import(call->node, call, path, import);
+    }
 }
 
 /* ---- Priorities ---------------------------------------------------------------------------------------- */

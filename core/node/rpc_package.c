@@ -321,6 +321,7 @@ void rpc_submission_result(struct rpc_call *call, const struct error *error)
         return;
     }
     buf_bytes(&s->replaced, replaced->data, replaced->len);
+    mempool_set_unbroadcast(call->node->mempool, &s->txs[s->at]->txid, true);
     s->outcomes[s->at++].what = TAKEN;
     submit_next(call);
 }
@@ -340,6 +341,9 @@ void rpc_submission_judged(struct rpc_call *call, const struct package_member *m
         o->together = passed && !call->flag;
         o->error = refused_now ? members[i].error : o->error; /* else why it was refused alone, if it was */
         o->what = passed ? TAKEN : refused_now || o->error.kind != 0 ? REFUSED : UNJUDGED;
+        if (o->together) {
+            mempool_set_unbroadcast(call->node->mempool, &members[i].tx->txid, true);
+        }
     }
     if (call->flag) {
         show_verdicts(call, NULL);

@@ -182,6 +182,8 @@ RPC_HANDLER(getmempooldescendants);
 RPC_HANDLER(gettxspendingprevout);
 RPC_HANDLER(testmempoolaccept);
 RPC_HANDLER(submitpackage);
+RPC_HANDLER(savemempool);
+RPC_HANDLER(importmempool);
 RPC_HANDLER(prioritisetransaction);
 RPC_HANDLER(getprioritisedtransactions);
 RPC_HANDLER(getrawtransaction);

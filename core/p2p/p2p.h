@@ -133,7 +133,9 @@ void p2p_tip_changed(struct p2p *p2p, const struct block_entry *old_tip, const s
  * rule when it is connected. */
 void p2p_block_result(struct p2p *p2p, const struct hash256 *hash, peer_id source, const struct error *error,
                       struct moment now);
-void p2p_tx_added(struct p2p *p2p, const struct mempool_entry *entry);
+void p2p_tx_added(struct p2p *p2p, const struct mempool_entry *entry, bool announce);
+/* Once more, to those that neither have it nor have been told. */
+void p2p_tx_announce(struct p2p *p2p, const struct mempool_entry *entry);
 void p2p_tx_result(struct p2p *p2p, struct tx *tx, peer_id source, const struct error *error,
                    struct moment now);
 /* chain/mempool `source` values below 2^32 are peers; hosts use higher ones for their own. */

@@ -237,9 +237,16 @@ static void announce_to_all(struct p2p *p2p, const struct mempool_entry *entry, 
     shared_unref(invs[1]);
 }
 
-void p2p_tx_added(struct p2p *p2p, const struct mempool_entry *entry)
+void p2p_tx_announce(struct p2p *p2p, const struct mempool_entry *entry)
 {
     announce_to_all(p2p, entry, false);
+}
+
+void p2p_tx_added(struct p2p *p2p, const struct mempool_entry *entry, bool announce)
+{
+    if (announce) {
+        announce_to_all(p2p, entry, false);
+    }
     orphans_of(p2p, entry->tx);
 }
 

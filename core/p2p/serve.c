@@ -253,6 +253,7 @@ static void serve_tx(struct p2p *p2p, struct peer *peer, uint32_t type, const st
     }
     tx_write(&b, tx, type != INV_TX);
     message_send(p2p, peer, "tx", &b);
+    mempool_set_unbroadcast(p2p->pool, &tx->txid, false);
     peer_knows(p2p, peer, peer->wants_wtxid ? &tx->wtxid : &tx->txid);
 }
 

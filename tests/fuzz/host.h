@@ -92,6 +92,7 @@ static void host_job(struct host *host, struct job *job)
     case JOB_READ_COINS: /* the cache holds every coin there is */
     case JOB_READ_KEY:
     case JOB_COMMIT:
+    case JOB_SAVE:
     case JOB_SCAN: break;
     }
     tell(host, (struct event){.kind = EVENT_JOB, .job = job});

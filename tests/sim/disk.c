@@ -267,16 +267,37 @@ static void effect_scan(struct disk_op *op)
     }
 }
 
-static void effect_import_read(struct world *world, struct job *job)
+static void effect_save(struct sim_node *node, const struct job *job)
+{
+    struct buf *file = &node->mempool_new;
+    file->len = MIN(file->len, job->save.offset);
+    buf_bytes(file, job->save.bytes.data, job->save.bytes.len);
+    if (job->save.last) {
+        struct buf old = node->mempool_file;
+        node->mempool_file = *file;
+        *file = old;
+    }
+}
+
+static const struct buf *import_file(struct world *world, const struct sim_node *node, const char *path)
 {
     unsigned number = 0;
     char rest;
-    if (sscanf(job->import.path, "load%1u%c", &number, &rest) != 1 || number >= SIM_LOADS_MAX) {
-        job->failed = true; /* xor.dat: there is none */
-        error_set(&job->error, ERROR_IO, NULL, "no such file");
+    if (strcmp(path, SIM_MEMPOOL_FILE) == 0) {
+        return node->mempool_file.len ? &node->mempool_file : NULL;
+    }
+    bool known = sscanf(path, "load%1u%c", &number, &rest) == 1 && number < SIM_LOADS_MAX;
+    return known ? &world->loads[number] : NULL; /* xor.dat: there is none */
+}
+
+static void effect_import_read(struct world *world, const struct sim_node *node, struct job *job)
+{
+    const struct buf *file = import_file(world, node, job->import.path);
+    if (!file) {
+        job->failed = true;
+        error_set(&job->error, ERROR_MISSING, NULL, "no such file");
         return;
     }
-    const struct buf *file = &world->loads[number];
     uint64_t at = MIN(job->import.offset, file->len);
     job->import.got = MIN(job->import.len, file->len - at);
     job->import.data = mem_dup(file->data + at, job->import.got);
@@ -312,7 +333,8 @@ static void op_effect(struct world *world, struct task *task)
     case JOB_WRITE: effect_write(disk, op->job, op->job->io.len); break;
     case JOB_COMMIT: effect_commit(disk, op); break;
     case JOB_SCAN: effect_scan(op); break;
-    case JOB_IMPORT_READ: effect_import_read(world, op->job); break;
+    case JOB_IMPORT_READ: effect_import_read(world, task->node, op->job); break;
+    case JOB_SAVE: effect_save(task->node, op->job); break;
     }
 }
 

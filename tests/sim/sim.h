@@ -11,16 +11,17 @@
 
 #include "core/node/node.h"
 
-#define US             INT64_C(1000000)
-#define SIM_NODES_MAX  10
-#define SIM_LIARS_MAX  2
-#define SIM_PLACES_MAX (SIM_NODES_MAX + SIM_LIARS_MAX)
-#define SIM_FILES_MAX  4
-#define SIM_LOADS_MAX  2 /* files for --loadblock: "load0", "load1" */
-#define SIM_CONNECTS   4
-#define SIM_PORT       2001u
-#define SIM_DEPTH      3u /* of payments that spend each other: stays within the mempool's limits */
-#define SIM_START_UNIX INT64_C(1767230000) /* a while after the genesis block of cluster networks */
+#define US               INT64_C(1000000)
+#define SIM_NODES_MAX    10
+#define SIM_LIARS_MAX    2
+#define SIM_PLACES_MAX   (SIM_NODES_MAX + SIM_LIARS_MAX)
+#define SIM_FILES_MAX    4
+#define SIM_LOADS_MAX    2 /* files for --loadblock: "load0", "load1" */
+#define SIM_MEMPOOL_FILE "mempool.dat"
+#define SIM_CONNECTS     4
+#define SIM_PORT         2001u
+#define SIM_DEPTH        3u /* of payments that spend each other: stays within the mempool's limits */
+#define SIM_START_UNIX   INT64_C(1767230000) /* a while after the genesis block of cluster networks */
 
 struct world;
 struct sim_node;
@@ -122,6 +123,7 @@ struct sim_node {
     struct disk disk;
     struct key key;
     struct buf payout_script, peers_file;
+    struct buf mempool_file, mempool_new; /* mempool.dat; what is being written beside it */
     char payout_address[ADDRESS_TEXT];
     int64_t skew_us; /* of its wall clock */
     double hash_rate;

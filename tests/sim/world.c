@@ -597,6 +597,8 @@ struct sim_node *world_add_node(struct world *world, bool mines, const uint32_t 
         .inbound_max = 20,
         .discover = (enum p2p_discover)pick(world, 3),
         .tx_index = chance(world, 50),
+        .mempool_file = SIM_MEMPOOL_FILE,
+        .persist_mempool = true,
         .seed_node = mines,
         .connect = (const char *const *)n->connect,
         .connect_count = count,
@@ -698,6 +700,8 @@ void world_free(struct world *world)
         key_wipe(&n->key);
         buf_free(&n->payout_script);
         buf_free(&n->peers_file);
+        buf_free(&n->mempool_file);
+        buf_free(&n->mempool_new);
         buf_free(&n->promised);
         for (size_t k = 0; k < SIM_CONNECTS; k++) {
             mem_free(n->connect[k]);

@@ -6,8 +6,9 @@
 
 #include "rig.h"
 
-static char folder[64];
+static char folder[64], mempool_file[80];
 static struct store *store;
+static bool saves_fail, exited;
 struct chain_params params;
 struct node *node;
 struct key key;
@@ -35,6 +36,8 @@ static void do_job(struct job *job)
         for (size_t i = job->check.count; i-- > 0;) {
             job->check.failed_index = job->check.check(job->check.batch, i) ? job->check.failed_index : i;
         }
+    } else if (job->kind == JOB_SAVE && saves_fail) {
+        job->failed = true;
     } else {
         store_run(store, job, job->kind == JOB_SCAN ? store_snapshot(store) : NULL);
     }
@@ -49,6 +52,8 @@ static void drain(void)
             do_job(action.job);
         } else if (action.kind == ACTION_TIMER) {
             due_us = action.at_mono_us;
+        } else if (action.kind == ACTION_EXIT) {
+            exited = true;
         } else if (action.kind == ACTION_RPC_REPLY && action.rpc == 1) {
             json_decref(reply);
             reply = json_loadb((const char *)action.bytes.data, action.bytes.len, JSON_DECODE_ANY, NULL);
@@ -58,18 +63,10 @@ static void drain(void)
     }
 }
 
-void rig_begin(void)
+static void open_node(void)
 {
-    const uint8_t secret[32] = {1}, entropy[32] = {7};
     struct error error = {0};
     struct store_reader reads;
-    strcpy(folder, "/tmp/quarry-node.XXXXXX");
-    cr_assert(mkdtemp(folder));
-    wallet_init(entropy);
-    cr_assert(chain_params_init(&params, CHAIN_REGTEST, NULL, &error));
-    cr_assert(key_from_secret(&key, secret));
-    key_script(&script, &key);
-    key_address(address, &key, &params);
     store = store_open(folder, &params, &error);
     cr_assert(store, "%s", error.text);
     store_reads(store, &reads);
@@ -84,11 +81,58 @@ void rig_begin(void)
                                        .tx_index = true,
                                        .block_interval_s = 1, /* of a node that does not mine */
                                        .payout_script = buf_span(&script),
-                                       .payout_address = address};
-    now = (struct moment){1000000, INT64_C(1700000000) * 1000000};
+                                       .payout_address = address,
+                                       .mempool_file = mempool_file,
+                                       .persist_mempool = true};
     node = node_new(&config, &reads, &error);
     cr_assert(node, "%s", error.text);
     happen((struct event){.kind = EVENT_START});
+}
+
+static void close_node(void)
+{
+    exited = false;
+    happen((struct event){.kind = EVENT_STOP});
+    for (int i = 0; i < 100 && !exited; i++) {
+        happen((struct event){.kind = EVENT_TIMER});
+    }
+    cr_assert(exited);
+    node_free(node);
+    store_close(store);
+}
+
+void rig_begin(void)
+{
+    const uint8_t secret[32] = {1}, entropy[32] = {7};
+    struct error error = {0};
+    strcpy(folder, "/tmp/quarry-node.XXXXXX");
+    cr_assert(mkdtemp(folder));
+    snprintf(mempool_file, sizeof mempool_file, "%s/mempool.dat", folder);
+    wallet_init(entropy);
+    cr_assert(chain_params_init(&params, CHAIN_REGTEST, NULL, &error));
+    cr_assert(key_from_secret(&key, secret));
+    key_script(&script, &key);
+    key_address(address, &key, &params);
+    now = (struct moment){1000000, INT64_C(1700000000) * 1000000};
+    open_node();
+}
+
+void rig_restart(void)
+{
+    close_node();
+    open_node();
+}
+
+void rig_restart_without_saving(void)
+{
+    saves_fail = true;
+    rig_restart();
+    saves_fail = false;
+}
+
+const char *rig_mempool_file(void)
+{
+    return mempool_file;
 }
 
 static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *walk)
@@ -100,9 +144,7 @@ static int remove_one(const char *path, const struct stat *info, int kind, struc
 void rig_end(void)
 {
     json_decref(reply);
-    happen((struct event){.kind = EVENT_STOP});
-    node_free(node);
-    store_close(store);
+    close_node();
     buf_free(&script);
     chain_params_free(&params);
     nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);

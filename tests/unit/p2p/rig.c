@@ -87,7 +87,7 @@ static void on_tx_tested(void *context, struct tx *tx, uint64_t source, struct a
 static void on_tx_added(void *context, const struct mempool_entry *entry)
 {
     (void)context;
-    p2p_tx_added(rig.p2p, entry);
+    p2p_tx_added(rig.p2p, entry, true);
 }
 
 static void on_tx_removed(void *context, const struct tx *tx, const char *reason)
