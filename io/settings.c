@@ -109,7 +109,7 @@ static const struct setting table[] = {
     {"Mining", "hash-kernel", "NAME", TYPE_TEXT, NODE, AT(hash_kernel), "auto", 0, 0, NULL, NULL,
      "this hash kernel (quarryd --version lists them); default: each worker measures which is fastest"},
     {"Mining", "pin", "yes|no", TYPE_YES, NODE, AT(pin), "no", 0, 0, NULL, NULL,
-     "pin workers to CPUs also where all of the machine's may be used"},
+     "pin workers to CPUs also where there are fewer than CPUs"},
     {"Control", "rpc-socket", "PATH", TYPE_TEXT, ALL, AT(rpc_socket), "", 0, 0, NULL, NULL,
      "Unix socket of the node (default: node.sock in the chain's folder)"},
     {"Control", "log-format", "text|json", TYPE_TEXT, NODE | API, AT(log_format), "text", 0, 0, "text|json",

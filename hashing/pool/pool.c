@@ -205,18 +205,21 @@ static unsigned workers_wanted(const struct pool *pool)
     return MIN(count, pool->hash_capacity);
 }
 
-/* A worker per CPU where the mask is narrower than the machine or it is asked for. Under a bare quota none is
- * pinned: every container would choose the same CPU. */
-static void pin(const struct pool *pool, struct hash_worker *worker)
+/* Each worker to a CPU of its own where there is one for every CPU (the kernel puts two on one while another
+ * thread has the other, and may leave them there for milliseconds), where the mask is narrower than the
+ * machine, or where it is asked for. Fewer workers, and those under a quota, are not: every process would
+ * choose the same CPUs. */
+static void pin(const struct pool *pool, struct hash_worker *worker, unsigned workers)
 {
     const struct pool_config *config = &pool->config;
     cpu_set_t usable, own;
     bool narrowed = config->limits.affinity_cpus < config->limits.machine_cpus;
     int count = usable_cpus(config, &usable), seen = 0;
+    bool fill = (int)workers >= count && !atomic_load(&pool->pace_permille);
     if (count == 0) {
         return;
     }
-    if (!config->pin && !narrowed && !config->cpus) {
+    if (!fill && !config->pin && !narrowed && !config->cpus) {
         pthread_setaffinity_np(worker->thread, sizeof usable, &usable);
         return;
     }
@@ -255,7 +258,7 @@ static bool follow_limits(struct pool *pool)
         pool->hash_started++;
     }
     for (unsigned i = 0; i < pool->hash_started; i++) {
-        pin(pool, &pool->hash[i]);
+        pin(pool, &pool->hash[i], wanted);
     }
     atomic_store(&pool->active, MIN(wanted, pool->hash_started));
     publish(pool); /* the same work: those who hash go on, those who slept look again */

@@ -39,7 +39,7 @@ struct pool_config {
     int hash_threads;    /* -1: as many as the limits allow, also when they change; 0: none */
     int check_threads;   /* -1: as many as hash workers would be, at least 1 */
     unsigned hash_share; /* percent of each hash worker's time, 1..100 */
-    bool pin;            /* also where the mask is the whole machine */
+    bool pin;            /* also where there are fewer workers than CPUs */
     const char *cpus;    /* "0,2-3": only these, NULL: the mask; borrowed for the life of the pool */
     const struct sha256_kernel *kernel; /* for all workers; NULL: each measures which is fastest on its CPU */
     struct cpu_limits limits;
