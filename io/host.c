@@ -54,15 +54,16 @@ static void carry_out_all(struct host *host)
     }
 }
 
-/* When the last hash worker had begun with the work that is out. Nobody waits for it: told when the actions
- * at hand are done. */
+/* When the last hash worker had begun with the work that is watched; then with what is out since. Nobody
+ * waits for it: told when the actions at hand are done. A work that is watched stays so when a newer one is
+ * out: who has begun with that has left the tip before, too. */
 static void see_switch(struct host *host)
 {
     int64_t mono_ns;
-    if (host->watched_work && pool_begun(host->pool, host->watched_work, &mono_ns)) {
-        host->switched_work = host->watched_work;
-        host->switched_us = mono_ns / 1000;
-        host->watched_work = 0;
+    while (host->watched_work && host->switched_count < ARRAY_COUNT(host->switched) &&
+           pool_begun(host->pool, host->watched_work, &mono_ns)) {
+        host->switched[host->switched_count++] = (struct switched){host->watched_work, mono_ns / 1000};
+        host->watched_work = host->last_work > host->watched_work ? host->last_work : 0;
     }
 }
 
@@ -89,11 +90,11 @@ void host_emit(struct host *host, struct event *event)
         return;
     }
     emit(host, event);
-    if (host->switched_work) {
+    while (host->switched_count) {
         struct event switched = {.kind = EVENT_SWITCHED};
-        switched.switched.work_id = host->switched_work;
-        switched.switched.mono_us = host->switched_us;
-        host->switched_work = 0;
+        switched.switched.work_id = host->switched[0].work_id;
+        switched.switched.mono_us = host->switched[0].us;
+        memmove(host->switched, host->switched + 1, --host->switched_count * sizeof *host->switched);
         emit(host, &switched);
     }
 }
@@ -249,7 +250,10 @@ static void give_work(struct host *host, const struct work_order *order)
 {
     struct pool_work work = {.id = order->id, .version_mask = order->version_mask};
     see_switch(host);
-    host->watched_work = order->idle ? 0 : order->id;
+    host->last_work = order->idle ? 0 : order->id;
+    if (order->idle || !host->watched_work) {
+        host->watched_work = host->last_work;
+    }
     if (order->idle) {
         pool_work(host->pool, NULL);
         return;

@@ -37,9 +37,13 @@ struct host {
     struct loop_timer node_timer, stats_timer, exit_timer;
     int64_t exit_deadline_us;
     uint64_t hashes_before;
-    uint64_t watched_work;  /* whose beginning on all workers is not known yet; 0: none */
-    uint64_t switched_work; /* whose beginning is known and not told; 0: none */
-    int64_t switched_us;
+    uint64_t watched_work; /* whose beginning on all workers is not known yet; 0: none */
+    uint64_t last_work;    /* the latest that is out */
+    struct switched {
+        uint64_t work_id;
+        int64_t us;
+    } switched[4]; /* works whose beginning is known and not told */
+    size_t switched_count;
     int64_t stats_before_us;
     double hashes_per_s;
     int signal_fd, exit_code;
