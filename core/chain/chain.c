@@ -520,6 +520,22 @@ bool chain_reconsider(struct chain *chain, const struct hash256 *hash, struct er
     return true;
 }
 
+bool chain_prefer(struct chain *chain, const struct hash256 *hash, struct error *error)
+{
+    struct entry *entry = index_find(chain, hash);
+    if (!entry) {
+        return error_set(error, ERROR_MISSING, NULL, "Block not found");
+    }
+    if (chain->step != STEP_IDLE) {
+        return error_set(error, ERROR_BUSY, NULL, "blocks are being connected: try again");
+    }
+    if (entry->e.status & BLOCK_HAVE_DATA) {
+        index_prefer(chain, entry);
+        chain_activate(chain);
+    }
+    return true;
+}
+
 /* ---- Small questions
  * -------------------------------------------------------------------------------------------- */
 

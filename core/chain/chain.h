@@ -301,6 +301,9 @@ void chain_test_block(struct chain *chain, struct block *block, struct moment no
 /* invalidateblock / reconsiderblock: mark, then activate what is now best. */
 bool chain_invalidate(struct chain *chain, const struct hash256 *hash, struct error *error) MUST_USE;
 bool chain_reconsider(struct chain *chain, const struct hash256 *hash, struct error *error) MUST_USE;
+/* preciousblock: from now until a restart it counts as the first to have come of those with its work; then as
+ * above. */
+bool chain_prefer(struct chain *chain, const struct hash256 *hash, struct error *error) MUST_USE;
 /* Signatures that are known to verify: filled by admission, asked by blocks. Lives as long as the chain. */
 struct signature_cache *chain_signatures(struct chain *chain);
 /* All scripts of tx have passed under flags, on coins of the current chain or of the mempool (admission): a

@@ -254,6 +254,8 @@ void index_forget_bad(struct chain *chain, struct entry *entry, uint32_t bits); 
 void index_dirty(struct chain *chain, struct entry *entry);
 struct entry *index_best_candidate(const struct chain *chain);
 void index_prune_candidates(struct chain *chain);
+/* It comes before all of the same work, whose order stays. */
+void index_prefer(struct chain *chain, struct entry *entry);
 void index_add_candidate(struct chain *chain, struct entry *entry);
 
 /* connect.c */

@@ -375,6 +375,31 @@ static void drop_candidates(struct chain *chain, bool worse_too)
     }
 }
 
+/* The block of the same work that came last before this one; NULL: none. */
+static struct entry *came_before(const struct chain *chain, const struct entry *entry)
+{
+    struct entry *other, *found = NULL;
+    for (size_t at = 0; (other = index_next(chain, &at));) {
+        if (other->e.status & BLOCK_HAVE_DATA && other->e.sequence < entry->e.sequence &&
+            (!found || other->e.sequence > found->e.sequence) &&
+            u256_compare(other->e.work, entry->e.work) == 0) {
+            found = other;
+        }
+    }
+    return found;
+}
+
+void index_prefer(struct chain *chain, struct entry *entry)
+{
+    for (struct entry *other; (other = came_before(chain, entry));) {
+        uint32_t sequence = entry->e.sequence;
+        entry->e.sequence = other->e.sequence;
+        other->e.sequence = sequence;
+    }
+    drop_candidates(chain, false); /* as a heap of the new order */
+    index_add_candidate(chain, entry);
+}
+
 /* Drops what is worse than the tip. Only at rest: in a reorganisation the old tip must stay. */
 void index_prune_candidates(struct chain *chain)
 {

@@ -46,6 +46,13 @@ static void send_order(struct node *node)
     header_encode(action->work.header, &m->template->header);
 }
 
+void miner_assembled(struct node *node, const struct block_template *t)
+{
+    node->mining.assembled = true;
+    node->mining.last_weight = t->weight;
+    node->mining.last_tx_count = t->tx_count;
+}
+
 /* The template is another one now. */
 static void take_template(struct node *node, struct block_template *template, bool with_transactions)
 {
@@ -53,6 +60,7 @@ static void take_template(struct node *node, struct block_template *template, bo
     struct mempool_info info;
     template_free(m->template);
     m->template = template;
+    miner_assembled(node, template);
     template_set_extranonce(template, ++m->extranonce);
     mempool_info(node->mempool, &info);
     m->pool_sequence = info.sequence;

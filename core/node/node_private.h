@@ -40,6 +40,8 @@ struct mining {
     uint64_t quick_event; /* the event that it was made in: the full one waits for the next */
     int64_t refreshed_us, filled_us;
     uint64_t pool_sequence;
+    bool assembled; /* a template was made, of this weight and with so many transactions */
+    uint32_t last_weight, last_tx_count;
     uint64_t extranonce;
     int64_t next_interval_us; /* regtest */
     uint64_t blocks_found;
@@ -102,6 +104,7 @@ void miner_hit(struct node *node, uint64_t work_id, uint32_t version, uint32_t n
 void miner_switched(struct node *node, uint64_t work_id, int64_t mono_us);
 void miner_used_up(struct node *node, uint64_t work_id); /* another extranonce is due */
 void miner_stop(struct node *node);
+void miner_assembled(struct node *node, const struct block_template *t); /* getmininginfo tells of it */
 void miner_free(struct node *node);
 int64_t miner_next_us(const struct node *node); /* when it wants to be looked at again */
 /* Begins generatetoaddress; ERROR_BUSY while another is under way. rpc_generated is called at the end. */

@@ -509,6 +509,24 @@ RPC_HANDLER(reconsiderblock)
     change_validity(call, chain_reconsider);
 }
 
+/* When a reorganisation follows, it is waited for. */
+RPC_HANDLER(preciousblock)
+{
+    struct node *node = call->node;
+    struct hash256 hash;
+    struct error error = {0};
+    if (!arg_hash(call, 0, "blockhash", &hash)) {
+        return;
+    }
+    if (!chain_prefer(node->chain, &hash, &error)) {
+        rpc_fail(call, error.kind == ERROR_MISSING ? RPC_INVALID_ADDRESS_OR_KEY : RPC_MISC_ERROR, "%s",
+                 error.text);
+        return;
+    }
+    node->durable_at_tip &= !chain_busy(node->chain);
+    rpc_ok_when_on_disk(call);
+}
+
 /* ---- Coins -------------------------------------------------------------------------------------------- */
 
 static void put_coin(struct rpc_call *call, const struct coin *coin, int64_t confirmations)

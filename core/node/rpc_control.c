@@ -75,6 +75,25 @@ RPC_HANDLER(setmocktime)
     }
 }
 
+RPC_HANDLER(mockscheduler)
+{
+    int64_t delta_s = 0;
+    if (call->node->params->kind != CHAIN_REGTEST) {
+        rpc_fail(call, RPC_MISC_ERROR, "mockscheduler is for regression testing (-regtest mode) only");
+        return;
+    }
+    if (!arg_number(call, 0, &delta_s, INT64_MIN, INT64_MAX)) {
+        return;
+    }
+    if (delta_s <= 0 || delta_s > 3600) {
+        rpc_fail(call, RPC_MISC_ERROR, "delta_time must be between 1 and 3600 seconds (1 hr)");
+        return;
+    }
+    call->node->mempool_files.tell_at_us -= delta_s * 1000000;
+    call->node->peers_saved_us -= delta_s * 1000000;
+    rpc_ok(call);
+}
+
 /* Sets what a list of category names ("all", "1", "none", "0" too) says; false after the call was failed. */
 static bool change_logging(struct rpc_call *call, size_t index, enum log_level level)
 {

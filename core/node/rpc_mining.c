@@ -55,9 +55,9 @@ RPC_HANDLER(getmininginfo)
     mempool_info(node->mempool, &info);
     put_open(out, NULL, '{');
     put_int(out, "blocks", tip->height);
-    if (node->mining.template) {
-        put_int(out, "currentblockweight", node->mining.template->weight);
-        put_int(out, "currentblocktx", node->mining.template->tx_count);
+    if (node->mining.assembled) {
+        put_int(out, "currentblockweight", node->mining.last_weight);
+        put_int(out, "currentblocktx", node->mining.last_tx_count);
     }
     put_bits(out, tip->header.bits);
     put_real(out, "difficulty", pow_difficulty(tip->header.bits));

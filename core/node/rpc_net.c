@@ -399,6 +399,66 @@ RPC_HANDLER(getnodeaddresses)
     rpc_ok(call);
 }
 
+static void put_places(struct buf *out, const struct p2p *p2p, const char *table, bool tried)
+{
+    struct p2p_place_info place;
+    put_open(out, table, '{');
+    for (size_t at = 0; p2p_next_place(p2p, &at, &place);) {
+        if (place.tried == tried) {
+            char key[32];
+            snprintf(key, sizeof key, "%" PRIu32 "/%" PRIu32, place.bucket, place.slot);
+            put_open(out, key, '{');
+            put_text(out, "address", place.address.ip);
+            put_int(out, "port", place.address.port);
+            put_text(out, "network", networks[place.address.ipv6]);
+            put_int(out, "services", (int64_t)place.address.services);
+            put_int(out, "time", place.address.seen_unix_s);
+            put_text(out, "source", place.source);
+            put_text(out, "source_network", networks[place.source_ipv6]);
+            put_close(out, '{');
+        }
+    }
+    put_close(out, '{');
+}
+
+RPC_HANDLER(getrawaddrman)
+{
+    put_open(&call->out, NULL, '{');
+    put_places(&call->out, call->node->p2p, "new", false);
+    put_places(&call->out, call->node->p2p, "tried", true);
+    put_close(&call->out, '{');
+    rpc_ok(call);
+}
+
+RPC_HANDLER(addconnection)
+{
+    struct node *node = call->node;
+    const char *address = "", *type = "";
+    struct error error = {0};
+    bool v2 = false;
+    if (node->params->kind != CHAIN_REGTEST) {
+        rpc_fail(call, RPC_MISC_ERROR, "addconnection is for regression testing (-regtest mode) only.");
+        return;
+    }
+    if (!arg_text(call, 0, &address) || !arg_text(call, 1, &type) || !arg_bool(call, 2, &v2)) {
+        return;
+    }
+    if (v2) {
+        rpc_fail(call, RPC_INVALID_PARAMETER,
+                 "Error: Adding v2transport connections requires -v2transport init flag to be set.");
+    } else if (!p2p_try_as(node->p2p, address, type, node->now, &error)) {
+        bool full = error.kind == ERROR_LIMIT;
+        rpc_fail(call, full ? RPC_CLIENT_NODE_CAPACITY_REACHED : RPC_INVALID_PARAMETER, "%s",
+                 full ? "Error: Already at capacity for specified connection type." : error.text);
+    } else {
+        put_open(&call->out, NULL, '{');
+        put_text(&call->out, "address", address);
+        put_text(&call->out, "connection_type", type);
+        put_close(&call->out, '{');
+        rpc_ok(call);
+    }
+}
+
 static void put_address_count(struct buf *out, const char *network, const struct p2p_address_count *count)
 {
     put_open(out, network, '{');

@@ -98,6 +98,7 @@ void rpc_show_template(struct rpc_call *call)
     struct buf *out = &call->out, script = {0};
     const struct buf *challenge = &node->params->signet_challenge;
     struct block_template *t = template_new(node->chain, node->mempool, span_of(NULL, 0), true, node->now);
+    miner_assembled(node, t);
     buf_bytes(&script, commitment, sizeof commitment);
     buf_bytes(&script, t->commitment.b, 32);
     put_open(out, NULL, '{');

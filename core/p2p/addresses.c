@@ -411,16 +411,41 @@ void p2p_save_addresses(struct p2p *p2p, bool at_the_end, struct buf *out)
     book_write(&p2p->book, chain_parameters(p2p->chain)->magic, out);
 }
 
+static void show_place(struct p2p_address_info *out, const struct place *place)
+{
+    ip_text(out->ip, place->at.ip);
+    out->port = place->at.port;
+    out->ipv6 = !ip_is_v4(place->at.ip);
+    out->services = place->services;
+    out->seen_unix_s = place->seen_unix_s;
+}
+
+bool p2p_next_place(const struct p2p *p2p, size_t *position, struct p2p_place_info *out)
+{
+    const struct book *book = &p2p->book;
+    while (*position < BOOK_PLACES) {
+        size_t at = (*position)++, fresh = ARRAY_COUNT(book->fresh);
+        const struct place *place = &book->all[at];
+        if (place->at.port) {
+            show_place(&out->address, place);
+            ip_text(out->source, place->source);
+            out->source_ipv6 = !ip_is_v4(place->source);
+            out->tried = at >= fresh;
+            at -= out->tried ? fresh : 0;
+            out->bucket = (uint32_t)(at / BOOK_SLOTS);
+            out->slot = (uint32_t)(at % BOOK_SLOTS);
+            return true;
+        }
+    }
+    return false;
+}
+
 size_t p2p_addresses(struct p2p *p2p, struct p2p_address_info *out, size_t max)
 {
     const struct place **places = mem_alloc((max + 1) * sizeof(struct place *));
     size_t count = addresses_sample(p2p, places, max);
     for (size_t i = 0; i < count; i++) {
-        ip_text(out[i].ip, places[i]->at.ip);
-        out[i].port = places[i]->at.port;
-        out[i].ipv6 = !ip_is_v4(places[i]->at.ip);
-        out[i].services = places[i]->services;
-        out[i].seen_unix_s = places[i]->seen_unix_s;
+        show_place(&out[i], places[i]);
     }
     mem_free(places);
     return count;

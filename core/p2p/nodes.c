@@ -141,6 +141,24 @@ bool node_found(struct p2p *p2p, const char *host_port, enum slot_kind kind, str
     return true;
 }
 
+bool p2p_try_as(struct p2p *p2p, const char *host_port, const char *connection_type, struct moment now,
+                struct error *error)
+{
+    static const struct {
+        const char *name;
+        enum slot_kind kind;
+    } types[] = {
+        {"outbound-full-relay", SLOT_FOUND}, {"block-relay-only", SLOT_BLOCKS_ONLY}, {"feeler", SLOT_FEELER}};
+    p2p->now = now;
+    for (size_t i = 0; i < ARRAY_COUNT(types); i++) {
+        if (strcmp(types[i].name, connection_type) == 0) {
+            return node_found(p2p, host_port, types[i].kind, error);
+        }
+    }
+    return error_set(error, ERROR_USAGE, NULL, "%.64s is no type of connection that can be made",
+                     connection_type);
+}
+
 bool p2p_remove_node(struct p2p *p2p, const char *host_port)
 {
     struct node_slot *slot = slot_find(p2p, host_port), parsed = {0};

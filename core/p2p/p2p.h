@@ -29,7 +29,7 @@
 /* Chosen by the host for inbound (1 and up), by p2p for outbound (P2P_OUTBOUND and up); never reused in one
  * run. */
 typedef uint32_t peer_id;
-#define P2P_OUTBOUND 0x80000000u
+#define P2P_OUTBOUND 0x40000000u /* what clients read ids into has 31 bits */
 
 struct p2p_events {
     void *context;
@@ -91,6 +91,10 @@ void p2p_ping_all(struct p2p *p2p, struct moment now);
 bool p2p_remove_node(struct p2p *p2p, const char *host_port);
 bool p2p_try_once(struct p2p *p2p, const char *host_port, struct moment now,
                   struct error *error) MUST_USE; /* addnode onetry */
+/* For tests (addconnection): the same as one of those that we choose ourselves, "outbound-full-relay",
+ * "block-relay-only" or "feeler"; ERROR_USAGE: none of these. */
+bool p2p_try_as(struct p2p *p2p, const char *host_port, const char *connection_type, struct moment now,
+                struct error *error) MUST_USE;
 
 /* "[PERMISSIONS@]IP[/BITS]", as Bitcoin Core's -whitelist; ERROR_USAGE. For connections from now on. */
 bool p2p_whitelist(struct p2p *p2p, const char *text, struct error *error) MUST_USE;
@@ -255,6 +259,14 @@ struct p2p_address_count {
     size_t fresh, tried;
 };
 void p2p_count_addresses(const struct p2p *p2p, struct p2p_address_count out[2]);
+/* Its places one by one, with where they lie; start with *position = 0; false at the end. */
+struct p2p_place_info {
+    struct p2p_address_info address;
+    char source[48];
+    bool tried, source_ipv6;
+    uint32_t bucket, slot;
+};
+bool p2p_next_place(const struct p2p *p2p, size_t *position, struct p2p_place_info *out);
 /* addpeeraddress; false: not an address, known, or no room for it. */
 bool p2p_add_address(struct p2p *p2p, const char *ip, uint16_t port, bool tried, struct moment now);
 

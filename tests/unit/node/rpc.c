@@ -614,3 +614,71 @@ Test(rpc, sent_again)
     cr_assert_eq(last_code(), RPC_VERIFY_ERROR);
     cr_assert_str_eq(words(), "bad-txns-inputs-missingorspent");
 }
+
+static const char *tip_now(void)
+{
+    return json_string_value(ask("getbestblockhash", "[]"));
+}
+
+Test(rpc, preciousblock_decides_between_equals)
+{
+    char first[HASH256_TEXT], second[HASH256_TEXT],
+        third[HASH256_TEXT], *const blocks[] = {first, second, third};
+    mine(2);
+    for (int i = 0; i < 3; i++) { /* three blocks at height 3 */
+        mine(1);
+        strcpy(blocks[i], tip_now());
+        ask_about("invalidateblock", blocks[i], "");
+        now.unix_us += 5000000;
+    }
+    for (int i = 0; i < 3; i++) {
+        ask_about("reconsiderblock", blocks[2 - i], "");
+    }
+    cr_assert_str_eq(tip_now(), first, "first seen");
+    static const int order[] = {2, 1, 2, 0, 0, 1};
+    for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
+        ask_about("preciousblock", blocks[order[i]], "");
+        cr_assert_eq(last_code(), 0, "%s", words());
+        cr_assert_str_eq(tip_now(), blocks[order[i]]);
+    }
+    ask_about("preciousblock", json_string_value(ask("getblockhash", "[1]")), "");
+    cr_assert_eq(last_code(), 0, "less work: nothing to do");
+    cr_assert_str_eq(tip_now(), second);
+    cr_assert_eq(
+        code_of("preciousblock", "[\"00000000000000000000000000000000000000000000000000000000000000ff\"]"),
+        RPC_INVALID_ADDRESS_OR_KEY);
+    cr_assert_str_eq(words(), "Block not found");
+    ask_about("invalidateblock", second, ""); /* who was preferred before goes first */
+    cr_assert_str_eq(tip_now(), first);
+    mine(1);
+    ask_about("preciousblock", third, "");
+    cr_assert_eq(number(ask("getblockchaininfo", "[]"), "blocks"), 4);
+}
+
+Test(rpc, getmininginfo_tells_of_the_last_template)
+{
+    cr_assert_null(json_object_get(ask("getmininginfo", "[]"), "currentblocktx"));
+    mine(1);
+    cr_assert_eq(number(ask("getmininginfo", "[]"), "currentblocktx"), 0);
+    cr_assert_gt(number(ask("getmininginfo", "[]"), "currentblockweight"), 0);
+}
+
+Test(rpc, the_address_book_and_connections_for_tests)
+{
+    ask("addpeeraddress", "[\"8.8.8.8\",8333]");
+    ask("addpeeraddress", "[\"2a01::7\",18444,true]");
+    json_t *book = ask("getrawaddrman", "[]"), *fresh = json_object_get(book, "new");
+    cr_assert_eq(json_object_size(fresh), 1);
+    cr_assert_eq(json_object_size(json_object_get(book, "tried")), 1);
+    json_t *place = json_object_iter_value(json_object_iter(fresh));
+    cr_assert_str_eq(json_string_value(json_object_get(place, "address")), "8.8.8.8");
+    cr_assert_eq(number(place, "port"), 8333);
+    cr_assert_str_eq(json_string_value(json_object_get(place, "source_network")), "ipv4");
+    json_t *made = ask("addconnection", "[\"127.0.0.1:19999\",\"block-relay-only\",false]");
+    cr_assert_str_eq(json_string_value(json_object_get(made, "connection_type")), "block-relay-only");
+    cr_assert_eq(code_of("addconnection", "[\"127.0.0.1:19999\",\"carrier-pigeon\",false]"),
+                 RPC_INVALID_PARAMETER);
+    cr_assert_eq(code_of("addconnection", "[\"127.0.0.1:19999\",\"feeler\",true]"), RPC_INVALID_PARAMETER);
+    cr_assert_eq(code_of("mockscheduler", "[0]"), RPC_MISC_ERROR);
+    cr_assert_eq(code_of("mockscheduler", "[3600]"), 0);
+}
