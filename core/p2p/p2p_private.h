@@ -124,7 +124,8 @@ struct peer {
     int64_t ping_sent_us, ping_us, min_ping_us; /* -1: none, unknown */
     int64_t pinged_us, last_receive_us, fee_told_us, fee_told_sat;
     uint64_t ping_nonce;
-    uint32_t headers_shown, blocks_shown; /* height up to which it has had them from us */
+    uint64_t headers_given; /* in answers to it */
+    uint32_t blocks_shown;  /* height up to which it has had them from us */
     uint64_t version_nonce; /* of our version message: comes back when we have dialled ourselves */
     uint64_t bytes_sent, bytes_received, sent_by_type[P2P_MESSAGE_TYPES], received_by_type[P2P_MESSAGE_TYPES];
     double units; /* its account (flood.c) */

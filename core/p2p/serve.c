@@ -5,6 +5,9 @@
 #define GETBLOCKS_MAX 500u
 #define COMPACT_DEPTH 5u
 #define STALE_S       (30 * 86400)
+/* Everybody may have our headers twice for nothing (flood.c): whoever guards against chains with little work,
+ * as Bitcoin Core and we do, asks for all of them once to count it, and once to keep them. */
+#define HEADERS_FREE_TIMES 2u
 
 /* Of blocks beside the chain only young ones that were valid: who has an old one is known by it. */
 static bool may_be_shown(const struct p2p *p2p, const struct block_entry *entry)
@@ -82,8 +85,8 @@ void handle_getheaders(struct p2p *p2p, struct peer *peer, struct cursor *c)
     if (last || from == tip) {
         peer->best_sent = last ? last : tip;
     }
-    peer->solicited = last && last->height > peer->headers_shown; /* once, everybody may have them */
-    peer->headers_shown = last ? MAX(peer->headers_shown, last->height) : peer->headers_shown;
+    peer->headers_given += count;
+    peer->solicited = last && peer->headers_given <= HEADERS_FREE_TIMES * ((uint64_t)tip->height + 1);
     buf_compact_size(&b, count);
     uint8_t *headers = buf_extend(&b, (size_t)count * (HEADER_BYTES + 1)); /* a zero behind each */
     for (const struct block_entry *entry = last; entry && count; entry = entry->prev) {

@@ -80,6 +80,31 @@ Test(flood, headers_that_were_asked_for_cost_nothing_while_they_lead_on)
     mem_free(branch);
 }
 
+static void ask_for_all_headers(peer_id peer)
+{
+    struct buf b = {0};
+    buf_u32(&b, 70016);
+    buf_compact_size(&b, 1);
+    buf_bytes(&b, chain_at(rig.chain, 0)->hash.b, 32);
+    buf_bytes(&b, (uint8_t[32]){0}, 32);
+    say(peer, "getheaders", &b);
+    forget_heard(peer);
+}
+
+Test(flood, everybody_may_have_all_headers_twice)
+{
+    grow(3);
+    connect_peer(PEER);
+    spend_all(PEER + 1);
+    ask_for_all_headers(PEER);
+    ask_for_all_headers(PEER);
+    ask_for_all_headers(PEER);
+    ask_for_all_headers(PEER);
+    cr_assert_not(is_paused(PEER), "two more are within what it may spend");
+    ask_for_all_headers(PEER);
+    cr_assert(is_paused(PEER));
+}
+
 Test(flood, coming_again_is_no_way_to_more)
 {
     spend_all(PEER);
