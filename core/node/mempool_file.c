@@ -115,7 +115,7 @@ static void take(struct load *load, const struct dump_item *item, enum dump_kind
 static void end_load(struct load *load)
 {
     struct node *node = load->node;
-    bool own = !load->call && !load->node->stopping, absent = load->error.kind == ERROR_MISSING;
+    bool own = !load->call, absent = load->error.kind == ERROR_MISSING;
     if (load->error.kind && !(own && absent)) {
         log_warn(LOG_MEMPOOL, "%s: %s; what stands before that was taken", load->path, load->error.text);
     }
@@ -132,7 +132,7 @@ static void end_load(struct load *load)
         put_close(&load->call->out, '{');
         rpc_ok(load->call);
     }
-    node->mempool_files.loaded |= own;
+    node->mempool_files.loaded |= own && !node->stopping;
     list_remove(&load->link);
     dump_reader_free(&load->reader);
     mem_free(load->path);
