@@ -183,9 +183,10 @@ size_t addresses_sample(struct p2p *p2p, const struct place **out, size_t max)
 {
     struct book *book = &p2p->book;
     size_t count = 0;
-    for (size_t i = 0; i < BOOK_PLACES; i++) {
+    BOOK_EACH(i, book)
+    {
         const struct place *place = &book->all[i];
-        if (!place->at.port || place->next_try_us == INT64_MAX) {
+        if (place->next_try_us == INT64_MAX) {
             continue;
         }
         size_t at = count++; /* reservoir: each is as likely as any other */
@@ -455,12 +456,10 @@ void p2p_count_addresses(const struct p2p *p2p, struct p2p_address_count out[2])
 {
     const struct book *book = &p2p->book;
     memset(out, 0, 2 * sizeof *out);
-    for (size_t i = 0; i < BOOK_PLACES; i++) {
-        const struct place *place = &book->all[i];
-        if (place->at.port) {
-            struct p2p_address_count *of_network = &out[!ip_is_v4(place->at.ip)];
-            *(i < ARRAY_COUNT(book->fresh) ? &of_network->fresh : &of_network->tried) += 1;
-        }
+    BOOK_EACH(i, book)
+    {
+        struct p2p_address_count *of_network = &out[!ip_is_v4(book->all[i].at.ip)];
+        *(i < ARRAY_COUNT(book->fresh) ? &of_network->fresh : &of_network->tried) += 1;
     }
 }
 

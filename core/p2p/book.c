@@ -66,21 +66,40 @@ static bool is_worthless(const struct place *place, int64_t now_s)
            now_s - MAX(place->seen_unix_s, place->answered_unix_s) > TOO_OLD_S;
 }
 
+size_t book_next(const struct book *book, size_t from, size_t end)
+{
+    while (from < end) {
+        uint64_t word = book->taken[from / 64] >> from % 64;
+        if (word) {
+            return MIN(from + (size_t)__builtin_ctzll(word), end);
+        }
+        from = (from / 64 + 1) * 64;
+    }
+    return end;
+}
+
+static bool is_taken(const struct book *book, const struct place *slot)
+{
+    size_t index = (size_t)(slot - book->all);
+    return book->taken[index / 64] >> index % 64 & 1;
+}
+
 struct place *book_find(struct book *book, const struct endpoint *at)
 {
-    for (size_t i = 0; i < BOOK_PLACES; i++) {
-        if (book->all[i].at.port && endpoint_equal(&book->all[i].at, at)) {
+    BOOK_EACH(i, book)
+    {
+        if (endpoint_equal(&book->all[i].at, at)) {
             return &book->all[i];
         }
     }
     return NULL;
 }
 
-static struct place *free_slot(struct place *bucket, int64_t now_s)
+static struct place *free_slot(const struct book *book, struct place *bucket, int64_t now_s)
 {
     struct place *worthless = NULL;
     for (size_t i = 0; i < BOOK_SLOTS; i++) {
-        if (!bucket[i].at.port) {
+        if (!is_taken(book, &bucket[i])) {
             return &bucket[i];
         }
         if (is_worthless(&bucket[i], now_s)) {
@@ -95,9 +114,19 @@ static bool put(struct book *book, struct place *slot, const struct place *place
     if (!slot) {
         return false;
     }
-    book->count += !slot->at.port;
+    size_t index = (size_t)(slot - book->all);
+    book->count += !is_taken(book, slot);
+    book->taken[index / 64] |= UINT64_C(1) << index % 64;
     *slot = *place;
     return true;
+}
+
+static void empty(struct book *book, struct place *slot)
+{
+    size_t index = (size_t)(slot - book->all);
+    book->count--;
+    book->taken[index / 64] &= ~(UINT64_C(1) << index % 64);
+    *slot = (struct place){0};
 }
 
 bool book_learn(struct book *book, const struct place *place, int64_t now_s)
@@ -108,7 +137,7 @@ bool book_learn(struct book *book, const struct place *place, int64_t now_s)
         known->services |= place->services;
         return false;
     }
-    return put(book, free_slot(fresh_bucket(book, place), now_s), place);
+    return put(book, free_slot(book, fresh_bucket(book, place), now_s), place);
 }
 
 void book_answered(struct book *book, const struct endpoint *at, int64_t now_s)
@@ -122,7 +151,8 @@ void book_answered(struct book *book, const struct endpoint *at, int64_t now_s)
     if (place >= book->tried) {
         return;
     }
-    struct place *bucket = tried_bucket(book, place), *slot = free_slot(bucket, now_s), *oldest = bucket;
+    struct place *bucket = tried_bucket(book, place), *slot = free_slot(book, bucket, now_s),
+                 *oldest = bucket;
     for (size_t i = 1; i < BOOK_SLOTS; i++) {
         oldest = bucket[i].answered_unix_s < oldest->answered_unix_s ? &bucket[i] : oldest;
     }
@@ -130,27 +160,34 @@ void book_answered(struct book *book, const struct endpoint *at, int64_t now_s)
         slot = oldest; /* longer ago than a day: the newcomer is worth more */
     }
     if (put(book, slot, place)) {
-        *place = (struct place){0};
-        book->count--;
+        empty(book, place);
     } /* else it stays among the fresh ones */
+}
+
+static struct place *pick_between(struct book *book, size_t begin, size_t end,
+                                  bool (*fits)(void *context, const struct place *place), void *context)
+{
+    for (size_t i = book_next(book, begin, end); i < end; i = book_next(book, i + 1, end)) {
+        if (fits(context, &book->all[i])) {
+            return &book->all[i];
+        }
+    }
+    return NULL;
 }
 
 struct place *book_pick(struct book *book, struct rng *rng,
                         bool (*fits)(void *context, const struct place *place), void *context)
 {
-    struct place *halves[2] = {book->fresh, book->tried};
-    const size_t sizes[2] = {BOOK_FRESH_BUCKETS * BOOK_SLOTS, BOOK_TRIED_BUCKETS * BOOK_SLOTS};
+    const size_t begins[3] = {0, ARRAY_COUNT(book->fresh), BOOK_PLACES};
+    struct place *found = NULL;
     size_t half = (size_t)rng_below(rng, 2);
-    for (size_t turn = 0; turn < 2; turn++, half = 1 - half) {
-        size_t first = (size_t)rng_below(rng, sizes[half]);
-        for (size_t i = 0; i < sizes[half]; i++) {
-            struct place *place = &halves[half][(first + i) % sizes[half]];
-            if (place->at.port && fits(context, place)) {
-                return place;
-            }
-        }
+    for (size_t turn = 0; turn < 2 && !found; turn++, half = 1 - half) {
+        size_t begin = begins[half], end = begins[half + 1];
+        size_t first = begin + (size_t)rng_below(rng, end - begin); /* from there on, and round */
+        found = pick_between(book, first, end, fits, context);
+        found = found ? found : pick_between(book, begin, first, fits, context);
     }
-    return NULL;
+    return found;
 }
 
 /* ---- On disk --------------------------------------------------------------------------------------------
@@ -164,18 +201,17 @@ void book_write(const struct book *book, const uint8_t magic[4], struct buf *out
     buf_u64(out, book->key[0]);
     buf_u64(out, book->key[1]);
     buf_u32(out, (uint32_t)book->count);
-    for (size_t i = 0; i < BOOK_PLACES; i++) {
+    BOOK_EACH(i, book)
+    {
         const struct place *place = &book->all[i];
-        if (place->at.port) {
-            buf_bytes(out, place->at.ip, 16);
-            buf_u16_be(out, place->at.port);
-            buf_bytes(out, place->source, 16);
-            buf_u64(out, place->services);
-            buf_i64(out, place->seen_unix_s);
-            buf_i64(out, place->answered_unix_s);
-            buf_u16(out, place->failures);
-            buf_u8(out, (uint8_t)((place >= book->tried ? 1u : 0u) | (place->anchor ? 2u : 0u)));
-        }
+        buf_bytes(out, place->at.ip, 16);
+        buf_u16_be(out, place->at.port);
+        buf_bytes(out, place->source, 16);
+        buf_u64(out, place->services);
+        buf_i64(out, place->seen_unix_s);
+        buf_i64(out, place->answered_unix_s);
+        buf_u16(out, place->failures);
+        buf_u8(out, (uint8_t)((place >= book->tried ? 1u : 0u) | (place->anchor ? 2u : 0u)));
     }
     sha256d(sum, out->data, out->len);
     buf_bytes(out, sum, sizeof sum);
@@ -199,9 +235,9 @@ static void read_place(struct book *book, struct cursor *c, int64_t now_s)
     uint8_t flags = cursor_u8(c);
     place.anchor = flags & 2;
     if (place.at.port && ip_is_host(place.at.ip) && !book_find(book, &place.at)) {
-        bool tried = flags & 1 && put(book, free_slot(tried_bucket(book, &place), now_s), &place);
+        bool tried = flags & 1 && put(book, free_slot(book, tried_bucket(book, &place), now_s), &place);
         if (!tried) {
-            put(book, free_slot(fresh_bucket(book, &place), now_s), &place);
+            put(book, free_slot(book, fresh_bucket(book, &place), now_s), &place);
         }
     }
 }

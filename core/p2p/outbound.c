@@ -35,8 +35,8 @@ static bool fits(void *context, const struct place *place)
     const struct choice *choice = context;
     const struct p2p *p2p = choice->p2p;
     bool feeler = choice->kind == SLOT_FEELER;
-    if (place->next_try_us > p2p->now.mono_us || ban_covers(p2p, place->at.ip) ||
-        (choice->anchors && !place->anchor) || (feeler && place->answered_unix_s)) {
+    if ((choice->anchors && !place->anchor) || place->next_try_us > p2p->now.mono_us ||
+        (feeler && place->answered_unix_s)) {
         return false;
     }
     uint64_t group = netgroup_of(p2p, place->at.ip);
@@ -53,7 +53,7 @@ static bool fits(void *context, const struct place *place)
             return false; /* one hand shall not hold all of our connections */
         }
     }
-    return true;
+    return !ban_covers(p2p, place->at.ip);
 }
 
 /* False: there is nobody to dial. */

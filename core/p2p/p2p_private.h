@@ -48,7 +48,7 @@ struct subnet { /* of ip the first bits count, the others are zero */
 
 /* Where somebody listens, or is said to (book.c). */
 struct place {
-    struct endpoint at; /* port 0: an empty slot */
+    struct endpoint at;
     uint8_t source[16]; /* who has told us */
     uint64_t services;
     int64_t seen_unix_s, answered_unix_s; /* by somebody, as told; by us (0: never) */
@@ -69,6 +69,7 @@ struct book {
             struct place fresh[BOOK_FRESH_BUCKETS * BOOK_SLOTS], tried[BOOK_TRIED_BUCKETS * BOOK_SLOTS];
         };
     };
+    uint64_t taken[BOOK_PLACES / 64]; /* a bit for each of all */
     size_t count;
     uint64_t key[2];
 };
@@ -434,6 +435,11 @@ void flood_settle(struct p2p *p2p, struct peer *peer);
 
 /* book.c */
 void book_init(struct book *book, struct rng *rng);
+/* The first slot from here on, and before `end`, that is taken; end: none is. */
+size_t book_next(const struct book *book, size_t from, size_t end);
+#define BOOK_EACH(index, book)                                                                               \
+    for (size_t index = book_next(book, 0, BOOK_PLACES); index < BOOK_PLACES;                                \
+         index = book_next(book, index + 1, BOOK_PLACES))
 struct place *book_find(struct book *book, const struct endpoint *at); /* NULL: not there */
 /* False: it was known (then only its times and services are taken), or there is no room for it. */
 bool book_learn(struct book *book, const struct place *place, int64_t now_s);
