@@ -45,6 +45,7 @@ void mempool_free(struct mempool *pool)
         tx_unref(entry->tx);
         mem_free(entry);
     }
+    mem_free(pool->cheapest);
     map_free(&pool->by_txid);
     map_free(&pool->by_wtxid);
     map_free(&pool->spenders);
@@ -162,19 +163,24 @@ bool mempool_is_expired(const struct mempool *pool, int64_t added_unix_s, struct
 
 void mempool_expire(struct mempool *pool, struct moment now)
 {
+    struct buf old = {0}; /* their txids: one may go with another */
+    void *value;
     pool->now = now;
-    for (;;) {
-        struct mempool_entry *old = NULL;
-        void *value;
-        for (size_t at = 0; !old && map_next(&pool->by_txid, &at, NULL, &value);) {
-            struct mempool_entry *entry = *(struct mempool_entry **)value;
-            old = mempool_is_expired(pool, entry->added_unix_s, now) ? entry : NULL;
+    for (size_t at = 0; map_next(&pool->by_txid, &at, NULL, &value);) {
+        const struct mempool_entry *entry = *(struct mempool_entry **)value;
+        if (mempool_is_expired(pool, entry->added_unix_s, now)) {
+            buf_bytes(&old, entry->tx->txid.b, sizeof entry->tx->txid);
         }
-        if (!old) {
-            return;
-        }
-        pool_remove_with_descendants(pool, old, "expiry");
     }
+    for (size_t at = 0; at < old.len; at += sizeof(struct hash256)) {
+        struct hash256 txid;
+        memcpy(txid.b, old.data + at, sizeof txid);
+        struct mempool_entry *entry = pool_find(pool, &txid);
+        if (entry) {
+            pool_remove_with_descendants(pool, entry, "expiry");
+        }
+    }
+    buf_free(&old);
 }
 
 size_t mempool_count(const struct mempool *pool)

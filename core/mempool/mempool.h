@@ -25,7 +25,8 @@ struct mempool_entry { /* read-only outside */
     uint32_t ancestor_count, descendant_count;
     uint64_t ancestor_vsize, descendant_vsize;
     int64_t ancestor_fee_sat, descendant_fee_sat;
-    uint64_t visited; /* private: marks walks */
+    uint64_t visited; /* private: marks walks; place in a heap */
+    size_t cheapest_at;
 };
 
 #define PACKAGE_MAX        25u

@@ -47,6 +47,8 @@ struct mempool {
     size_t bytes_used, unbroadcast;
     uint64_t vsize_total, sequence, walk;
     int64_t fee_total_sat;
+    struct mempool_entry **cheapest; /* all entries, a heap (evict.c) */
+    size_t cheapest_count, cheapest_capacity;
     double rolling_min_fee; /* sat per 1000 vbytes; rises when full, halves with time */
     int64_t rolling_since_s;
     struct list queue; /* struct admission, in order */
@@ -72,7 +74,14 @@ struct mempool_entry **pool_walk(struct mempool *pool, struct mempool_entry *ent
 struct mempool_entry **pool_ancestors_of(struct mempool *pool, const struct tx *tx, size_t *count);
 struct mempool_entry **pool_ancestors_of_package(struct mempool *pool, const struct tx_package *package,
                                                  size_t *count);
+/* The entries that spend what a transaction spends. */
+struct mempool_entry **pool_conflicts_of(struct mempool *pool, const struct tx *tx, size_t *count);
 int64_t pool_min_fee(const struct mempool *pool);
+
+/* evict.c: an entry has come; its rates have changed; it goes. Then: until the pool is within its bound. */
+void evict_add(struct mempool *pool, struct mempool_entry *entry);
+void evict_update(struct mempool *pool, struct mempool_entry *entry);
+void evict_remove(struct mempool *pool, struct mempool_entry *entry);
 void pool_trim(struct mempool *pool);
 
 /* admit.c */

@@ -73,6 +73,17 @@ static void visit_children(struct mempool *pool, struct entry_set *set, const st
     }
 }
 
+struct mempool_entry **pool_conflicts_of(struct mempool *pool, const struct tx *tx, size_t *count)
+{
+    struct entry_set set = {0};
+    pool->walk++;
+    for (uint32_t i = 0; i < tx->input_count; i++) {
+        visit(pool, &set, spender(pool, &tx->inputs[i].prevout));
+    }
+    *count = set.count;
+    return set.items;
+}
+
 static struct mempool_entry **visit_upwards(struct mempool *pool, struct entry_set *set, size_t *count)
 {
     for (size_t i = 0; i < set->count; i++) {
@@ -117,12 +128,13 @@ struct mempool_entry **pool_walk(struct mempool *pool, struct mempool_entry *ent
     return set.items;
 }
 
-static void adjust_descendant_sums(struct mempool_entry *ancestor, const struct mempool_entry *entry,
-                                   int sign)
+static void adjust_descendant_sums(struct mempool *pool, struct mempool_entry *ancestor,
+                                   const struct mempool_entry *entry, int sign)
 {
     ancestor->descendant_count += (uint32_t)sign;
     ancestor->descendant_vsize += (uint64_t)(sign * (int64_t)entry->vsize);
     ancestor->descendant_fee_sat += sign * entry->modified_fee_sat;
+    evict_update(pool, ancestor);
 }
 
 static void adjust_ancestor_sums(struct mempool_entry *descendant, const struct mempool_entry *entry,
@@ -150,10 +162,13 @@ void pool_add(const struct admission *a, struct tx *tx, struct amount fee, uint3
     size_t count;
     struct mempool_entry **ancestors = pool_ancestors_of(pool, tx, &count);
     adjust_ancestor_sums(entry, entry, 1);
-    adjust_descendant_sums(entry, entry, 1);
+    entry->descendant_count = 1;
+    entry->descendant_vsize = entry->vsize;
+    entry->descendant_fee_sat = entry->modified_fee_sat;
+    evict_add(pool, entry);
     for (size_t i = 0; i < count; i++) {
         adjust_ancestor_sums(entry, ancestors[i], 1);
-        adjust_descendant_sums(ancestors[i], entry, 1);
+        adjust_descendant_sums(pool, ancestors[i], entry, 1);
     }
     mem_free(ancestors);
     *(struct mempool_entry **)map_put(&pool->by_txid, &tx->txid, NULL) = entry;
@@ -174,7 +189,7 @@ void pool_remove(struct mempool *pool, struct mempool_entry *entry, const char *
     size_t count;
     struct mempool_entry **others = pool_walk(pool, entry, true, &count);
     for (size_t i = 0; i < count; i++) {
-        adjust_descendant_sums(others[i], entry, -1);
+        adjust_descendant_sums(pool, others[i], entry, -1);
     }
     mem_free(others);
     others = pool_walk(pool, entry, false, &count);
@@ -182,6 +197,7 @@ void pool_remove(struct mempool *pool, struct mempool_entry *entry, const char *
         adjust_ancestor_sums(others[i], entry, -1);
     }
     mem_free(others);
+    evict_remove(pool, entry);
     struct tx *tx = entry->tx;
     map_remove(&pool->by_txid, &tx->txid);
     map_remove(&pool->by_wtxid, &tx->wtxid);
@@ -246,6 +262,7 @@ bool mempool_prioritise(struct mempool *pool, const struct hash256 *txid, int64_
         struct mempool_entry **others = pool_walk(pool, entry, up, &count);
         for (size_t i = 0; i < count; i++) {
             *(up ? &others[i]->descendant_fee_sat : &others[i]->ancestor_fee_sat) += delta_sat;
+            evict_update(pool, others[i]);
         }
         mem_free(others);
     }
@@ -253,6 +270,7 @@ bool mempool_prioritise(struct mempool *pool, const struct hash256 *txid, int64_
         entry->modified_fee_sat += delta_sat;
         entry->ancestor_fee_sat += delta_sat;
         entry->descendant_fee_sat += delta_sat;
+        evict_update(pool, entry);
         pool->sequence++;
     }
     return true;
@@ -276,30 +294,6 @@ int64_t pool_min_fee(const struct mempool *pool)
     double elapsed = (double)(moment_unix_s(pool->now) - pool->rolling_since_s);
     double rolling = pool->rolling_min_fee * pow(0.5, MAX(elapsed, 0.0) / ROLLING_HALF_LIFE_S);
     return MAX((int64_t)rolling, pool->config.min_fee_per_kvb_sat);
-}
-
-/* Over the bound: the packages that pay least per byte go, and the price of entry rises above theirs. */
-void pool_trim(struct mempool *pool)
-{
-    while (pool->bytes_used > pool->config.bytes_max && pool->by_txid.count) {
-        struct mempool_entry *worst = NULL;
-        double worst_rate = 0;
-        void *value;
-        for (size_t at = 0; map_next(&pool->by_txid, &at, NULL, &value);) {
-            struct mempool_entry *entry = *(struct mempool_entry **)value;
-            double rate = MAX((double)entry->descendant_fee_sat / (double)entry->descendant_vsize,
-                              (double)entry->modified_fee_sat / entry->vsize);
-            if (!worst || rate < worst_rate) {
-                worst = entry;
-                worst_rate = rate;
-            }
-        }
-        CHECK(worst); /* the pool is not empty */
-        pool->rolling_min_fee =
-            MAX((double)pool_min_fee(pool), worst_rate * 1000 + (double)pool->config.min_fee_per_kvb_sat);
-        pool->rolling_since_s = moment_unix_s(pool->now);
-        pool_remove_with_descendants(pool, worst, "sizelimit");
-    }
 }
 
 const struct mempool_entry **mempool_relatives(const struct mempool *const_pool,

@@ -8,35 +8,17 @@
 
 #define REPLACED_MAX 100u
 
-/* Direct conflicts, each once, with room for one more; the caller frees. */
-static struct mempool_entry **conflicts_of(struct mempool *pool, const struct tx *tx, size_t *count)
-{
-    struct mempool_entry **out = mem_alloc((tx->input_count + 1) * sizeof(struct mempool_entry *));
-    *count = 0;
-    for (uint32_t i = 0; i < tx->input_count; i++) {
-        const struct mempool_entry *spender = mempool_spender(pool, &tx->inputs[i].prevout);
-        bool known = !spender;
-        for (size_t k = 0; k < *count && !known; k++) {
-            known = out[k] == spender;
-        }
-        if (!known) {
-            out[(*count)++] = pool_find(pool, &spender->tx->txid);
-        }
-    }
-    return out;
-}
-
 size_t replace_count(struct mempool *pool, const struct tx *tx)
 {
     size_t count;
-    mem_free(conflicts_of(pool, tx, &count));
+    mem_free(pool_conflicts_of(pool, tx, &count));
     return count;
 }
 
 const struct mempool_entry *replace_only(struct mempool *pool, const struct tx *tx)
 {
     size_t count;
-    struct mempool_entry **conflicts = conflicts_of(pool, tx, &count);
+    struct mempool_entry **conflicts = pool_conflicts_of(pool, tx, &count);
     const struct mempool_entry *only = count == 1 ? conflicts[0] : NULL;
     mem_free(conflicts);
     return only;
@@ -142,10 +124,11 @@ bool replace_check(struct mempool *pool, const struct tx *tx, struct mempool_ent
                    int64_t modified_fee_sat, uint32_t vsize, struct error *error)
 {
     size_t count;
-    struct mempool_entry **conflicts = conflicts_of(pool, tx, &count);
+    struct mempool_entry **conflicts = pool_conflicts_of(pool, tx, &count);
     struct replacement r = {.tx = tx, .fee_sat = modified_fee_sat, .vsize = vsize};
     bool ok = true;
     if (also) {
+        conflicts = mem_realloc(conflicts, (count + 1) * sizeof(struct mempool_entry *));
         conflicts[count++] = also;
     }
     if (count) {

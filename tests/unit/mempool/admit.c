@@ -202,6 +202,49 @@ Test(admit, when_it_is_full_the_cheapest_go)
     cr_expect_eq(info.min_fee_per_kvb_sat, 1000);
 }
 
+static double eviction_rate(const struct mempool_entry *entry)
+{
+    return MAX((double)entry->descendant_fee_sat / (double)entry->descendant_vsize,
+               (double)entry->modified_fee_sat / entry->vsize);
+}
+
+/* Families come, change what they are worth, and go: at the front there is never one that is worth more than
+ * another. */
+Test(admit, the_cheapest_is_always_known)
+{
+    enum { FAMILIES = 20, STEPS = 400 };
+    struct tx *txs[FAMILIES][4];
+    rig_open();
+    for (uint32_t f = 0; f < FAMILIES; f++) {
+        txs[f][0] = spend_block(1 + f, 1000 + (int64_t)rng_below(&rig.rng, 100000));
+        for (uint32_t i = 1; i < ARRAY_COUNT(txs[f]); i++) {
+            txs[f][i] = spend_tx(txs[f][i - 1], 0, 1000 + (int64_t)rng_below(&rig.rng, 100000));
+        }
+    }
+    for (unsigned step = 0; step < STEPS; step++) {
+        struct tx *tx = txs[rng_below(&rig.rng, FAMILIES)][rng_below(&rig.rng, 4)];
+        const struct mempool_entry *entry;
+        struct mempool_entry *known = pool_find(rig.pool, &tx->txid);
+        if (!known) {
+            submit(tx);
+        } else if (rng_below(&rig.rng, 2)) {
+            pool_remove_with_descendants(rig.pool, known, "expiry");
+        } else {
+            cr_assert(mempool_prioritise(rig.pool, &tx->txid, (int64_t)rng_below(&rig.rng, 200000) - 100000));
+        }
+        cr_assert_eq(rig.pool->cheapest_count, mempool_count(rig.pool));
+        for (size_t at = 0; mempool_next(rig.pool, &at, &entry);) {
+            cr_assert_geq(eviction_rate(entry), eviction_rate(rig.pool->cheapest[0]), "step %u", step);
+            cr_assert_eq(rig.pool->cheapest[entry->cheapest_at], entry);
+        }
+    }
+    for (uint32_t f = 0; f < FAMILIES; f++) {
+        for (uint32_t i = 0; i < ARRAY_COUNT(txs[f]); i++) {
+            tx_unref(txs[f][i]);
+        }
+    }
+}
+
 /* A parent that pays nothing much stays as long as its child pays for both. */
 Test(admit, a_child_keeps_its_parent)
 {
