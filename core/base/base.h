@@ -224,10 +224,14 @@ struct u256 u256_div(struct u256 a, struct u256 b); /* b not zero */
 struct u256 u256_mul_div(struct u256 a, uint64_t b, uint64_t c);
 double u256_double(struct u256 a);
 
-/* ---- Randomness (not for keys: those come from OpenSSL) ------------------------------------------------ */
+/* ---- Randomness (not for wallet keys: those come from OpenSSL)
+ * ------------------------------------------------ */
 
-struct rng { /* xoshiro256**, seeded by the host: the operating system's entropy, or the simulator's seed */
-    uint64_t s[4];
+/* Seeded by the host: with the operating system's entropy, or the simulator's seed. A keyed function of a
+ * counter: strangers see some of the numbers (nonces, delays), and must not learn from them which others
+ * there were, such as the keys of the hash tables. */
+struct rng {
+    uint64_t key[2], counter[2];
 };
 void rng_seed(struct rng *r, const uint8_t seed[32]);
 void rng_seed_u64(struct rng *r, uint64_t seed);

@@ -1,5 +1,5 @@
-/* xoshiro256** (Blackman and Vigna) for choices, SipHash-2-4 (Aumasson and Bernstein) for table keys. Not for
- * secrets. */
+/* SipHash-2-4 (Aumasson and Bernstein): under a table's key, and as a generator that counts under its seed.
+ */
 #include "core/base/base.h"
 
 static inline uint64_t rotl(uint64_t x, unsigned k)
@@ -9,33 +9,26 @@ static inline uint64_t rotl(uint64_t x, unsigned k)
 
 void rng_seed(struct rng *r, const uint8_t seed[32])
 {
-    memcpy(r->s, seed, 32);
-    if (!(r->s[0] | r->s[1] | r->s[2] | r->s[3])) {
-        r->s[0] = 1; /* the all-zero state is the one it never leaves */
-    }
+    memcpy(r->key, seed, sizeof r->key);
+    memcpy(r->counter, seed + sizeof r->key, sizeof r->counter);
 }
 
 void rng_seed_u64(struct rng *r, uint64_t seed)
 {
+    uint64_t words[4];
     for (int i = 0; i < 4; i++) { /* splitmix64 */
         uint64_t z = seed += UINT64_C(0x9e3779b97f4a7c15);
         z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
         z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-        r->s[i] = z ^ z >> 31;
+        words[i] = z ^ z >> 31;
     }
+    rng_seed(r, (const uint8_t *)words);
 }
 
 uint64_t rng_next(struct rng *r)
 {
-    uint64_t *s = r->s;
-    uint64_t result = rotl(s[1] * 5, 7) * 9, t = s[1] << 17;
-    s[2] ^= s[0];
-    s[3] ^= s[1];
-    s[1] ^= s[2];
-    s[0] ^= s[3];
-    s[2] ^= t;
-    s[3] = rotl(s[3], 45);
-    return result;
+    r->counter[0]++;
+    return siphash_2_4(r->key, r->counter, sizeof r->counter);
 }
 
 uint64_t rng_below(struct rng *r, uint64_t bound)

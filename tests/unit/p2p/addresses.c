@@ -202,10 +202,13 @@ Test(addresses, one_teller_cannot_fill_the_book)
     cr_assert_gt(known(NULL), 16);
     connect_from(PEER + 1, "9.9.9.9:1", 0);
     struct buf b = {0};
-    buf_compact_size(&b, 1);
-    put_v4(&b, 13, 1, 1, 1, 8333);
+    size_t before = known(NULL);
+    buf_compact_size(&b, 10);
+    for (uint8_t i = 0; i < 10; i++) {
+        put_v4(&b, (uint8_t)(20 + i), 1, 1, 1, 8333);
+    }
     say(PEER + 1, "addr", &b);
-    cr_assert_eq(known("13.1.1.1"), 1, "there is room for what others tell");
+    cr_assert_gt(known(NULL), before, "there is room for what others tell");
 }
 
 /* An inbound peer that speaks of addresses, in addrv2. */
