@@ -8,7 +8,7 @@
 #define PEERS_SHOWN_MAX 4096u
 #define RPC_VERSION     280000 /* clients ask for it to know which RPC this is: Bitcoin Core's of version 28 */
 
-static const char *const networks[] = {"ipv4", "ipv6", "onion", "i2p", "cjdns"};
+static const char *const networks[P2P_NETWORKS] = {"ipv4", "ipv6", "onion", "i2p", "cjdns"};
 #define NETWORKS_SPOKEN 2u /* the first of them */
 
 /* ---- Network ------------------------------------------------------------------------------------------ */
@@ -382,12 +382,12 @@ RPC_HANDLER(getnodeaddresses)
     int64_t left = wanted ? wanted : INT64_MAX; /* 0: all */
     put_open(out, NULL, '[');
     for (size_t i = 0; i < count && left; i++) {
-        const char *name = networks[found[i].ipv6];
+        const char *name = networks[found[i].network];
         if (!network || strcmp(name, network) == 0) {
             put_open(out, NULL, '{');
             put_int(out, "time", found[i].seen_unix_s);
             put_int(out, "services", (int64_t)found[i].services);
-            put_text(out, "address", found[i].ip);
+            put_text(out, "address", found[i].address);
             put_int(out, "port", found[i].port);
             put_text(out, "network", name);
             put_close(out, '{');
@@ -408,9 +408,9 @@ static void put_places(struct buf *out, const struct p2p *p2p, const char *table
             char key[32];
             snprintf(key, sizeof key, "%" PRIu32 "/%" PRIu32, place.bucket, place.slot);
             put_open(out, key, '{');
-            put_text(out, "address", place.address.ip);
+            put_text(out, "address", place.address.address);
             put_int(out, "port", place.address.port);
-            put_text(out, "network", networks[place.address.ipv6]);
+            put_text(out, "network", networks[place.address.network]);
             put_int(out, "services", (int64_t)place.address.services);
             put_int(out, "time", place.address.seen_unix_s);
             put_text(out, "source", place.source);

@@ -16,14 +16,11 @@
 #define RELAY_TO_MAX       8u /* who hears of somebody who has just come; chosen at random when there are more */
 #define RELAY_MAX          10u /* a message with more addresses is an answer to getaddr, not news */
 #define FORWARD_TO         2u
-#define FORWARD_FOREIGN_TO 1u
-#define FOREIGN_MAX        1000u /* addresses of networks that we do not speak, remembered as passed on */
+#define FORWARD_OVERLAY_TO 1u
 #define FRESH_S            600
 #define TOKENS_FIRST       1.0
 #define TOKENS_MAX         1000.0
 #define TOKENS_PER_S       0.1
-#define NETWORK_IPV4       1u
-#define NETWORK_IPV6       2u
 #define ADDRV2_BYTES_MAX   512u
 #define ANCHORS_MAX        2u /* peers that were found and are dialled first after a restart */
 
@@ -47,13 +44,16 @@ bool peer_listens_at(const struct peer *peer, struct endpoint *out)
 static bool concerns(const struct place *place, const struct peer *peer)
 {
     const uint8_t *ip = place->at.ip, *there = peer->endpoint.ip;
+    if (place->overlay) {
+        return true;
+    }
     return ip_is_loopback(ip) ? ip_is_loopback(there) : !ip_is_local(ip) || ip_is_local(there);
 }
 
 /* True when that was news. */
 static bool learn(struct p2p *p2p, const struct peer *from, struct place found)
 {
-    if (!found.at.port || !ip_is_host(found.at.ip) || !concerns(&found, from)) {
+    if (!place_can_be(&found) || !concerns(&found, from)) {
         return false;
     }
     memcpy(found.source, from->endpoint.ip, 16);
@@ -65,15 +65,18 @@ static bool learn(struct p2p *p2p, const struct peer *from, struct place found)
 static void put_place(struct peer *peer, const struct place *place)
 {
     struct buf *out = &peer->addrs_to_tell;
-    bool v4 = ip_is_v4(place->at.ip);
-    if (!concerns(place, peer)) {
+    uint8_t network = place_network(place);
+    size_t len = network_bytes(network);
+    if (!concerns(place, peer) || (place->overlay && !peer->wants_addrv2)) {
         return;
     }
     buf_u32(out, (uint32_t)place->seen_unix_s);
     if (peer->wants_addrv2) {
         buf_compact_size(out, place->services);
-        buf_u8(out, v4 ? NETWORK_IPV4 : NETWORK_IPV6);
-        buf_var_span(out, span_of(place->at.ip + (v4 ? 12 : 0), v4 ? 4 : 16));
+        buf_u8(out, network);
+        buf_compact_size(out, len);
+        buf_bytes(out, place->at.ip + (network == NETWORK_IPV4 ? 12 : 0), MIN(len, (size_t)16));
+        buf_bytes(out, place->more, len > 16 ? len - 16 : 0);
     } else {
         buf_u64(out, place->services);
         buf_bytes(out, place->at.ip, 16);
@@ -103,20 +106,14 @@ static void tell_everybody(struct p2p *p2p)
     }
 }
 
-/* A place of ours to tell of, or the bytes of an address in a network that we do not speak (addrv2). */
-struct news {
-    const struct place *place;
-    struct span foreign;
-};
-
 /* Who has dialled us and never spoke of addresses (a wallet, a crawler) is not told of any. */
-static bool is_for(const struct peer *peer, const struct peer *from, const struct news *news)
+static bool is_for(const struct peer *peer, const struct peer *from, const struct place *news)
 {
-    return peer != from && peer_ready(peer) && peer->relays_addrs && (news->place || peer->wants_addrv2);
+    return peer != from && peer_ready(peer) && peer->relays_addrs && (!news->overlay || peer->wants_addrv2);
 }
 
 /* To so many peers, chosen at random, but not to who told us. They are told by tell_everybody. */
-static void spread(struct p2p *p2p, const struct peer *from, const struct news *news, size_t to_max)
+static void spread(struct p2p *p2p, const struct peer *from, const struct place *news, size_t to_max)
 {
     size_t others = 0;
     LIST_EACH(at, &p2p->peers)
@@ -130,14 +127,8 @@ static void spread(struct p2p *p2p, const struct peer *from, const struct news *
     LIST_EACH(at, &p2p->peers)
     {
         struct peer *peer = CONTAINER_OF(at, struct peer, link);
-        if (!is_for(peer, from, news) || turn++ % others >= to_max) {
-            continue;
-        }
-        if (news->place) {
-            put_place(peer, news->place);
-        } else {
-            buf_bytes(&peer->addrs_to_tell, news->foreign.data, news->foreign.len);
-            peer->addrs_to_tell_count++;
+        if (is_for(peer, from, news) && turn++ % others < to_max) {
+            put_place(peer, news);
         }
     }
 }
@@ -173,7 +164,7 @@ void addresses_greet(struct p2p *p2p, struct peer *peer)
             book_answered(&p2p->book, &place.at, place.seen_unix_s);
         }
         if (!quiet && is_news) { /* of whoever keeps coming others have heard */
-            spread(p2p, peer, &(struct news){.place = &place}, RELAY_TO_MAX);
+            spread(p2p, peer, &place, RELAY_TO_MAX);
         }
     }
     tell_everybody(p2p);
@@ -240,55 +231,41 @@ void handle_getaddr(struct p2p *p2p, struct peer *peer, struct cursor *c)
 
 /* ---- Hearing ------------------------------------------------------------------------------------------- */
 
-/* What a message says of one address. */
-struct hearsay {
-    struct place place;
-    bool usable;         /* an address in a network that we speak */
-    struct span foreign; /* else, where we know the network: its bytes; empty: nothing to do with it */
-};
-
-static void read_v1(struct cursor *c, struct hearsay *out)
+static void read_v1(struct cursor *c, struct place *out)
 {
-    out->place.seen_unix_s = cursor_u32(c);
-    out->place.services = cursor_u64(c);
-    cursor_bytes(c, out->place.at.ip, 16);
-    out->place.at.port = cursor_u16_be(c);
-    out->usable = true;
+    out->seen_unix_s = cursor_u32(c);
+    out->services = cursor_u64(c);
+    cursor_bytes(c, out->at.ip, 16);
+    out->at.port = cursor_u16_be(c);
 }
 
-/* BIP155: what an address takes in each network; 0: one that we do not know, or no more (Tor's version 2). */
-static const uint8_t address_bytes[] = {
-    [NETWORK_IPV4] = 4, [NETWORK_IPV6] = 16, [4] = 32, [5] = 32, [6] = 16};
-
-static void read_v2(struct cursor *c, struct hearsay *out)
+/* BIP155. An address of a network that nobody knows yet, or no more, stays nowhere. */
+static void read_v2(struct cursor *c, struct place *out)
 {
-    const uint8_t *begin = c->at;
-    out->place.seen_unix_s = cursor_u32(c);
-    out->place.services = cursor_compact_size(c, UINT64_MAX);
+    out->seen_unix_s = cursor_u32(c);
+    out->services = cursor_compact_size(c, UINT64_MAX);
     uint8_t network = cursor_u8(c);
-    struct span ip = cursor_var_span(c);
-    out->place.at.port = cursor_u16_be(c);
-    bool known = network < ARRAY_COUNT(address_bytes) && address_bytes[network];
-    if (ip.len > ADDRV2_BYTES_MAX || (known && ip.len != address_bytes[network])) {
+    struct span address = cursor_var_span(c);
+    out->at.port = cursor_u16_be(c);
+    size_t len = network_bytes(network);
+    if (address.len > ADDRV2_BYTES_MAX || (len && address.len != len)) {
         c->failed = true;
     }
-    if (c->failed) {
+    if (c->failed || !len) {
         return;
     }
     if (network == NETWORK_IPV4) {
-        ip_from_v4(out->place.at.ip, ip.data);
-        out->usable = true;
-    } else if (network == NETWORK_IPV6) {
-        memcpy(out->place.at.ip, ip.data, 16);
-        out->usable = !ip_is_v4(ip.data); /* no mapped ones */
-    } else if (known) {
-        out->foreign = span_of(begin, (size_t)(c->at - begin));
+        ip_from_v4(out->at.ip, address.data);
+    } else if (network != NETWORK_IPV6 || !ip_is_v4(address.data)) { /* no mapped ones */
+        memcpy(out->at.ip, address.data, 16);
+        memcpy(out->more, address.data + 16, len - 16);
+        out->overlay = network == NETWORK_IPV6 ? 0 : network;
     }
 }
 
-static struct hearsay read_one(struct cursor *c, bool v2)
+static struct place read_one(struct cursor *c, bool v2)
 {
-    struct hearsay heard = {0};
+    struct place heard = {0};
     (v2 ? read_v2 : read_v1)(c, &heard);
     return heard;
 }
@@ -312,23 +289,9 @@ static bool take_token(struct p2p *p2p, struct peer *peer)
     return true;
 }
 
-/* True when this address was not passed on lately. Forgetting all of them costs a little, and nothing else.
- */
-static bool is_news(struct p2p *p2p, struct span foreign)
-{
-    bool inserted;
-    uint64_t key = siphash_2_4(p2p->group_key, foreign.data + 4, foreign.len - 4); /* without the time */
-    if (p2p->foreign.count >= FOREIGN_MAX) {
-        map_clear(&p2p->foreign);
-    }
-    map_put(&p2p->foreign, &key, &inserted);
-    return inserted;
-}
-
-static void hear(struct p2p *p2p, struct peer *peer, struct hearsay *heard, bool may_spread)
+static void hear(struct p2p *p2p, struct peer *peer, struct place *place, bool may_spread)
 {
     int64_t now_s = moment_unix_s(p2p->now);
-    struct place *place = &heard->place;
     if (place->seen_unix_s <= 100000000 || place->seen_unix_s > now_s + FRESH_S) {
         place->seen_unix_s = now_s - 5 * 86400; /* its clock is wrong, or it does not know */
     }
@@ -337,10 +300,8 @@ static void hear(struct p2p *p2p, struct peer *peer, struct hearsay *heard, bool
         return; /* nobody has anything to ask of it */
     }
     peer->addrs_processed++;
-    if (heard->usable && learn(p2p, peer, *place) && may_spread) {
-        spread(p2p, peer, &(struct news){.place = place}, FORWARD_TO);
-    } else if (heard->foreign.len && may_spread && is_news(p2p, heard->foreign)) {
-        spread(p2p, peer, &(struct news){.foreign = heard->foreign}, FORWARD_FOREIGN_TO);
+    if (learn(p2p, peer, *place) && may_spread) {
+        spread(p2p, peer, place, place->overlay ? FORWARD_OVERLAY_TO : FORWARD_TO);
     }
 }
 
@@ -364,7 +325,7 @@ static void hear_all(struct p2p *p2p, struct peer *peer, struct cursor *c, bool 
     }
     peer->relays_addrs = true;
     for (size_t i = 0; i < count; i++) {
-        struct hearsay heard = read_one(c, v2);
+        struct place heard = read_one(c, v2);
         if (take_token(p2p, peer)) {
             hear(p2p, peer, &heard, count <= RELAY_MAX);
         }
@@ -412,11 +373,22 @@ void p2p_save_addresses(struct p2p *p2p, bool at_the_end, struct buf *out)
     book_write(&p2p->book, chain_parameters(p2p->chain)->magic, out);
 }
 
+static enum p2p_network network_index(const struct place *place)
+{
+    switch (place_network(place)) {
+    case NETWORK_IPV4: return P2P_IPV4;
+    case NETWORK_IPV6: return P2P_IPV6;
+    case NETWORK_TOR: return P2P_TOR;
+    case NETWORK_I2P: return P2P_I2P;
+    default: return P2P_CJDNS;
+    }
+}
+
 static void show_place(struct p2p_address_info *out, const struct place *place)
 {
-    ip_text(out->ip, place->at.ip);
+    place_text(out->address, place);
     out->port = place->at.port;
-    out->ipv6 = !ip_is_v4(place->at.ip);
+    out->network = network_index(place);
     out->services = place->services;
     out->seen_unix_s = place->seen_unix_s;
 }
@@ -424,21 +396,20 @@ static void show_place(struct p2p_address_info *out, const struct place *place)
 bool p2p_next_place(const struct p2p *p2p, size_t *position, struct p2p_place_info *out)
 {
     const struct book *book = &p2p->book;
-    while (*position < BOOK_PLACES) {
-        size_t at = (*position)++, fresh = ARRAY_COUNT(book->fresh);
-        const struct place *place = &book->all[at];
-        if (place->at.port) {
-            show_place(&out->address, place);
-            ip_text(out->source, place->source);
-            out->source_ipv6 = !ip_is_v4(place->source);
-            out->tried = at >= fresh;
-            at -= out->tried ? fresh : 0;
-            out->bucket = (uint32_t)(at / BOOK_SLOTS);
-            out->slot = (uint32_t)(at % BOOK_SLOTS);
-            return true;
-        }
+    size_t at = book_next(book, *position, BOOK_PLACES), fresh = ARRAY_COUNT(book->fresh);
+    *position = at + 1;
+    if (at >= BOOK_PLACES) {
+        return false;
     }
-    return false;
+    const struct place *place = &book->all[at];
+    show_place(&out->address, place);
+    ip_text(out->source, place->source);
+    out->source_ipv6 = !ip_is_v4(place->source);
+    out->tried = at >= fresh;
+    at -= out->tried ? fresh : 0;
+    out->bucket = (uint32_t)(at / BOOK_SLOTS);
+    out->slot = (uint32_t)(at % BOOK_SLOTS);
+    return true;
 }
 
 size_t p2p_addresses(struct p2p *p2p, struct p2p_address_info *out, size_t max)
@@ -452,13 +423,13 @@ size_t p2p_addresses(struct p2p *p2p, struct p2p_address_info *out, size_t max)
     return count;
 }
 
-void p2p_count_addresses(const struct p2p *p2p, struct p2p_address_count out[2])
+void p2p_count_addresses(const struct p2p *p2p, struct p2p_address_count out[P2P_NETWORKS])
 {
     const struct book *book = &p2p->book;
-    memset(out, 0, 2 * sizeof *out);
+    memset(out, 0, P2P_NETWORKS * sizeof *out);
     BOOK_EACH(i, book)
     {
-        struct p2p_address_count *of_network = &out[!ip_is_v4(book->all[i].at.ip)];
+        struct p2p_address_count *of_network = &out[network_index(&book->all[i])];
         *(i < ARRAY_COUNT(book->fresh) ? &of_network->fresh : &of_network->tried) += 1;
     }
 }

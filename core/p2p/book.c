@@ -7,6 +7,8 @@
  * that have answered us lie in tried, in a bucket that depends on their own netgroup, of which one reaches
  * TRIED_REACH. A full bucket gives up an address only when it is not worth keeping. The buckets hang on a
  * secret key, so nobody can aim at one.
+ *
+ * Addresses in overlays (Tor, I2P, CJDNS) lie among the fresh ones, for those who can reach them.
  */
 #include "core/p2p/p2p_private.h"
 
@@ -18,9 +20,9 @@
 #define TOO_OLD_S     (30 * DAY_S)
 #define GIVE_UP       3u /* failed tries after which an address that never answered may go */
 #define GIVE_UP_TRIED 10u
-#define FILE_MARK     "QPEERS\0\1"
+#define FILE_MARK     "QPEERS\0\2"
 #define FILE_HEAD     (8u + 4u + 16u + 4u)
-#define FILE_PLACE    (16u + 2u + 16u + 8u + 8u + 8u + 2u + 1u)
+#define FILE_PLACE    (16u + 2u + 1u + 16u + 16u + 8u + 8u + 8u + 2u + 1u)
 
 void book_init(struct book *book, struct rng *rng)
 {
@@ -38,6 +40,14 @@ static uint64_t group_in(const struct book *book, const struct endpoint *endpoin
     return siphash_2_4(book->key, bytes, len);
 }
 
+/* As Bitcoin Core groups what is in overlays: by the first four bits that may differ. */
+static uint64_t group_of(const struct book *book, const struct place *place)
+{
+    const uint8_t bytes[2] = {place->overlay,
+                              place->at.ip[place->overlay == NETWORK_CJDNS ? 1 : 0] & (uint8_t)0xf0};
+    return place->overlay ? siphash_2_4(book->key, bytes, sizeof bytes) : group_in(book, &place->at);
+}
+
 static uint64_t mix(const struct book *book, uint64_t a, uint64_t b)
 {
     const uint64_t both[2] = {a, b};
@@ -48,7 +58,7 @@ static struct place *fresh_bucket(struct book *book, const struct place *place)
 {
     struct endpoint teller = {.port = 0};
     memcpy(teller.ip, place->source, 16);
-    uint64_t from = group_in(book, &teller), group = group_in(book, &place->at);
+    uint64_t from = group_in(book, &teller), group = group_of(book, place);
     uint64_t reach =
         ip_is_local(place->source) ? mix(book, from, group) : mix(book, from, group) % FRESH_REACH;
     return &book->fresh[mix(book, from, reach) % BOOK_FRESH_BUCKETS * BOOK_SLOTS];
@@ -56,7 +66,7 @@ static struct place *fresh_bucket(struct book *book, const struct place *place)
 
 static struct place *tried_bucket(struct book *book, const struct place *place)
 {
-    uint64_t group = group_in(book, &place->at), reach = mix(book, group, place->at.port) % TRIED_REACH;
+    uint64_t group = group_of(book, place), reach = mix(book, group, place->at.port) % TRIED_REACH;
     return &book->tried[mix(book, group, reach) % BOOK_TRIED_BUCKETS * BOOK_SLOTS];
 }
 
@@ -84,15 +94,23 @@ static bool is_taken(const struct book *book, const struct place *slot)
     return book->taken[index / 64] >> index % 64 & 1;
 }
 
-struct place *book_find(struct book *book, const struct endpoint *at)
+static struct place *find(struct book *book, const struct place *place)
 {
     BOOK_EACH(i, book)
     {
-        if (endpoint_equal(&book->all[i].at, at)) {
-            return &book->all[i];
+        struct place *known = &book->all[i];
+        if (endpoint_equal(&known->at, &place->at) && known->overlay == place->overlay &&
+            memcmp(known->more, place->more, sizeof known->more) == 0) {
+            return known;
         }
     }
     return NULL;
+}
+
+struct place *book_find(struct book *book, const struct endpoint *at)
+{
+    const struct place place = {.at = *at};
+    return find(book, &place);
 }
 
 static struct place *free_slot(const struct book *book, struct place *bucket, int64_t now_s)
@@ -131,7 +149,7 @@ static void empty(struct book *book, struct place *slot)
 
 bool book_learn(struct book *book, const struct place *place, int64_t now_s)
 {
-    struct place *known = book_find(book, &place->at);
+    struct place *known = find(book, place);
     if (known) {
         known->seen_unix_s = MAX(known->seen_unix_s, place->seen_unix_s);
         known->services |= place->services;
@@ -206,6 +224,8 @@ void book_write(const struct book *book, const uint8_t magic[4], struct buf *out
         const struct place *place = &book->all[i];
         buf_bytes(out, place->at.ip, 16);
         buf_u16_be(out, place->at.port);
+        buf_u8(out, place->overlay);
+        buf_bytes(out, place->more, 16);
         buf_bytes(out, place->source, 16);
         buf_u64(out, place->services);
         buf_i64(out, place->seen_unix_s);
@@ -227,6 +247,8 @@ static void read_place(struct book *book, struct cursor *c, int64_t now_s)
     struct place place = {0};
     cursor_bytes(c, place.at.ip, 16);
     place.at.port = cursor_u16_be(c);
+    place.overlay = cursor_u8(c);
+    cursor_bytes(c, place.more, 16);
     cursor_bytes(c, place.source, 16);
     place.services = cursor_u64(c);
     place.seen_unix_s = past(cursor_i64(c), now_s);
@@ -234,7 +256,7 @@ static void read_place(struct book *book, struct cursor *c, int64_t now_s)
     place.failures = cursor_u16(c);
     uint8_t flags = cursor_u8(c);
     place.anchor = flags & 2;
-    if (place.at.port && ip_is_host(place.at.ip) && !book_find(book, &place.at)) {
+    if (place_can_be(&place) && !find(book, &place)) {
         bool tried = flags & 1 && put(book, free_slot(book, tried_bucket(book, &place), now_s), &place);
         if (!tried) {
             put(book, free_slot(book, fresh_bucket(book, &place), now_s), &place);

@@ -1,6 +1,7 @@
 /* Where somebody is: an IP address and a port, as text and back; subnets; and which addresses are likely to
  * be in one hand (netgroups). No names: those are resolved by the host. */
 #include <arpa/inet.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -166,4 +167,80 @@ uint64_t netgroup_of(const struct p2p *p2p, const uint8_t ip[16])
 {
     size_t len = ip_is_local(ip) ? 16 : ip_is_v4(ip) ? 14 : 4;
     return siphash_2_4(p2p->group_key, ip, len);
+}
+
+/* ---- Places, also in overlays ---------------------------------------------------------------------------
+ */
+
+size_t network_bytes(uint8_t network)
+{
+    static const uint8_t bytes[] = {[NETWORK_IPV4] = 4,
+                                    [NETWORK_IPV6] = 16,
+                                    [NETWORK_TOR] = 32,
+                                    [NETWORK_I2P] = 32,
+                                    [NETWORK_CJDNS] = 16};
+    return network < ARRAY_COUNT(bytes) ? bytes[network] : 0;
+}
+
+uint8_t place_network(const struct place *place)
+{
+    return place->overlay ? place->overlay : ip_is_v4(place->at.ip) ? NETWORK_IPV4 : NETWORK_IPV6;
+}
+
+bool place_can_be(const struct place *place)
+{
+    switch (place->overlay) {
+    case 0: return place->at.port && ip_is_host(place->at.ip);
+    case NETWORK_TOR: return place->at.port;
+    case NETWORK_I2P: return true; /* which has no ports */
+    case NETWORK_CJDNS: return place->at.port && place->at.ip[0] == 0xfc;
+    default: return false;
+    }
+}
+
+/* RFC 4648 in small letters, without padding. Returns the end of what was written. */
+static char *base32(char *out, const uint8_t *data, size_t len)
+{
+    static const char digits[] = "abcdefghijklmnopqrstuvwxyz234567";
+    uint32_t bits = 0, count = 0;
+    for (size_t i = 0; i < len; i++) {
+        bits = bits << 8 | data[i];
+        for (count += 8; count >= 5; count -= 5) {
+            *out++ = digits[bits >> (count - 5) & 31];
+        }
+    }
+    if (count) {
+        *out++ = digits[bits << (5 - count) & 31];
+    }
+    return out;
+}
+
+/* Tor's version 3: key, two bytes of checksum, version. */
+static char *onion(char *out, const uint8_t key[32])
+{
+    uint8_t whole[35], sum[EVP_MAX_MD_SIZE];
+    struct buf summed = {0};
+    buf_printf(&summed, ".onion checksum");
+    buf_bytes(&summed, key, 32);
+    buf_u8(&summed, 3);
+    CHECK(EVP_Digest(summed.data, summed.len, sum, NULL, EVP_sha3_256(), NULL) == 1);
+    buf_free(&summed);
+    memcpy(whole, key, 32);
+    memcpy(whole + 32, sum, 2);
+    whole[34] = 3;
+    return base32(out, whole, sizeof whole);
+}
+
+void place_text(char out[PLACE_TEXT], const struct place *place)
+{
+    uint8_t address[32];
+    memcpy(address, place->at.ip, 16);
+    memcpy(address + 16, place->more, 16);
+    char *end = NULL;
+    switch (place->overlay) {
+    case NETWORK_TOR: end = onion(out, address); break;
+    case NETWORK_I2P: end = base32(out, address, sizeof address); break;
+    default: ip_text(out, place->at.ip); return;
+    }
+    snprintf(end, PLACE_TEXT - (size_t)(end - out), place->overlay == NETWORK_TOR ? ".onion" : ".b32.i2p");
 }

@@ -35,7 +35,7 @@ static bool fits(void *context, const struct place *place)
     const struct choice *choice = context;
     const struct p2p *p2p = choice->p2p;
     bool feeler = choice->kind == SLOT_FEELER;
-    if ((choice->anchors && !place->anchor) || place->next_try_us > p2p->now.mono_us ||
+    if (place->overlay || (choice->anchors && !place->anchor) || place->next_try_us > p2p->now.mono_us ||
         (feeler && place->answered_unix_s)) {
         return false;
     }

@@ -45,7 +45,6 @@ struct p2p *p2p_new(const struct p2p_config *config, struct chain *chain, struct
     map_init(&p2p->confirmed, KNOWN_BYTES, 0, config->rng);
     map_init(&p2p->confirmed_before, KNOWN_BYTES, 0, config->rng);
     map_init(&p2p->compacted, 32, 0, config->rng);
-    map_init(&p2p->foreign, sizeof(uint64_t), 0, config->rng);
     map_init(&p2p->orphans, 32, sizeof(struct orphan), config->rng);
     return p2p;
 }
@@ -88,7 +87,6 @@ void p2p_free(struct p2p *p2p)
     map_free(&p2p->confirmed_before);
     compact_free(p2p);
     served_free(p2p);
-    map_free(&p2p->foreign);
     orphans_free(p2p);
     mem_free(p2p);
 }
@@ -567,8 +565,7 @@ size_t p2p_memory_bytes(const struct p2p *p2p)
                    (p2p->compact_message ? p2p->compact_message->bytes.len : 0) + map_bytes(&p2p->served) +
                    map_bytes(&p2p->by_id) + map_bytes(&p2p->block_requests) + map_bytes(&p2p->tx_requests) +
                    p2p->tx_request_bytes + map_bytes(&p2p->rejected) + map_bytes(&p2p->confirmed) +
-                   map_bytes(&p2p->confirmed_before) + map_bytes(&p2p->compacted) + map_bytes(&p2p->orphans) +
-                   map_bytes(&p2p->foreign);
+                   map_bytes(&p2p->confirmed_before) + map_bytes(&p2p->compacted) + map_bytes(&p2p->orphans);
     LIST_EACH(at, &p2p->peers)
     {
         const struct peer *peer = CONTAINER_OF(at, struct peer, link);

@@ -245,20 +245,21 @@ size_t p2p_bans(struct p2p *p2p, struct p2p_ban_info *out, size_t max, struct mo
 bool p2p_load_addresses(struct p2p *p2p, struct span file, struct moment now) MUST_USE;
 /* at_the_end: the peers that were found and are connected now are dialled first next time. */
 void p2p_save_addresses(struct p2p *p2p, bool at_the_end, struct buf *out);
+enum p2p_network { P2P_IPV4, P2P_IPV6, P2P_TOR, P2P_I2P, P2P_CJDNS, P2P_NETWORKS };
 struct p2p_address_info {
-    char ip[48];
+    char address[72];
     uint16_t port;
-    bool ipv6;
+    enum p2p_network network;
     uint64_t services;
     int64_t seen_unix_s;
 };
 #define P2P_ADDRESSES_MAX 2560u
 size_t p2p_addresses(struct p2p *p2p, struct p2p_address_info *out, size_t max); /* a random selection */
-/* How many it holds: [0] IPv4, [1] IPv6. */
+/* How many it holds, by p2p_network. */
 struct p2p_address_count {
     size_t fresh, tried;
 };
-void p2p_count_addresses(const struct p2p *p2p, struct p2p_address_count out[2]);
+void p2p_count_addresses(const struct p2p *p2p, struct p2p_address_count out[P2P_NETWORKS]);
 /* Its places one by one, with where they lie; start with *position = 0; false at the end. */
 struct p2p_place_info {
     struct p2p_address_info address;

@@ -46,9 +46,17 @@ struct subnet { /* of ip the first bits count, the others are zero */
     uint32_t bits;
 };
 
+/* BIP155's numbers. Beyond the two of the internet are overlays: we tell where their nodes are, and do not
+ * dial them. */
+enum network { NETWORK_IPV4 = 1, NETWORK_IPV6 = 2, NETWORK_TOR = 4, NETWORK_I2P = 5, NETWORK_CJDNS = 6 };
+size_t network_bytes(uint8_t network); /* of an address; 0: we do not know this one */
+
 /* Where somebody listens, or is said to (book.c). */
+#define PLACE_TEXT 72u
 struct place {
     struct endpoint at;
+    uint8_t overlay;    /* its number; 0: none, `at` is an IP address */
+    uint8_t more[16];   /* of an address in an overlay, what does not fit into at.ip */
     uint8_t source[16]; /* who has told us */
     uint64_t services;
     int64_t seen_unix_s, answered_unix_s; /* by somebody, as told; by us (0: never) */
@@ -232,7 +240,6 @@ struct p2p {
     struct place told[TOLD_MAX]; /* of a large book, to whoever asks, until told_until_us */
     size_t told_count;
     int64_t told_until_us;
-    struct map foreign; /* addresses of networks that we do not speak, passed on lately */
     struct ban bans[P2P_BANS_MAX];
     size_t ban_count;
     struct permit permits[PERMITS_MAX];
@@ -415,6 +422,10 @@ bool subnet_parse(struct subnet *out, const char *text); /* ADDRESS, ADDRESS/BIT
 void subnet_text(char out[SUBNET_TEXT], const struct subnet *subnet);
 bool subnet_covers(const struct subnet *subnet, const uint8_t ip[16]);
 uint64_t netgroup_of(const struct p2p *p2p, const uint8_t ip[16]);
+
+uint8_t place_network(const struct place *place);
+void place_text(char out[PLACE_TEXT], const struct place *place); /* without the port */
+bool place_can_be(const struct place *place); /* somebody may be there; nobody is at 224.0.0.1 */
 
 /* bans.c */
 bool ban_covers(const struct p2p *p2p, const uint8_t ip[16]);

@@ -98,7 +98,7 @@ static size_t known(const char *ip)
     static struct p2p_address_info all[P2P_ADDRESSES_MAX];
     size_t count = p2p_addresses(rig.p2p, all, P2P_ADDRESSES_MAX), found = 0;
     for (size_t i = 0; i < count; i++) {
-        found += !ip || strcmp(all[i].ip, ip) == 0;
+        found += !ip || strcmp(all[i].address, ip) == 0;
     }
     return found;
 }
@@ -259,44 +259,126 @@ Test(addresses, news_goes_on_in_one_message_to_two_who_speak_of_addresses)
     cr_assert_eq(heard(PEER + 2, "addrv2", NULL), 0, "more than ten are no news");
 }
 
-Test(addresses, addresses_of_networks_that_we_do_not_speak_are_passed_on)
+/* ---- Overlays: Tor, I2P, CJDNS ---------------------------------------------------------------------------
+ */
+
+static const struct overlay {
+    uint8_t network, bytes, address[32];
+    uint16_t port;
+    const char *text;
+} overlays[] = {
+    {4,
+     32,
+     {0x79, 0xbc, 0xc6, 0x25, 0x18, 0x4b, 0x05, 0x19, 0x49, 0x75, 0xc2, 0x8b, 0x66, 0xb6, 0x6b, 0x04,
+      0x69, 0xf7, 0xf6, 0x55, 0x6f, 0xb1, 0xac, 0x31, 0x89, 0xa7, 0x9b, 0x40, 0xdd, 0xa3, 0x2f, 0x1f},
+     8333,
+     "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion"},
+    {5,
+     32,
+     {0xa2, 0x89, 0x4d, 0xab, 0xae, 0xc0, 0x8c, 0x00, 0x51, 0xa4, 0x81, 0xa6, 0xda, 0xc8, 0x8b, 0x64,
+      0xf9, 0x82, 0x32, 0xae, 0x42, 0xd4, 0xb6, 0xfd, 0x2f, 0xa8, 0x19, 0x52, 0xdf, 0xe3, 0x6a, 0x87},
+     0,
+     "ukeu3k5oycgaauneqgtnvselmt4yemvoilkln7jpvamvfx7dnkdq.b32.i2p"},
+    {6, 16, {0xfc, 0, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7}, 8333, "fc00:1:2:3:4:5:6:7"},
+};
+
+static void put_overlay(struct buf *b, uint8_t network, const uint8_t *address, size_t len, uint16_t port)
 {
-    static const struct {
-        uint8_t network, bytes;
-    } networks[] = {{4, 32}, {5, 32}, {6, 16}}; /* Tor, I2P, CJDNS */
-    struct error error = {0};
+    buf_u32(b, (uint32_t)moment_unix_s(rig.now));
+    buf_compact_size(b, 1u << 25 | 1033);
+    buf_u8(b, network);
+    buf_compact_size(b, len);
+    buf_bytes(b, address, len);
+    buf_u16_be(b, port);
+}
+
+static void say_overlays(peer_id peer)
+{
+    static const uint8_t nothing[512];
     struct buf b = {0};
+    buf_compact_size(&b, ARRAY_COUNT(overlays) + 4);
+    put_overlay(&b, 200, nothing, 512, 8333); /* a network that nobody knows yet, and its largest address */
+    put_overlay(&b, 3, nothing, 10, 8333);    /* Tor's version 2 */
+    put_overlay(&b, 6, nothing, 16, 8333);    /* CJDNS's begin with fc */
+    put_overlay(&b, 4, nothing, 32, 0);       /* no port */
+    for (size_t i = 0; i < ARRAY_COUNT(overlays); i++) {
+        const struct overlay *o = &overlays[i];
+        put_overlay(&b, o->network, o->address, o->bytes, o->port);
+    }
+    say(peer, "addrv2", &b);
+}
+
+Test(addresses, addresses_in_overlays_are_kept_and_told_to_those_who_understand_them)
+{
+    struct error error = {0};
+    struct buf file = {0}, expected = {0};
     struct span told;
     cr_assert(p2p_whitelist(rig.p2p, "addr@8.8.8.8", &error));
     connect_from(PEER, "8.8.8.8:1", 0);
     connect_listener(PEER + 1, "8.8.8.9:1");
     connect_from(PEER + 2, "8.8.8.9:2", 0);
     say_nothing_but(PEER + 2, "getaddr"); /* speaks the old addr, which they do not fit into */
-    for (int turn = 0; turn < 2; turn++) {
-        buf_compact_size(&b, ARRAY_COUNT(networks) + 1);
-        for (size_t i = 0; i < ARRAY_COUNT(networks); i++) {
-            buf_u32(&b, (uint32_t)moment_unix_s(rig.now));
-            buf_compact_size(&b, 1033);
-            buf_u8(&b, networks[i].network);
-            buf_compact_size(&b, networks[i].bytes);
-            memset(buf_extend(&b, networks[i].bytes), 7, networks[i].bytes);
-            buf_u16_be(&b, 8333);
-        }
-        buf_u32(&b, (uint32_t)moment_unix_s(rig.now));
-        buf_compact_size(&b, 9);
-        buf_u8(&b, 200); /* a network that nobody knows yet: nothing to pass on */
-        buf_compact_size(&b, 4);
-        buf_extend(&b, 4 + 2);
-        struct buf copy = {0};
-        buf_bytes(&copy, b.data, b.len);
-        say(PEER, "addrv2", &b);
-        cr_assert_eq(heard(PEER + 1, "addrv2", &told), 1, "once");
-        cr_assert_eq(told.data[0], ARRAY_COUNT(networks));
-        cr_assert_eq(memcmp(told.data + 1, copy.data + 1, told.len - 1), 0);
-        cr_assert_eq(heard(PEER + 2, "addr", NULL), 0);
-        buf_free(&copy);
+    buf_compact_size(&expected, ARRAY_COUNT(overlays));
+    for (size_t i = 0; i < ARRAY_COUNT(overlays); i++) {
+        const struct overlay *o = &overlays[i];
+        put_overlay(&expected, o->network, o->address, o->bytes, o->port);
     }
-    cr_assert_eq(known(NULL), 0);
+    for (int turn = 0; turn < 2; turn++) {
+        say_overlays(PEER);
+        cr_assert_not(rig.closed[PEER]);
+        cr_assert_eq(heard(PEER + 1, "addrv2", &told), 1, "once");
+        cr_assert_eq(told.len, expected.len);
+        cr_assert_eq(memcmp(told.data, expected.data, told.len), 0);
+        cr_assert_eq(heard(PEER + 2, "addr", NULL), 0);
+    }
+    p2p_save_addresses(rig.p2p, false, &file);
+    rig.config.discover = P2P_DISCOVER_YES;
+    begin_again();
+    cr_assert(p2p_load_addresses(rig.p2p, buf_span(&file), rig.now));
+    for (size_t i = 0; i < ARRAY_COUNT(overlays); i++) {
+        cr_assert_eq(known(overlays[i].text), 1, "%s", overlays[i].text);
+    }
+    cr_assert_eq(known(NULL), ARRAY_COUNT(overlays));
+    size_t dials = rig.dials;
+    for (int i = 0; i < 300; i++) {
+        pass(INT64_C(1000000));
+    }
+    cr_assert_eq(rig.dials, dials, "never dialled");
+    p2p_accepted(rig.p2p, PEER + 3, "8.8.8.10:1", rig.now);
+    say_version(PEER + 3, 3, 0);
+    say_nothing_but(PEER + 3, "sendaddrv2");
+    say_nothing_but(PEER + 3, "verack");
+    connect_from(PEER + 4, "8.8.8.10:2", 0);
+    for (peer_id peer = PEER + 3; peer <= PEER + 4; peer++) {
+        say_nothing_but(peer, "getaddr");
+    }
+    cr_assert_eq(heard(PEER + 3, "addrv2", &told), 1);
+    cr_assert_geq(told.data[0], ARRAY_COUNT(overlays));
+    cr_assert_eq(heard(PEER + 4, "addr", NULL), 0);
+    buf_free(&file);
+    buf_free(&expected);
+}
+
+Test(addresses, an_overlay_address_of_another_length_spoils_the_message)
+{
+    static const uint8_t nothing[513];
+    struct error error = {0};
+    struct buf b = {0};
+    cr_assert(p2p_whitelist(rig.p2p, "addr@8.8.8.8", &error));
+    connect_from(PEER, "8.8.8.8:1", 0);
+    for (size_t i = 0; i <= ARRAY_COUNT(overlays); i++) {
+        const struct overlay *o = &overlays[0];
+        buf_compact_size(&b, 2);
+        put_overlay(&b, o->network, o->address, o->bytes, o->port);
+        if (i < ARRAY_COUNT(overlays)) {
+            put_overlay(&b, overlays[i].network, overlays[i].address, overlays[i].bytes - 1u, 8333);
+        } else {
+            put_overlay(&b, 200, nothing, sizeof nothing, 8333);
+        }
+        say(PEER, "addrv2", &b);
+        cr_assert_eq(known(NULL), 0, "case %zu", i);
+        cr_assert_not(rig.closed[PEER]);
+    }
 }
 
 Test(addresses, of_a_large_book_everybody_is_told_the_same_for_a_day)

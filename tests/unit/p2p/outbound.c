@@ -150,7 +150,7 @@ Test(outbound, where_only_blocks_pass_nothing_else_does)
 
 Test(outbound, unproven_addresses_are_called_now_and_then)
 {
-    struct p2p_address_count counts[2];
+    struct p2p_address_count counts[P2P_NETWORKS];
     begin_with_discover(P2P_DISCOVER_YES);
     learn_addresses(20);
     answer_all(8, SECOND); /* the eighth is dialled and answers */
