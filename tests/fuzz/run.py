@@ -18,7 +18,7 @@ import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-LENGTHS = {"script": 4096, "block": 8192, "conversation": 8192, "import": 2048}  # inputs of at most so many bytes
+LENGTHS = {"script": 4096, "block": 8192, "conversation": 8192, "message": 65536, "import": 2048}  # inputs of at most so many bytes
 
 
 def run(program, seconds, seed, fresh):
