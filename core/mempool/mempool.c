@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#define EXPIRE_EVERY_S 60
+
 struct returned_tx { /* out of a block that is no longer on the best chain */
     struct list link;
     struct tx *tx;
@@ -165,7 +167,12 @@ void mempool_expire(struct mempool *pool, struct moment now)
 {
     struct buf old = {0}; /* their txids: one may go with another */
     void *value;
+    int64_t since_s = moment_unix_s(now) - pool->expired_unix_s;
     pool->now = now;
+    if (since_s >= 0 && since_s < EXPIRE_EVERY_S) {
+        return; /* it takes a look at every entry */
+    }
+    pool->expired_unix_s = moment_unix_s(now);
     for (size_t at = 0; map_next(&pool->by_txid, &at, NULL, &value);) {
         const struct mempool_entry *entry = *(struct mempool_entry **)value;
         if (mempool_is_expired(pool, entry->added_unix_s, now)) {

@@ -55,8 +55,9 @@ struct mempool {
     size_t queued;
     struct admission *current; /* of the queue: under way; NULL: none */
     bool working;
-    struct list returned; /* struct returned_tx, oldest block first */
-    bool reorganised;     /* blocks were taken off; until the chain settles, its coins belong to no tip */
+    struct list returned;   /* struct returned_tx, oldest block first */
+    int64_t expired_unix_s; /* when what is too old was last looked for */
+    bool reorganised;       /* blocks were taken off; until the chain settles, its coins belong to no tip */
     struct moment now;
 };
 
