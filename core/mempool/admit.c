@@ -121,7 +121,8 @@ static bool check_alone(struct admission *a, struct error *error)
                          identical ? "txn-already-in-mempool" : "txn-same-nonwitness-data-in-mempool",
                          "already in mempool");
     }
-    if ((a->quiet || a->package) && replace_count(a->pool, tx)) {
+    bool may_replace = !a->quiet && (!a->package || a->package->how == PACKAGE_SUBMIT);
+    if (!may_replace && replace_count(a->pool, tx)) {
         return error_set(error, ERROR_POLICY,
                          a->quiet ? "txn-mempool-conflict" : "bip125-replacement-disallowed",
                          "an input is spent by another transaction in the mempool");
@@ -235,7 +236,8 @@ static bool check_package(struct admission *a, struct error *error)
     struct mempool_entry **ancestors = pool_ancestors_of_package(a->pool, package, &count);
     bool ok = is_within(&all, ancestors, count, &limits, error);
     mem_free(ancestors);
-    return ok && (package->how == PACKAGE_TEST || check_fee(a, package->fee_sat, package->vsize, error));
+    return ok && (package->how == PACKAGE_TEST || (check_fee(a, package->fee_sat, package->vsize, error) &&
+                                                   package_may_replace(a->pool, package, error)));
 }
 
 static struct mempool_entry *sibling_of(const struct admission *a)

@@ -4,6 +4,8 @@
 
 #include "core/mempool/mempool.h"
 
+#define REPLACED_MAX 100u /* by one replacement */
+
 struct tx_package { /* transactions that are judged together (package.c) */
     enum package_how how;
     int64_t max_fee_per_kvb_sat; /* of each; 0: no limit */
@@ -119,6 +121,9 @@ const struct mempool_entry *replace_only(struct mempool *pool, const struct tx *
 /* also: one more transaction to be replaced, or NULL. */
 bool replace_check(struct mempool *pool, const struct tx *tx, struct mempool_entry *also,
                    int64_t modified_fee_sat, uint32_t vsize, struct error *error);
+/* package_rbf.c: whether a package whose members have all been judged may replace what any of them conflicts
+ * with; true where there is nothing. */
+bool package_may_replace(struct mempool *pool, const struct tx_package *package, struct error *error);
 void replace_conflicts(struct mempool *pool, const struct tx *tx);
 
 /* policy.c. Virtual size: 20 bytes for each signature operation where that is more (always). */

@@ -6,8 +6,6 @@
 
 #include "core/mempool/mempool_private.h"
 
-#define REPLACED_MAX 100u
-
 size_t replace_count(struct mempool *pool, const struct tx *tx)
 {
     size_t count;

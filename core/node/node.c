@@ -221,6 +221,7 @@ static void on_tx_tested(void *context, struct tx *tx, uint64_t source, struct a
 static void on_package(void *context, uint64_t source, const struct package_member *members, size_t count)
 {
     rpc_package_result(context, source, members, count);
+    rpc_replaced_told(context);
 }
 
 static void on_tx_added(void *context, const struct mempool_entry *entry)

@@ -17,6 +17,7 @@ struct submission {
     size_t count, at;
     size_t *later; /* which are to be judged together, in order */
     size_t later_count;
+    bool hopeless;       /* one was refused for something that no other could pay for */
     struct buf replaced; /* ids of what went for them */
 };
 
@@ -69,7 +70,15 @@ static bool arg_txs(struct rpc_call *call)
 static bool pays_too_little(const struct error *error)
 {
     return strcmp(error->word, "min relay fee not met") == 0 ||
-           strcmp(error->word, "mempool min fee not met") == 0;
+           strcmp(error->word, "mempool min fee not met") == 0 ||
+           strcmp(error->word, "insufficient fee") == 0;
+}
+
+/* Said of all together, not of the one it was found with. */
+static bool is_of_package(const struct error *error)
+{
+    return strcmp(error->word, "package RBF failed") == 0 ||
+           strcmp(error->word, "package-mempool-limits") == 0;
 }
 
 static void put_fees(struct buf *out, const struct submission *s, const struct outcome *o)
@@ -226,7 +235,7 @@ static void submit_next(struct rpc_call *call)
         }
         s->outcomes[s->at] = (struct outcome){.what = HAD, .fee = entry->fee, .vsize = entry->vsize};
     }
-    bool child_waits = s->later_count > 1 && s->later[s->later_count - 1] == s->count - 1;
+    bool child_waits = !s->hopeless && s->later_count > 1 && s->later[s->later_count - 1] == s->count - 1;
     for (size_t i = 0; i < s->later_count; i++) {
         s->outcomes[s->later[i]].what = child_waits ? UNJUDGED : REFUSED;
     }
@@ -280,13 +289,9 @@ static void refused(struct rpc_call *call, const struct error *error)
     if (pays_too_little(error) || needs_parents) {
         s->later[s->later_count++] = s->at;
     }
-    s->outcomes[s->at] = (struct outcome){.what = REFUSED, .error = *error};
-    if (!pays_too_little(error) && !needs_parents) {
-        show_outcomes(call, NULL); /* the child could not pass either */
-    } else {
-        s->at++;
-        submit_next(call);
-    }
+    s->outcomes[s->at++] = (struct outcome){.what = REFUSED, .error = *error};
+    s->hopeless |= !pays_too_little(error) && !needs_parents; /* others may pass, each alone */
+    submit_next(call);
 }
 
 void rpc_submission_tested(struct rpc_call *call, struct amount fee, const struct error *error)
@@ -329,13 +334,21 @@ void rpc_submission_result(struct rpc_call *call, const struct error *error)
 void rpc_submission_judged(struct rpc_call *call, const struct package_member *members, size_t count)
 {
     struct submission *s = call->submission;
+    const struct buf *replaced = &call->node->rpc->replaced;
+    char message[RPC_REJECT_TEXT] = "";
     bool passed = true;
     for (size_t i = 0; i < count; i++) {
-        passed &= members[i].error.kind == ERROR_NONE;
+        const struct error *error = &members[i].error;
+        passed &= error->kind == ERROR_NONE;
+        if (!call->flag && is_of_package(error)) {
+            snprintf(message, sizeof message, "%s%s %s", error->word,
+                     strcmp(error->word, "package RBF failed") == 0 ? ":" : ",", error->text);
+        }
     }
+    buf_bytes(&s->replaced, replaced->data, replaced->len);
     for (size_t i = 0; i < count; i++) {
         struct outcome *o = &s->outcomes[call->flag ? i : s->later[i]];
-        bool refused_now = members[i].error.kind != ERROR_NONE;
+        bool refused_now = members[i].error.kind != ERROR_NONE && !*message;
         o->fee = members[i].fee;
         o->vsize = members[i].vsize;
         o->together = passed && !call->flag;
@@ -348,7 +361,7 @@ void rpc_submission_judged(struct rpc_call *call, const struct package_member *m
     if (call->flag) {
         show_verdicts(call, NULL);
     } else {
-        show_outcomes(call, NULL);
+        show_outcomes(call, *message ? message : NULL);
     }
 }
 

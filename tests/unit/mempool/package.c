@@ -70,9 +70,99 @@ Test(package, all_or_none)
     cr_assert(rig.judged == 2 && mempool_count(rig.pool) == 0, "a test leaves the pool as it is");
     struct tx *other = spend_block(1, 500);
     cr_assert_str_eq(submit(other), "");
-    cr_assert_str_eq(submit_together(txs, 2, PACKAGE_SUBMIT), "bip125-replacement-disallowed");
+    cr_assert_str_eq(submit_together(txs, 2, PACKAGE_TEST), "bip125-replacement-disallowed");
     tx_unref(other);
     drop(txs, 2);
+}
+
+/* Replacement by a package: submits a parent of this fee, which spends the coinbase of block 1, with its
+ * child. */
+static const char *replace_with(int64_t parent_fee_sat, int64_t child_fee_sat)
+{
+    struct tx *txs[2] = {spend_block(1, parent_fee_sat)};
+    txs[1] = spend_tx(txs[0], 0, child_fee_sat);
+    const char *word = submit_together(txs, 2, PACKAGE_SUBMIT);
+    cr_assert(in_pool(txs[0]) == !*word && in_pool(txs[1]) == !*word);
+    drop(txs, 2);
+    return *word ? rig.result.text : "";
+}
+
+Test(package, replaces_what_pays_less)
+{
+    rig_open();
+    struct tx *old = spend_block(1, 1000), *child = spend_tx(old, 0, 3000);
+    cr_assert_str_eq(submit(old), "");
+    cr_assert_str_eq(submit(child), "");
+    cr_assert(strstr(replace_with(200, 3700), "less fees than conflicting txs; 3900 sat < 4000 sat"));
+    cr_assert(strstr(replace_with(200, 3801), "not enough additional fees to relay; 1 sat < "));
+    cr_assert(strstr(replace_with(4000, 4000), "package feerate is less than or equal to parent feerate"));
+    cr_assert_str_eq(replace_with(200, 4400), "");
+    cr_assert(!in_pool(old) && !in_pool(child));
+    cr_assert_eq(mempool_count(rig.pool), 2);
+    drop((struct tx *[]){old, child}, 2);
+}
+
+/* More fee in all, but the first of what goes pays a better rate than both together. */
+Test(package, improves_the_feerate_diagram)
+{
+    rig_open();
+    struct tx *old = spend_block(1, 1000);
+    cr_assert_str_eq(submit(old), "");
+    struct recipe recipe = recipe_of(6000);
+    struct tx *txs[2] = {spend_block(1, 150)};
+    recipe_spend(&recipe, txs[0], 0);
+    recipe.pad_bytes = 2000;
+    txs[1] = make_tx(&recipe);
+    cr_assert_str_eq(submit_together(txs, 2, PACKAGE_SUBMIT), "package RBF failed");
+    cr_assert_str_eq(rig.result.text, "insufficient feerate: does not improve feerate diagram");
+    cr_assert(in_pool(old));
+    tx_unref(old);
+    drop(txs, 2);
+}
+
+Test(package, replaces_small_families_only)
+{
+    rig_open();
+    struct tx *txs[4] = {of_version(2, NULL, 1, 1000)}, *family[3];
+    txs[1] = spend_tx(txs[0], 0, 1000);
+    txs[2] = spend_tx(txs[1], 0, 1000);
+    for (int i = 0; i < 3; i++) {
+        cr_assert_str_eq(submit(txs[i]), "");
+    }
+    cr_assert(strstr(replace_with(200, 50000), "has 2 descendants, max 1 allowed"), "%s", rig.result.text);
+    txs[3] = spend_block(2, 1000); /* a package that spends what is unconfirmed already */
+    cr_assert_str_eq(submit(txs[3]), "");
+    struct recipe recipe = recipe_of(200);
+    recipe_spend_block(&recipe, 1);
+    recipe_spend(&recipe, txs[3], 0);
+    family[0] = make_tx(&recipe);
+    family[1] = spend_tx(family[0], 0, 50000);
+    cr_assert_str_eq(submit_together(family, 2, PACKAGE_SUBMIT), "package RBF failed");
+    cr_assert_str_eq(rig.result.text, "new transaction cannot have mempool ancestors");
+    drop(family, 2);
+    family[0] = of_version(2, NULL, 1, 200); /* three of a kind */
+    family[1] = spend_tx(family[0], 0, 50000);
+    family[2] = spend_tx(family[0], 1, 50000);
+    cr_assert_str_eq(submit_together(family, 3, PACKAGE_SUBMIT), "package RBF failed");
+    cr_assert_str_eq(rig.result.text, "package must be 1-parent-1-child");
+    drop(family, 3);
+    drop(txs, 4);
+}
+
+/* The child of the package conflicts too, with one whose parent stays. */
+Test(package, leaves_a_parent_alone)
+{
+    rig_open();
+    struct tx *parent = spend_block(2, 500), *old;
+    struct recipe recipe = recipe_of(1000);
+    recipe_spend(&recipe, parent, 0);
+    recipe_spend_block(&recipe, 1);
+    old = make_tx(&recipe);
+    cr_assert_str_eq(submit(parent), "");
+    cr_assert_str_eq(submit(old), "");
+    cr_assert_str_eq(replace_with(200, 3000), "");
+    cr_assert(in_pool(parent) && !in_pool(old));
+    drop((struct tx *[]){parent, old}, 2);
 }
 
 Test(package, nobody_pays_too_much)

@@ -119,7 +119,44 @@ Test(rpc_package, refused)
     make_family(102, 0, 1000, texts, ids);
     answer = ask_together("submitpackage", 2, texts, "");
     cr_assert_str_eq(error_of(answer, &ids[0]), "bad-txns-premature-spend-of-coinbase");
-    cr_assert_str_eq(error_of(answer, &ids[1]), "unevaluated");
+    cr_assert_str_eq(error_of(answer, &ids[1]), "bad-txns-inputs-missingorspent");
+}
+
+static const char *message_of(const json_t *answer)
+{
+    const char *text = json_string_value(json_object_get(answer, "package_msg"));
+    return text ? text : words();
+}
+
+Test(rpc_package, a_package_replaces)
+{
+    char texts[3][1000], old[2][HASH256_TEXT];
+    struct hash256 ids[2], before[2];
+    mine(103);
+    make_family(1, 1000, 1000, texts, before);
+    cr_assert_str_eq(message_of(ask_together("submitpackage", 2, texts, "")), "success");
+    make_family(1, 500, 1400, texts, ids);
+    json_t *answer = ask_together("submitpackage", 2, texts, "");
+    cr_assert(
+        strstr(message_of(answer), "package RBF failed: insufficient anti-DoS fees, rejecting replacement"),
+        "%s", message_of(answer));
+    cr_assert(strstr(error_of(answer, &ids[0]), "insufficient fee"), "%s", error_of(answer, &ids[0]));
+    cr_assert_str_eq(error_of(answer, &ids[1]), "bad-txns-inputs-missingorspent");
+    cr_assert_eq(json_array_size(json_object_get(answer, "replaced-transactions")), 0);
+    make_family(1, 500, 5000, texts, ids);
+    answer = ask_together("submitpackage", 2, texts, "");
+    cr_assert_str_eq(message_of(answer), "success");
+    json_t *gone = json_object_get(answer, "replaced-transactions");
+    cr_assert_eq(json_array_size(gone), 2);
+    for (size_t i = 0; i < 2; i++) {
+        const char *text = json_string_value(json_array_get(gone, i));
+        cr_assert(strcmp(text, hash256_text(old[0], &before[0])) == 0 ||
+                  strcmp(text, hash256_text(old[1], &before[1])) == 0);
+    }
+    cr_assert_eq(json_array_size(json_object_get(json_object_get(result_of(answer, &ids[0]), "fees"),
+                                                 "effective-includes")),
+                 2);
+    cr_assert_eq(number(ask("getmempoolinfo", "[]"), "size"), 2);
 }
 
 Test(rpc_package, tests_of_several)
