@@ -80,8 +80,10 @@ void orphans_pay_for(struct p2p *p2p, struct tx *parent, peer_id source)
     size_t count = 0;
     void *value;
     for (size_t at = 0; p2p->orphans.count && map_next(&p2p->orphans, &at, NULL, &value);) {
-        const struct orphan *orphan = value;
-        if (count < CHILDREN_TRIED && orphan->peer == source && spends_of(orphan->tx, &parent->txid, NULL)) {
+        struct orphan *orphan = value;
+        if (count < CHILDREN_TRIED && orphan->peer == source && spends_of(orphan->tx, &parent->txid, NULL) &&
+            !hash256_equal(&orphan->tried_with, &parent->wtxid)) {
+            orphan->tried_with = parent->wtxid;
             children[count++] = tx_ref(orphan->tx);
         }
     }
@@ -98,36 +100,53 @@ void orphans_pay_for(struct p2p *p2p, struct tx *parent, peer_id source)
     tx_unref(parent);
 }
 
+/* A parent was refused, or two were for their fee: then so would it be. */
+static bool is_hopeless(const struct p2p *p2p, const struct tx *tx)
+{
+    const struct hash256 *poor = NULL;
+    for (uint32_t i = 0; i < tx->input_count; i++) {
+        const struct hash256 *parent = &tx->inputs[i].prevout.txid;
+        enum refusal refusal = low_fee_find(p2p, parent) ? REFUSED_FOR_FEE : relay_refusal(p2p, parent);
+        if (refusal == REFUSED || (refusal == REFUSED_FOR_FEE && poor && !hash256_equal(poor, parent))) {
+            return true;
+        }
+        poor = refusal == REFUSED_FOR_FEE ? parent : poor;
+    }
+    return false;
+}
+
+/* Also a parent that was refused for its fee is asked for, as Bitcoin Core does: what we keep of such ones is
+ * little, and what comes may be another copy. */
+static void ask_for_parents(struct p2p *p2p, struct peer *peer, const struct tx *tx)
+{
+    for (uint32_t i = 0; i < tx->input_count && peer_ready(peer); i++) {
+        const struct hash256 *parent = &tx->inputs[i].prevout.txid;
+        if (!mempool_find(p2p->pool, parent)) {
+            relay_want(p2p, peer, parent);
+        }
+    }
+}
+
 void orphan_add(struct p2p *p2p, struct peer *peer, struct tx *tx)
 {
     bool inserted;
-    if (tx_weight(tx) > ORPHAN_WEIGHT_MAX || count_of(p2p, peer->id) >= ORPHANS_OF_PEER) {
+    if (tx_weight(tx) > ORPHAN_WEIGHT_MAX || count_of(p2p, peer->id) >= ORPHANS_OF_PEER ||
+        is_hopeless(p2p, tx)) {
         return;
-    }
-    for (uint32_t i = 0; i < tx->input_count; i++) {
-        const struct hash256 *parent = &tx->inputs[i].prevout.txid;
-        if (map_get(&p2p->rejected, parent) && !low_fee_find(p2p, parent)) {
-            return; /* its parent was refused: so would it be */
-        }
     }
     struct orphan *orphan = map_put(&p2p->orphans, &tx->wtxid, &inserted);
     if (!inserted) {
         return;
     }
-    *orphan = (struct orphan){tx_ref(tx), peer->id, p2p->now.mono_us};
+    *orphan = (struct orphan){.tx = tx_ref(tx), .peer = peer->id, .since_us = p2p->now.mono_us};
     p2p->orphan_bytes += tx_memory(tx);
     while (p2p->orphans.count > ORPHANS_MAX || p2p->orphan_bytes > ORPHANS_BYTES_MAX) {
         drop_random(p2p);
     }
+    ask_for_parents(p2p, peer, tx);
     struct tx *poor = NULL;
-    for (uint32_t i = 0; i < tx->input_count && peer_ready(peer); i++) {
-        const struct hash256 *parent = &tx->inputs[i].prevout.txid;
-        struct tx *found = low_fee_find(p2p, parent);
-        if (found) {
-            poor = found;
-        } else if (!mempool_find(p2p->pool, parent)) {
-            relay_want(p2p, peer, parent);
-        }
+    for (uint32_t i = 0; i < tx->input_count && !poor; i++) {
+        poor = low_fee_find(p2p, &tx->inputs[i].prevout.txid);
     }
     if (poor) {
         orphans_pay_for(p2p, poor, peer->id);

@@ -41,7 +41,7 @@ struct p2p *p2p_new(const struct p2p_config *config, struct chain *chain, struct
     map_init(&p2p->dialled, sizeof(uint64_t), sizeof(peer_id), config->rng);
     map_init(&p2p->block_requests, 32, sizeof(struct block_request), config->rng);
     map_init(&p2p->tx_requests, 32, sizeof(struct tx_request), config->rng);
-    map_init(&p2p->rejected, 32, 0, config->rng);
+    map_init(&p2p->rejected, 32, sizeof(enum refusal), config->rng);
     map_init(&p2p->confirmed, KNOWN_BYTES, 0, config->rng);
     map_init(&p2p->confirmed_before, KNOWN_BYTES, 0, config->rng);
     map_init(&p2p->compacted, 32, 0, config->rng);

@@ -199,7 +199,11 @@ struct orphan {
     struct tx *tx;
     peer_id peer;
     int64_t since_us;
+    struct hash256 tried_with; /* wtxid of the parent that it was submitted with; zero: none yet */
 };
+
+/* Why a transaction was refused. For its fee alone: a child may pay for both (orphans.c). */
+enum refusal { REFUSED_NOT, REFUSED_FOR_FEE, REFUSED };
 
 struct block_request {
     peer_id peer;
@@ -225,7 +229,7 @@ struct p2p {
     struct map block_requests;                 /* hash -> struct block_request */
     struct map tx_requests;                    /* wtxid or txid -> struct tx_request */
     size_t tx_announcements, tx_request_bytes; /* in them */
-    struct map rejected;                       /* transactions not to ask for again on this tip */
+    struct map rejected;                       /* wtxid -> enum refusal: not to be asked for on this tip */
     struct announced *announced; /* a compact block that goes on when its announcement has left; NULL */
     struct map confirmed, confirmed_before;    /* KNOWN_BYTES of both ids of what was mined lately */
     const struct block_entry *confirmed_up_to; /* NULL: none yet */
@@ -509,6 +513,7 @@ void txrequest_tick(struct p2p *p2p); /* also when somebody has left */
 void txrequest_free(struct p2p *p2p);
 
 /* relay.c */
+enum refusal relay_refusal(const struct p2p *p2p, const struct hash256 *wtxid);
 bool relay_refuses_txs(const struct p2p *p2p, const struct peer *peer); /* it was told to send us none */
 void handle_inv(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void relay_want(struct p2p *p2p, struct peer *peer, const struct hash256 *txid); /* the parent of an orphan */

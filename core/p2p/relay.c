@@ -63,13 +63,19 @@ static void end_for_txs(struct p2p *p2p, struct peer *peer)
     peer_close(p2p, peer, LOG_INFO, "it was told that we want no transactions, and has one");
 }
 
+enum refusal relay_refusal(const struct p2p *p2p, const struct hash256 *wtxid)
+{
+    const enum refusal *refusal = map_get(&p2p->rejected, wtxid);
+    return refusal ? *refusal : REFUSED_NOT;
+}
+
 /* What is still to be asked for goes into items. */
 static void want_tx(struct p2p *p2p, struct peer *peer, const struct hash256 *hash, bool by_wtxid,
-                    struct buf *items)
+                    enum refusal most, struct buf *items)
 {
     const struct mempool_entry *entry =
         by_wtxid ? mempool_find_wtxid(p2p->pool, hash) : mempool_find(p2p->pool, hash);
-    if (!entry && !map_get(&p2p->rejected, hash) && !orphan_find(p2p, hash) && !is_confirmed(p2p, hash) &&
+    if (!entry && relay_refusal(p2p, hash) <= most && !orphan_find(p2p, hash) && !is_confirmed(p2p, hash) &&
         p2p_near_tip(p2p)) {
         txrequest_announced(p2p, peer, hash, by_wtxid, items);
     }
@@ -78,7 +84,7 @@ static void want_tx(struct p2p *p2p, struct peer *peer, const struct hash256 *ha
 void relay_want(struct p2p *p2p, struct peer *peer, const struct hash256 *txid)
 {
     struct buf items = {0};
-    want_tx(p2p, peer, txid, false, &items);
+    want_tx(p2p, peer, txid, false, REFUSED_FOR_FEE, &items);
     txrequest_send(p2p, peer, &items);
 }
 
@@ -107,7 +113,7 @@ void handle_inv(struct p2p *p2p, struct peer *peer, struct cursor *c)
             end_for_txs(p2p, peer);
         } else if (is_tx) {
             peer_knows(p2p, peer, &hash);
-            want_tx(p2p, peer, &hash, type == INV_WTX, &items);
+            want_tx(p2p, peer, &hash, type == INV_WTX, REFUSED_NOT, &items);
         }
     }
     txrequest_send(p2p, peer, &items);
@@ -267,10 +273,29 @@ void handle_tx(struct p2p *p2p, struct peer *peer, struct cursor *c)
     const struct mempool_entry *known = mempool_find(p2p->pool, &tx->txid);
     if (known && peer->permissions & P2P_PERMIT_FORCERELAY) {
         announce_to_all(p2p, known, true);
-    } else if (!map_get(&p2p->rejected, &tx->wtxid) && !is_confirmed(p2p, &tx->txid)) {
+    } else if (relay_refusal(p2p, &tx->wtxid) == REFUSED_FOR_FEE) {
+        orphans_pay_for(p2p, tx, peer->id); /* alone it would be refused again */
+    } else if (!relay_refusal(p2p, &tx->wtxid) && !is_confirmed(p2p, &tx->txid)) {
         mempool_submit(p2p->pool, tx, peer->id, p2p->now);
     }
     tx_unref(tx);
+}
+
+static void note_refused(struct p2p *p2p, struct tx *tx, peer_id source, const struct error *error)
+{
+    static const char *const for_fee[] = {"min relay fee not met", "mempool min fee not met", "mempool full"};
+    bool low_fee = false;
+    for (size_t i = 0; i < ARRAY_COUNT(for_fee); i++) {
+        low_fee |= strcmp(error->word, for_fee[i]) == 0;
+    }
+    if (p2p->rejected.count >= REJECTED_MAX) {
+        map_clear(&p2p->rejected);
+    }
+    *(enum refusal *)map_put(&p2p->rejected, &tx->wtxid, NULL) = low_fee ? REFUSED_FOR_FEE : REFUSED;
+    compact_remember(p2p, tx, low_fee); /* others may want it, and mine it */
+    if (low_fee) {
+        orphans_pay_for(p2p, tx, source);
+    }
 }
 
 void p2p_tx_result(struct p2p *p2p, struct tx *tx, peer_id source, const struct error *error,
@@ -293,16 +318,7 @@ void p2p_tx_result(struct p2p *p2p, struct tx *tx, peer_id source, const struct 
         peer_misbehaves(p2p, peer, "a transaction that no block may hold: %s (%s)", error->word, error->text);
     }
     if (error && !stripped && (error->kind == ERROR_INVALID || error->kind == ERROR_POLICY)) {
-        if (p2p->rejected.count >= REJECTED_MAX) {
-            map_clear(&p2p->rejected);
-        }
-        map_put(&p2p->rejected, &tx->wtxid, NULL);
-        bool low_fee = strcmp(error->word, "min relay fee not met") == 0 ||
-                       strcmp(error->word, "mempool min fee not met") == 0;
-        compact_remember(p2p, tx, low_fee); /* others may want it, and mine it */
-        if (low_fee) {
-            orphans_pay_for(p2p, tx, source);
-        }
+        note_refused(p2p, tx, source, error);
     }
 }
 

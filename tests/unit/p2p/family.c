@@ -38,7 +38,7 @@ Test(family, the_parent_first)
     say_tx(PEER, parent);
     cr_assert_not(is_in(parent));
     say_tx(PEER + 1, child);
-    cr_assert_eq(heard(PEER + 1, "getdata", NULL), 0, "the parent is here");
+    cr_assert_eq(heard(PEER + 1, "getdata", NULL), 1, "the parent, though it is here");
     cr_assert(is_in(parent));
     cr_assert(is_in(child));
     cr_assert_eq(heard(PEER, "inv", NULL), 1, "the child that it has not sent");
@@ -74,6 +74,63 @@ Test(family, together_they_have_to_pay_enough)
     tx_unref(parent);
     tx_unref(poor);
     tx_unref(rich);
+}
+
+/* What is kept of refused ones is little: it is asked for once more, and judged with its child only. */
+Test(family, a_parent_that_was_forgotten_is_asked_for_again)
+{
+    struct error error = {.kind = ERROR_POLICY, .word = "bad-txns-too-many-sigops"};
+    struct span asked;
+    struct tx *parent = spend(1, 500000), *child = child_of(parent, 100000), *other = spend(2, 400000);
+    say_tx(PEER, parent);
+    for (int i = 0; i < 100; i++) {
+        p2p_tx_result(rig.p2p, other, 0, &error, rig.now);
+    }
+    say_tx(PEER, parent);
+    cr_assert_not(is_in(parent));
+    say_tx(PEER + 1, child);
+    cr_assert_not(is_in(child));
+    cr_assert_eq(heard(PEER + 1, "getdata", &asked), 1);
+    cr_assert_eq(memcmp(asked.data + 5, parent->txid.b, 32), 0);
+    say_tx(PEER, parent);
+    cr_assert_not(is_in(parent), "the child is another's");
+    say_tx(PEER + 1, parent);
+    cr_assert(is_in(parent));
+    cr_assert(is_in(child));
+    tx_unref(parent);
+    tx_unref(child);
+    tx_unref(other);
+}
+
+Test(family, one_child_does_not_pay_for_two_parents)
+{
+    struct buf raw = {0};
+    struct tx *first = spend(1, 500000), *second = spend(2, 500000);
+    say_tx(PEER, first);
+    say_tx(PEER, second);
+    buf_u32(&raw, 2);
+    buf_compact_size(&raw, 2);
+    for (int i = 0; i < 2; i++) {
+        buf_bytes(&raw, i ? second->txid.b : first->txid.b, 32);
+        buf_u32(&raw, 0);
+        buf_u8(&raw, 0);
+        buf_u32(&raw, UINT32_MAX);
+    }
+    buf_compact_size(&raw, 1);
+    buf_u64(&raw, 800000);
+    buf_u8(&raw, 1);
+    buf_u8(&raw, 0x51);
+    buf_u32(&raw, 0);
+    struct tx *child = tx_parse(buf_span(&raw), NULL);
+    cr_assert_not_null(child);
+    say_tx(PEER, child);
+    cr_assert_eq(heard(PEER, "getdata", NULL), 0);
+    cr_assert_eq(mempool_count(rig.pool), 0);
+    cr_assert_not(rig.closed[PEER]);
+    buf_free(&raw);
+    tx_unref(first);
+    tx_unref(second);
+    tx_unref(child);
 }
 
 Test(family, who_was_refused_for_something_else_is_not_paid_for)
