@@ -16,8 +16,7 @@
 
 #include "core/base/base.h"
 
-/* ---- Sub-commands (main.c) ------------------------------------------------------------------------------
- */
+/* ---- Sub-commands (main.c) --------------------------------------------------------------------------- */
 
 struct report;
 
@@ -46,8 +45,7 @@ struct bench_command {
     bool (*run)(struct report *report, struct error *error);
 };
 
-/* ---- Samples (measure.c) --------------------------------------------------------------------------------
- */
+/* ---- Samples (measure.c) ----------------------------------------------------------------------------- */
 
 struct samples { /* zero-initialise; samples_free */
     double *values;
@@ -57,8 +55,7 @@ void samples_add(struct samples *s, double value);
 void samples_free(struct samples *s);
 double samples_quantile(const struct samples *s, double q); /* 0 minimum, 0.5 median, 1 maximum; 0 of none */
 
-/* ---- Measuring (measure.c) ------------------------------------------------------------------------------
- */
+/* ---- Measuring (measure.c) --------------------------------------------------------------------------- */
 
 int64_t wall_ns(void);       /* CLOCK_MONOTONIC */
 int64_t thread_cpu_ns(void); /* CPU time of the calling thread */
@@ -79,8 +76,7 @@ void measure(struct contender *contenders, size_t count, int64_t window_ns, unsi
 void measure_until(struct contender *contenders, size_t count, int64_t window_ns, unsigned windows,
                    int64_t until_ns);
 
-/* ---- The report (report.c) ------------------------------------------------------------------------------
- */
+/* ---- The report (report.c) --------------------------------------------------------------------------- */
 
 /* As text everything is printed as it comes; as JSON one object is printed at the end:
  *   {"benchmark", "version", "commit", "time", "kernel", "cpu": {"model", "machine", "usable", "ghz"},

@@ -48,8 +48,7 @@ static const struct bench_option options[] = {
     {0},
 };
 
-/* ---- The file
- * --------------------------------------------------------------------------------------------------- */
+/* ---- The file ---------------------------------------------------------------------------------------- */
 
 struct blocks {
     struct block **all;
@@ -104,8 +103,7 @@ static bool blocks_read(struct blocks *blocks, const char *path, const struct ch
     return ok && result >= 0;
 }
 
-/* ---- libsecp256k1 alone
- * ----------------------------------------------------------------------------------------- */
+/* ---- libsecp256k1 alone ------------------------------------------------------------------------------ */
 
 struct signatures {
     secp256k1_context *context;
@@ -167,8 +165,7 @@ static void measure_verify(struct report *report, double *ecdsa_us, double *schn
     secp256k1_context_destroy(s.context);
 }
 
-/* ---- A data directory that goes away
- * ------------------------------------------------------------------------------ */
+/* ---- A data directory that goes away ----------------------------------------------------------------- */
 
 static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *at)
 {
@@ -189,8 +186,7 @@ static bool scratch_folder(char out[256], struct error *error)
     return mkdtemp(out) || error_set(error, ERROR_IO, NULL, "cannot make a folder in %.200s", scratch_path);
 }
 
-/* ---- The node
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- The node ---------------------------------------------------------------------------------------- */
 
 struct run_result {
     double seconds, cpu_seconds;     /* on the wall; user and kernel, all threads */
@@ -323,8 +319,7 @@ static bool measure_node(struct report *report, const struct blocks *blocks, con
     return ok;
 }
 
-/* ---- Memory
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- Memory ------------------------------------------------------------------------------------------ */
 
 /* The node's peak with the same transactions in blocks of two sizes: what the largest block costs. */
 static bool measure_memory(struct report *report, const struct chain_params *params, struct error *error)
@@ -362,8 +357,7 @@ static bool measure_memory(struct report *report, const struct chain_params *par
     return ok;
 }
 
-/* ---- The rig
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- The rig ----------------------------------------------------------------------------------------- */
 
 struct rig {
     struct store *store;
@@ -540,8 +534,7 @@ static bool measure_rig(struct report *report, const struct blocks *blocks, cons
     return true;
 }
 
-/* ---- One block of main
- * --------------------------------------------------------------------------------------------- */
+/* ---- One block of main ------------------------------------------------------------------------------- */
 
 struct raw_block {
     struct buf bytes;

@@ -52,8 +52,7 @@ struct maker {
     struct error *error;
 };
 
-/* ---- Keys and scripts
- * ------------------------------------------------------------------------------------------- */
+/* ---- Keys and scripts -------------------------------------------------------------------------------- */
 
 static void witness_script(struct buf *out, uint8_t version_op, const void *program, size_t len)
 {
@@ -147,8 +146,7 @@ static void sign_input(struct maker *m, struct tx *tx, uint32_t i, const struct 
     tx->inputs[i].witness = witness;
 }
 
-/* ---- Blocks
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- Blocks ------------------------------------------------------------------------------------------ */
 
 static struct tx *next_ids(struct maker *m)
 {
@@ -277,8 +275,7 @@ static void spend(struct maker *m, const struct owned *coins, uint32_t coin_coun
     arena_free(&arena);
 }
 
-/* ---- The chain
- * -------------------------------------------------------------------------------------------------- */
+/* ---- The chain --------------------------------------------------------------------------------------- */
 
 /* Blocks on the tip that the chain then goes on without: they spend these coins, and what that makes, into
  * other outputs than the chain will. Whoever takes the file in its order reorganises twice. */

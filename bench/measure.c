@@ -54,8 +54,7 @@ bool pin_to_cpu(int cpu)
     return sched_setaffinity(0, sizeof set, &set) == 0;
 }
 
-/* ---- Samples --------------------------------------------------------------------------------------------
- */
+/* ---- Samples ----------------------------------------------------------------------------------------- */
 
 void samples_add(struct samples *s, double value)
 {
@@ -90,8 +89,7 @@ double samples_quantile(const struct samples *s, double q)
     return value;
 }
 
-/* ---- Windows --------------------------------------------------------------------------------------------
- */
+/* ---- Windows ----------------------------------------------------------------------------------------- */
 
 static int64_t timed(const struct contender *c, uint64_t times)
 {

@@ -15,7 +15,7 @@
 
 enum exit_status { STATUS_OK = 0, STATUS_RUNTIME = 1, STATUS_USAGE = 2, STATUS_FOREIGN = 3 };
 
-/* ---- Settings: one table (settings.c) ------------------------------------------------------------------ */
+/* ---- Settings: one table (settings.c) ---------------------------------------------------------------- */
 
 struct text_list {
     char **items;
@@ -79,13 +79,13 @@ char *settings_socket_path(const struct settings *settings);
 /* Version, commit, hash kernels, libraries: what --version prints. */
 void version_print(FILE *out, const char *program);
 
-/* ---- Logs (logs.c) ------------------------------------------------------------------------------------- */
+/* ---- Logs (logs.c) ----------------------------------------------------------------------------------- */
 
 /* Standard error from now on: ISO-8601 UTC with milliseconds, program, level, category. level: one of
  * log_level_name's, for all categories. Any thread may log. */
 void logs_begin(const char *program, bool json, enum log_level level);
 
-/* ---- Files of people (files.c) ------------------------------------------------------------------------- */
+/* ---- Files of people (files.c) ----------------------------------------------------------------------- */
 
 bool file_read_all(const char *path, size_t bytes_max, struct buf *out, struct error *error) MUST_USE;
 /* Written beside, synced, renamed: the old content or the new one, never a part; mode 0600. */
@@ -103,7 +103,7 @@ void random_bytes(void *out, size_t len);                         /* from the op
 bool key_file_add(const char *path, const char *label, const struct chain_params *params,
                   struct key_file_entry *entry, struct error *error) MUST_USE;
 
-/* ---- The RPC client (client.c) ------------------------------------------------------------------------- */
+/* ---- The RPC client (client.c) ----------------------------------------------------------------------- */
 
 struct client; /* one connection to a node's Unix socket; blocking; one thread at a time */
 struct client *client_open(const char *socket_path, struct error *error) MUST_USE;
@@ -111,8 +111,7 @@ void client_close(struct client *client);
 /* One request, a JSON text without newline; the answer likewise, to be freed by the caller. */
 bool client_call(struct client *client, struct span request, struct buf *reply, struct error *error) MUST_USE;
 
-/* ---- The loop (loop.c, loop_uring.c, loop_epoll.c) ------------------------------------------------------
- */
+/* ---- The loop (loop.c, loop_uring.c, loop_epoll.c) --------------------------------------------------- */
 
 /* One thread, completions only: a callback is called from loop_run and from nowhere else. */
 struct loop;
@@ -165,7 +164,7 @@ size_t loop_queued_bytes(const struct loop *loop); /* of all streams */
 bool loop_file(struct loop *loop, bool write, int fd, uint8_t *data, size_t len, uint64_t offset,
                void (*done)(void *context, int result), void *context) MUST_USE;
 
-/* ---- Threads beside the loop (tasks.c) ----------------------------------------------------------------- */
+/* ---- Threads beside the loop (tasks.c) --------------------------------------------------------------- */
 
 struct task { /* embedded in what is to be done */
     struct list link;
@@ -186,8 +185,7 @@ void task_thread_stop(struct task_thread *thread); /* finishes what is queued */
 bool task_thread_stop_within(struct task_thread *thread, int64_t patience_us) MUST_USE;
 void task_submit(struct task_thread *thread, struct task *task);
 
-/* ---- The store (store.c): RocksDB and the block files of one data directory -----------------------------
- */
+/* ---- The store (store.c): RocksDB and the block files of one data directory -------------------------- */
 
 struct store;
 #define STORE_DAMAGED "damaged" /* an error's word: what RocksDB has kept is not what it wrote */
@@ -214,7 +212,7 @@ void *store_snapshot(struct store *store);
  */
 void store_run(struct store *store, struct job *job, void *snapshot);
 
-/* ---- quarryd ------------------------------------------------------------------------------------------- */
+/* ---- quarryd ----------------------------------------------------------------------------------------- */
 
 /* Runs the node until it is told to stop; returns the exit status. */
 int host_run(const struct settings *settings);

@@ -245,8 +245,7 @@ static void give(struct reading *r, size_t row, enum source source, const char *
     }
 }
 
-/* ---- Flags
- * --------------------------------------------------------------------------------------------------- */
+/* ---- Flags ------------------------------------------------------------------------------------------- */
 
 static bool read_flag(struct reading *r, const char *word, struct error *error)
 {
@@ -274,8 +273,7 @@ static bool read_flag(struct reading *r, const char *word, struct error *error)
     return true;
 }
 
-/* ---- Environment
- * --------------------------------------------------------------------------------------------- */
+/* ---- Environment ------------------------------------------------------------------------------------- */
 
 /* NODE_MINING_ADDRESS, unless WALLET_ADDRESS_POOL names one for this instance. */
 static bool read_address_pool(struct reading *r, struct error *error)
@@ -377,8 +375,7 @@ static bool read_environment(struct reading *r, struct error *error)
     return read_address_pool(r, error);
 }
 
-/* ---- quarry.conf: key = value, [chain] sections
- * ------------------------------------------------------------------ */
+/* ---- quarry.conf: key = value, [chain] sections ------------------------------------------------------ */
 
 static char *trim(char *text)
 {
@@ -478,8 +475,7 @@ static bool read_file(struct reading *r, struct error *error)
     return ok;
 }
 
-/* ---- Understanding
- * ------------------------------------------------------------------------------------------- */
+/* ---- Understanding ----------------------------------------------------------------------------------- */
 
 static bool is_choice(const char *choices, const char *text)
 {
@@ -670,8 +666,7 @@ void settings_help(FILE *out, enum settings_program program)
                  "[chain] for one chain only. A flag wins over the environment, that over the file.\n");
 }
 
-/* ---- What settings mean together
- * --------------------------------------------------------------------------------- */
+/* ---- What settings mean together --------------------------------------------------------------------- */
 
 static bool network_of(const struct settings *s, struct network_spec *spec, struct error *error)
 {

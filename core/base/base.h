@@ -29,7 +29,7 @@ _Noreturn void check_failed(const char *condition, const char *file, int line);
 #define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 #define MUST_USE                            __attribute__((warn_unused_result))
 
-/* ---- Errors: the one error type ----------------------------------------------------------------------- */
+/* ---- Errors: the one error type ---------------------------------------------------------------------- */
 
 enum error_kind {
     ERROR_NONE = 0,
@@ -61,7 +61,7 @@ bool error_set(struct error *error, enum error_kind kind, const char *word, cons
     __attribute__((format(printf, 4, 5)));
 void error_clear(struct error *error);
 
-/* ---- Memory ------------------------------------------------------------------------------------------- */
+/* ---- Memory ------------------------------------------------------------------------------------------ */
 
 /* Never return NULL: running out of memory for bounded, already admitted work aborts with a message. */
 void *mem_alloc(size_t size); /* zeroed */
@@ -79,8 +79,9 @@ struct arena {
 };
 void *arena_alloc(struct arena *arena, size_t size); /* 16-byte aligned, zeroed; zero size gives non-NULL */
 void arena_free(struct arena *arena);                /* frees all; the arena is empty and usable again */
+void arena_wipe(struct arena *arena);                /* the same, of secrets */
 
-/* ---- Bytes -------------------------------------------------------------------------------------------- */
+/* ---- Bytes ------------------------------------------------------------------------------------------- */
 
 struct span { /* borrowed bytes */
     const uint8_t *data;
@@ -188,7 +189,7 @@ bool hex_decode(void *out, size_t len, const char *text) MUST_USE;
 /* Any even number of digits, at most max_bytes, appended to out. */
 bool hex_decode_buf(struct buf *out, const char *text, size_t max_bytes) MUST_USE;
 
-/* ---- hash256 and u256 --------------------------------------------------------------------------------- */
+/* ---- hash256 and u256 -------------------------------------------------------------------------------- */
 
 struct hash256 { /* 32 bytes in wire order (shown reversed, as Bitcoin shows hashes) */
     uint8_t b[32];
@@ -224,8 +225,7 @@ struct u256 u256_div(struct u256 a, struct u256 b); /* b not zero */
 struct u256 u256_mul_div(struct u256 a, uint64_t b, uint64_t c);
 double u256_double(struct u256 a);
 
-/* ---- Randomness (not for wallet keys: those come from OpenSSL)
- * ------------------------------------------------ */
+/* ---- Randomness (not for wallet keys: those come from OpenSSL) --------------------------------------- */
 
 /* Seeded by the host: with the operating system's entropy, or the simulator's seed. A keyed function of a
  * counter: strangers see some of the numbers (nonces, delays), and must not learn from them which others
@@ -240,7 +240,7 @@ uint64_t rng_below(struct rng *r, uint64_t bound); /* uniform in [0, bound); bou
 double rng_double(struct rng *r);                  /* uniform in [0, 1) */
 uint64_t siphash_2_4(const uint64_t key[2], const void *data, size_t len);
 
-/* ---- The hash table ------------------------------------------------------------------------------------ */
+/* ---- The hash table ---------------------------------------------------------------------------------- */
 
 /* Open addressing over fixed-size keys, values stored inline; SipHash with a per-table key, so that nobody
  * outside can choose collisions. Pointers to values are good until the next map_put or map_remove. */
@@ -260,8 +260,7 @@ bool map_remove(struct map *m, const void *key);               /* false when abs
 bool map_next(const struct map *m, size_t *position, const void **key, void **value);
 size_t map_bytes(const struct map *m); /* memory held */
 
-/* ---- The list: intrusive, circular, doubly linked -------------------------------------------------------
- */
+/* ---- The list: intrusive, circular, doubly linked ---------------------------------------------------- */
 
 struct list {
     struct list *next, *prev;
@@ -292,8 +291,7 @@ static inline void list_remove(struct list *item) /* harmless on an item that is
     for (struct list *at = (head)->next, *following = at->next; at != (head);                                \
          at = following, following = at->next)
 
-/* ---- Time as the core sees it ---------------------------------------------------------------------------
- */
+/* ---- Time as the core sees it ------------------------------------------------------------------------ */
 
 struct moment {
     int64_t mono_us; /* monotonic: for time-outs and measurements */
@@ -304,8 +302,7 @@ static inline int64_t moment_unix_s(struct moment m)
     return m.unix_us / 1000000;
 }
 
-/* ---- The logger -----------------------------------------------------------------------------------------
- */
+/* ---- The logger -------------------------------------------------------------------------------------- */
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_TRACE };
 enum log_category {

@@ -88,3 +88,11 @@ void arena_free(struct arena *arena)
     }
     arena->used_bytes = 0;
 }
+
+void arena_wipe(struct arena *arena)
+{
+    for (struct arena_chunk *chunk = arena->head; chunk; chunk = chunk->next) {
+        mem_wipe(chunk->bytes, chunk->used);
+    }
+    arena_free(arena);
+}

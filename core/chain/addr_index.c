@@ -166,7 +166,7 @@ void addr_index_block(struct chain *chain, const struct block_entry *e, const st
     buf_free(&hashes);
 }
 
-/* ---- Reading ------------------------------------------------------------------------------------------- */
+/* ---- Reading ----------------------------------------------------------------------------------------- */
 
 struct address_scan {
     struct scan_wait wait;

@@ -13,8 +13,7 @@
 #define FLUSH_BYTES_MIN (64u << 10)
 #define FLUSH_BYTES_MAX (32u << 20)
 
-/* ---- Opening
- * ------------------------------------------------------------------------------------------------ */
+/* ---- Opening ----------------------------------------------------------------------------------------- */
 
 struct loaded { /* a header that is read back, before its place is known */
     struct entry *entry;
@@ -365,8 +364,7 @@ void chain_free(struct chain *chain)
     mem_free(chain);
 }
 
-/* ---- Headers and blocks
- * --------------------------------------------------------------------------------------- */
+/* ---- Headers and blocks ------------------------------------------------------------------------------ */
 
 static struct entry *accept_header(struct chain *chain, const struct block_header *header, struct moment now,
                                    bool *is_new, struct error *error)
@@ -536,8 +534,7 @@ bool chain_prefer(struct chain *chain, const struct hash256 *hash, struct error 
     return true;
 }
 
-/* ---- Small questions
- * -------------------------------------------------------------------------------------------- */
+/* ---- Small questions --------------------------------------------------------------------------------- */
 
 bool chain_loading(const struct chain *chain)
 {

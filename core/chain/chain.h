@@ -7,8 +7,8 @@
  * comes back by job_finish. One block is in flight at a time; meanwhile the old tip answers every question.
  *
  *     chain_accept_block -> header checks -> block checks -> WRITE (block bytes)
- *     activate:  [READ block] -> READ_COINS -> CHECK_SCRIPTS -> applied in memory: events.connected,
- * events.tip
+ *     activate:  [READ block] -> READ_COINS -> CHECK_SCRIPTS
+ *                -> applied in memory: events.connected, events.tip
  *                -> WRITE (undo) -> COMMIT one atomic batch over all column families -> events.durable
  *
  * Not here: peers, mempool, mining, threads, files. Thread: the loop thread only, except what says otherwise.
@@ -19,8 +19,7 @@
 #include "core/base/base.h"
 #include "core/consensus/consensus.h"
 
-/* ---- Storage as the core sees it: jobs
- * ---------------------------------------------------------------------- */
+/* ---- Storage as the core sees it: jobs --------------------------------------------------------------- */
 
 enum column_family { CF_COINS, CF_INDEX, CF_ADDR, CF_TX, CF_META, CF_COUNT };
 extern const char *const column_family_names[CF_COUNT];
@@ -139,8 +138,7 @@ struct store_reader {
                       size_t len);
 };
 
-/* ---- The block index
- * -------------------------------------------------------------------------------------------- */
+/* ---- The block index --------------------------------------------------------------------------------- */
 
 enum block_status {
     BLOCK_HAVE_DATA = 1u << 0, /* bytes are in a block file */
@@ -182,8 +180,7 @@ struct block_entry *block_ancestor(const struct block_entry *entry, uint32_t hei
 int64_t block_median_time(const struct block_entry *entry); /* of the last 11 up to and including entry */
 const struct block_entry *block_fork(const struct block_entry *a, const struct block_entry *b);
 
-/* ---- The chain
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- The chain --------------------------------------------------------------------------------------- */
 
 struct chain;
 
@@ -315,8 +312,7 @@ bool chain_busy(const struct chain *chain);
 bool chain_waits(const struct chain *chain);
 void chain_go_on(struct chain *chain, struct moment now);
 
-/* ---- Coins and blocks for the others
- * ---------------------------------------------------------------------------------- */
+/* ---- Coins and blocks for the others ----------------------------------------------------------------- */
 
 struct coins_view; /* the answer to chain_fetch_coins: coins borrowed until coins_view_free */
 /* Looks up coins in cache and store as of the moment of the answer. `done` is called once, later or at once
@@ -420,8 +416,7 @@ struct chain_metrics {
 };
 void chain_metrics(const struct chain *chain, struct chain_metrics *out);
 
-/* ---- Block files as bytes (--loadblock, roll-forward, benchmarks)
- * ---------------------------------------------------------- */
+/* ---- Block files as bytes (--loadblock, roll-forward, benchmarks) ------------------------------------ */
 
 /* Reads one record [magic][u32 length][block] at the cursor. 1: *block_bytes is set; 0: clean end (nothing
  * left or only zeros); -1: damaged here, *error says what; -2: the record goes on beyond the bytes given. */

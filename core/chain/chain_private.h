@@ -14,8 +14,7 @@ static inline struct entry *entry_of(const struct block_entry *e)
     return (struct entry *)(uintptr_t)e;
 }
 
-/* ---- Coins cache (coins.c) ------------------------------------------------------------------------------
- */
+/* ---- Coins cache (coins.c) --------------------------------------------------------------------------- */
 
 enum coin_flags {
     COIN_UNSPENT = 1,
@@ -68,8 +67,7 @@ struct coin coin_view(const struct cached_coin *cached);
 void coins_flush(struct coins_cache *cache, struct kv_batch *batch);
 void coins_committed(struct coins_cache *cache); /* and forgets clean coins above the bound */
 
-/* ---- Records (record.c)
- * ------------------------------------------------------------------------------------ */
+/* ---- Records (record.c) ------------------------------------------------------------------------------ */
 
 void coin_encode(struct buf *out, const struct coin *coin);
 bool coin_decode(struct coin *out, struct span bytes); /* borrows */
@@ -87,8 +85,7 @@ bool undo_decode(struct coin *out, size_t count, struct span bytes, const struct
 void entry_encode(struct buf *out, const struct block_entry *e);
 bool entry_decode(struct block_entry *out, struct hash256 *prev_hash, struct span value);
 
-/* ---- Script cache (script_cache.c) ------------------------------------------------------------------------
- */
+/* ---- Script cache (script_cache.c) ------------------------------------------------------------------- */
 
 struct script_cache {
     uint64_t salt[4], spread;
@@ -102,9 +99,7 @@ bool script_cache_has(const struct script_cache *cache, const struct hash256 *wt
 void script_cache_expect(const struct script_cache *cache, const struct hash256 *wtxid, uint32_t flags);
 void script_cache_add(struct script_cache *cache, const struct hash256 *wtxid, uint32_t flags);
 
-/* ---- MuHash3072 (muhash.c): little-endian limbs, any representative below 2^3072; any thread
- * ---------------
- */
+/* ---- MuHash3072 (muhash.c): little-endian limbs, any representative below 2^3072; any thread --------- */
 
 #define MUHASH_LIMBS 48
 struct muhash {
@@ -114,8 +109,7 @@ void muhash_init(struct muhash *m);
 void muhash_insert(struct muhash *m, struct span element);
 void muhash_final(struct hash256 *out, const struct muhash *m);
 
-/* ---- The chain
- * ----------------------------------------------------------------------------------------------- */
+/* ---- The chain --------------------------------------------------------------------------------------- */
 
 #define BLOCK_FILE_BYTES_MAX (128u << 20)
 #define CHAIN_SMALL_LAG      2u /* blocks missing below the best header that are no download */

@@ -30,8 +30,7 @@ void coins_init(struct coins_cache *cache, size_t bytes_max, struct rng *rng)
     cache->sip_key[1] = rng_next(rng);
 }
 
-/* ---- One coin
- * ------------------------------------------------------------------------------------------------- */
+/* ---- One coin ---------------------------------------------------------------------------------------- */
 
 static bool script_is_outside(const struct cached_coin *cached)
 {
@@ -84,8 +83,7 @@ static void set_coin(struct coins_cache *cache, struct cached_coin *cached, cons
     }
 }
 
-/* ---- The table
- * ------------------------------------------------------------------------------------------------ */
+/* ---- The table --------------------------------------------------------------------------------------- */
 
 static uint32_t tag_of(const struct coins_cache *cache, const struct outpoint *outpoint)
 {
@@ -246,8 +244,7 @@ void coins_free(struct coins_cache *cache)
     buf_free(&cache->in_flight);
 }
 
-/* ---- Changes
- * -------------------------------------------------------------------------------------------------- */
+/* ---- Changes ----------------------------------------------------------------------------------------- */
 
 static void remember(struct buf *list, struct cached_coin *cached)
 {
@@ -317,8 +314,7 @@ bool coins_learn(struct coins_cache *cache, const struct outpoint *outpoint, str
     return true;
 }
 
-/* ---- Batches and memory
- * --------------------------------------------------------------------------------------- */
+/* ---- Batches and memory ------------------------------------------------------------------------------ */
 
 static struct cached_coin *listed(const struct buf *list, size_t at)
 {

@@ -117,8 +117,7 @@ static void end_step(struct chain *chain)
     chain->step = STEP_IDLE;
 }
 
-/* ---- Connecting -------------------------------------------------------------------------------------------
- */
+/* ---- Connecting -------------------------------------------------------------------------------------- */
 
 static void refuse_block(struct chain *chain, const struct error *error)
 {
@@ -608,8 +607,7 @@ static void step_connect(struct chain *chain)
     chain_read_block(chain, &chain->now.entry->e, block_is_here, chain);
 }
 
-/* ---- Proposals: the same steps, and nothing is applied
- * ------------------------------------------------------------------------------------------- */
+/* ---- Proposals: the same steps, and nothing is applied ----------------------------------------------- */
 
 struct proposal {
     struct list link;
@@ -690,8 +688,7 @@ void proposals_free(struct chain *chain)
     }
 }
 
-/* ---- Disconnecting
- * ------------------------------------------------------------------------------------------- */
+/* ---- Disconnecting ----------------------------------------------------------------------------------- */
 
 static void finish_disconnect(struct chain *chain, struct span undo)
 {

@@ -10,8 +10,7 @@
 
 _Static_assert(sizeof(struct entry) == 192, "what a header costs is said in docs/performance.md");
 
-/* ---- The table
- * ------------------------------------------------------------------------------------------------ */
+/* ---- The table --------------------------------------------------------------------------------------- */
 
 void index_init(struct chain *chain)
 {
@@ -149,8 +148,7 @@ const struct block_entry *block_fork(const struct block_entry *a, const struct b
     return a;
 }
 
-/* ---- The retarget rules, applied -------------------------------------------------------------------------
- */
+/* ---- The retarget rules, applied --------------------------------------------------------------------- */
 
 static uint32_t next_bits_2016(const struct chain_params *params, const struct block_entry *parent,
                                int64_t time_s)
@@ -201,8 +199,7 @@ int64_t chain_min_time(const struct chain *chain, const struct block_entry *pare
     return least;
 }
 
-/* ---- Headers
- * ------------------------------------------------------------------------------------------------ */
+/* ---- Headers ----------------------------------------------------------------------------------------- */
 
 bool index_check_header(const struct chain *chain, const struct block_header *header,
                         const struct hash256 *hash, const struct entry *prev, int64_t now_s,
@@ -308,8 +305,7 @@ void index_dirty(struct chain *chain, struct entry *entry)
     }
 }
 
-/* ---- Candidates
- * ----------------------------------------------------------------------------------------------- */
+/* ---- Candidates -------------------------------------------------------------------------------------- */
 
 /* The better tip: more work; at equal work the one whose block was here first. */
 static bool better(const struct entry *a, const struct entry *b)
@@ -475,8 +471,7 @@ void index_forget_bad(struct chain *chain, struct entry *entry, uint32_t bits)
     find_best_header(chain);
 }
 
-/* ---- What others ask
- * ------------------------------------------------------------------------------------------- */
+/* ---- What others ask --------------------------------------------------------------------------------- */
 
 void chain_locator(const struct chain *chain, const struct block_entry *entry, struct buf *out_hashes,
                    size_t *count)

@@ -3,8 +3,7 @@
 
 #include "hashing/kernels/kernels.h"
 
-/* ---- Coins ------------------------------------------------------------------------------------------------
- */
+/* ---- Coins ------------------------------------------------------------------------------------------- */
 
 struct fetch {
     struct chain *chain;
@@ -145,8 +144,7 @@ const struct coin *coins_view_get(const struct coins_view *view, size_t index)
     return view->present[index] ? &view->coins[index] : NULL;
 }
 
-/* ---- Blocks
- * -------------------------------------------------------------------------------------------------- */
+/* ---- Blocks ------------------------------------------------------------------------------------------ */
 
 struct block_read {
     struct chain *chain;
@@ -207,8 +205,7 @@ void chain_read_block(struct chain *chain, const struct block_entry *entry,
     chain_read(chain, FILE_BLOCKS, entry->file, entry->data_offset, entry->data_len, block_answered, read);
 }
 
-/* ---- Spent coins
- * -------------------------------------------------------------------------------------------- */
+/* ---- Spent coins ------------------------------------------------------------------------------------- */
 
 struct spent_read {
     struct chain *chain;
@@ -293,8 +290,7 @@ void chain_read_raw(struct chain *chain, const struct block_entry *entry,
     chain_read(chain, FILE_BLOCKS, entry->file, entry->data_offset, entry->data_len, raw_answered, read);
 }
 
-/* ---- Transactions by id
- * ----------------------------------------------------------------------------------------- */
+/* ---- Transactions by id ------------------------------------------------------------------------------ */
 
 struct tx_read_request {
     struct chain *chain;
@@ -380,8 +376,7 @@ void chain_read_tx(struct chain *chain, const struct hash256 *txid,
     chain_submit(chain, job);
 }
 
-/* ---- Statistics of the UTXO set
- * -------------------------------------------------------------------------------- */
+/* ---- Statistics of the UTXO set ---------------------------------------------------------------------- */
 
 struct utxo_scan {
     struct scan_wait wait;

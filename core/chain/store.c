@@ -25,8 +25,7 @@ bool chain_finished(struct chain *chain, struct job *job)
     return !chain->dead;
 }
 
-/* ---- Blocks in memory -------------------------------------------------------------------------------------
- */
+/* ---- Blocks in memory -------------------------------------------------------------------------------- */
 
 struct recent *recent_find(struct chain *chain, const struct hash256 *hash)
 {
@@ -98,8 +97,7 @@ struct block *chain_recent_block(struct chain *chain, const struct hash256 *hash
     return recent ? recent->block : NULL;
 }
 
-/* ---- Writes
- * ------------------------------------------------------------------------------------------------- */
+/* ---- Writes ------------------------------------------------------------------------------------------ */
 
 static void write_done(void *context, struct job *job)
 {
@@ -166,8 +164,7 @@ uint64_t *undo_end(struct chain *chain, uint32_t file)
     return &chain->undo_file_end[file];
 }
 
-/* ---- Results
- * -------------------------------------------------------------------------------------------------- */
+/* ---- Results ----------------------------------------------------------------------------------------- */
 
 struct result { /* somebody who is to be told a block's fate */
     struct list link;

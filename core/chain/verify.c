@@ -33,7 +33,7 @@ struct verify {
 
 static void look_at_next(struct verify *v);
 
-/* ---- From one block to the next ------------------------------------------------------------------------ */
+/* ---- From one block to the next ---------------------------------------------------------------------- */
 
 static void end(struct verify *v)
 {
@@ -91,7 +91,7 @@ static void next_block(struct verify *v)
     go_on(v);
 }
 
-/* ---- Level 4: all rules again -------------------------------------------------------------------------- */
+/* ---- Level 4: all rules again ------------------------------------------------------------------------ */
 
 static void scripts_checked(void *context, struct job *job)
 {
@@ -123,7 +123,7 @@ static void check_rules_again(struct verify *v, struct coin *spent)
     }
 }
 
-/* ---- Level 3: taking it off ---------------------------------------------------------------------------- */
+/* ---- Level 3: taking it off -------------------------------------------------------------------------- */
 
 /* The coin of an outpoint before the blocks above were connected; false: there is none. */
 static bool coin_before(struct verify *v, const struct outpoint *outpoint, struct coin *out)
@@ -247,7 +247,7 @@ static void fetch(struct verify *v)
     mem_free(outpoints);
 }
 
-/* ---- Levels 0 to 2: what the files hold ---------------------------------------------------------------- */
+/* ---- Levels 0 to 2: what the files hold -------------------------------------------------------------- */
 
 static void undo_is_here(struct verify *v)
 {
@@ -358,7 +358,7 @@ static void look_at_next(struct verify *v)
     }
 }
 
-/* ---- Beginning ----------------------------------------------------------------------------------------- */
+/* ---- Beginning --------------------------------------------------------------------------------------- */
 
 void verify_begin(struct chain *chain)
 {

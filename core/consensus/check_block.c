@@ -1,9 +1,8 @@
 /* What must hold for a header and a block, without knowing which coins exist. */
-#include "core/consensus/consensus.h"
+#include "core/consensus/script.h"
 
 #include "hashing/kernels/kernels.h"
 
-#define OP_RETURN      0x6a
 #define COMMITMENT_LEN 38u
 
 static bool refuse(struct error *error, enum error_kind kind, const char *word, const char *text)

@@ -111,11 +111,7 @@ bool tx_check_inputs(const struct tx *tx, const struct coin *spent, uint32_t spe
     return true;
 }
 
-/* BIP68. */
-#define SEQUENCE_LOCK_DISABLED 0x80000000u
-#define SEQUENCE_LOCK_TIME     0x00400000u
-#define SEQUENCE_LOCK_MASK     0x0000ffffu
-#define SEQUENCE_LOCK_SHIFT    9
+#define SEQUENCE_LOCK_SHIFT 9 /* BIP68: units of 512 seconds */
 
 bool tx_sequence_locks(const struct tx *tx, const struct coin *spent, uint32_t height,
                        int64_t prev_median_time, median_time_at *median, void *context)

@@ -14,8 +14,7 @@
 
 #include "core/base/base.h"
 
-/* ---- Amounts: satoshis, always within [0, MAX_MONEY] once checked ----------------------------------------
- */
+/* ---- Amounts: satoshis, always within [0, MAX_MONEY] once checked ------------------------------------ */
 
 struct amount {
     int64_t sat;
@@ -31,22 +30,23 @@ bool amount_add(struct amount *out, struct amount a, struct amount b) MUST_USE;
 /* True when both inputs are in range and b <= a; *out is written only then. */
 bool amount_sub(struct amount *out, struct amount a, struct amount b) MUST_USE;
 
-/* ---- Limits (consensus unless said)
- * ------------------------------------------------------------------------ */
+/* ---- Limits (consensus unless said) ------------------------------------------------------------------ */
 
-#define BLOCK_WEIGHT_MAX      4000000u
-#define BLOCK_SERIALIZED_MAX  4000000u /* bytes, witness included: also the bound for parsing */
-#define BLOCK_SIGOPS_COST_MAX 80000u
-#define WITNESS_SCALE         4u
-#define SCRIPT_BYTES_MAX      10000u
-#define SCRIPT_PUSH_BYTES_MAX 520u
-#define HEADER_BYTES          80u
-#define SEQUENCE_FINAL        0xffffffffu
-#define LOCKTIME_THRESHOLD    500000000u /* below: a height; from here: seconds */
-#define MEDIAN_TIME_SPAN      11u
+#define BLOCK_WEIGHT_MAX       4000000u
+#define BLOCK_SERIALIZED_MAX   4000000u /* bytes, witness included: also the bound for parsing */
+#define BLOCK_SIGOPS_COST_MAX  80000u
+#define WITNESS_SCALE          4u
+#define SCRIPT_BYTES_MAX       10000u
+#define SCRIPT_PUSH_BYTES_MAX  520u
+#define HEADER_BYTES           80u
+#define SEQUENCE_FINAL         0xffffffffu
+#define SEQUENCE_LOCK_DISABLED 0x80000000u /* BIP68, BIP112: of an input's sequence */
+#define SEQUENCE_LOCK_TIME     0x00400000u
+#define SEQUENCE_LOCK_MASK     0x0000ffffu
+#define LOCKTIME_THRESHOLD     500000000u /* below: a height; from here: seconds */
+#define MEDIAN_TIME_SPAN       11u
 
-/* ---- Transactions (BIP144 serialisation)
- * ------------------------------------------------------------------- */
+/* ---- Transactions (BIP144 serialisation) ------------------------------------------------------------- */
 
 struct outpoint {
     struct hash256 txid;
@@ -104,8 +104,7 @@ static inline uint32_t tx_vsize(const struct tx *tx) /* policy: weight / 4 round
 }
 bool tx_is_coinbase(const struct tx *tx);
 
-/* ---- Blocks
- * -------------------------------------------------------------------------------------------------- */
+/* ---- Blocks ------------------------------------------------------------------------------------------ */
 
 struct block_header {
     int32_t version;
@@ -138,8 +137,7 @@ bool block_own_txs(struct block *block) MUST_USE;
 struct block *block_ref(struct block *block);
 void block_unref(struct block *block);
 
-/* ---- Coins: unspent transaction outputs
- * ------------------------------------------------------------------------ */
+/* ---- Coins: unspent transaction outputs -------------------------------------------------------------- */
 
 struct coin {
     struct amount value;
@@ -148,15 +146,14 @@ struct coin {
     bool coinbase;
 };
 
-/* ---- Chain parameters: data, not code
- * ----------------------------------------------------------------------------- */
+/* ---- Chain parameters: data, not code ---------------------------------------------------------------- */
 
 enum chain_kind { CHAIN_CLUSTER, CHAIN_REGTEST, CHAIN_SIGNET, CHAIN_TESTNET4, CHAIN_MAIN };
 enum retarget_rule {
     RETARGET_NONE,     /* regtest: always the parent's bits */
     RETARGET_2016,     /* main */
     RETARGET_TESTNET4, /* 2016 with BIP94 and the 20-minute rule */
-    RETARGET_CLUSTER,  /* every block, relative to the parent: see pow_cluster_target */
+    RETARGET_CLUSTER,  /* every block, relative to the parent: see pow_retarget_cluster */
 };
 
 /* What a person may choose about a cluster network; its canonical bytes decide genesis and magic. */
@@ -214,8 +211,7 @@ void chain_params_set_challenge(struct chain_params *params, struct span challen
 void chain_params_free(struct chain_params *params);
 bool chain_kind_parse(enum chain_kind *out, const char *text) MUST_USE;
 
-/* ---- Proof of work
- * -------------------------------------------------------------------------------------------------- */
+/* ---- Proof of work ----------------------------------------------------------------------------------- */
 
 /* nBits to a target; false for zero, negative or overflowing encodings. */
 bool pow_target(struct u256 *out, uint32_t bits) MUST_USE;
@@ -236,32 +232,31 @@ uint32_t pow_retarget_2016(const struct chain_params *params, uint32_t base_bits
  */
 uint32_t pow_retarget_cluster(const struct chain_params *params, uint32_t parent_bits, int64_t spacing_s);
 
-/* ---- Script
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- Script ------------------------------------------------------------------------------------------ */
 
-enum script_flags { /* Bitcoin Core's verification flags, separately switchable */
-                    SCRIPT_P2SH = 1u << 0,
-                    SCRIPT_STRICTENC = 1u << 1,
-                    SCRIPT_DERSIG = 1u << 2,
-                    SCRIPT_LOW_S = 1u << 3,
-                    SCRIPT_NULLDUMMY = 1u << 4,
-                    SCRIPT_SIGPUSHONLY = 1u << 5,
-                    SCRIPT_MINIMALDATA = 1u << 6,
-                    SCRIPT_DISCOURAGE_UPGRADABLE_NOPS = 1u << 7,
-                    SCRIPT_CLEANSTACK = 1u << 8,
-                    SCRIPT_CLTV = 1u << 9,
-                    SCRIPT_CSV = 1u << 10,
-                    SCRIPT_WITNESS = 1u << 11,
-                    SCRIPT_DISCOURAGE_UPGRADABLE_WITNESS = 1u << 12,
-                    SCRIPT_MINIMALIF = 1u << 13,
-                    SCRIPT_NULLFAIL = 1u << 14,
-                    SCRIPT_WITNESS_PUBKEYTYPE = 1u << 15,
-                    SCRIPT_CONST_SCRIPTCODE = 1u << 16,
-                    SCRIPT_TAPROOT = 1u << 17,
-                    SCRIPT_DISCOURAGE_UPGRADABLE_TAPROOT = 1u << 18,
-                    SCRIPT_DISCOURAGE_OP_SUCCESS = 1u << 19,
-                    SCRIPT_DISCOURAGE_UPGRADABLE_PUBKEY = 1u << 20,
+/* Bitcoin Core's verification flags, separately switchable. */
+enum script_flags {
+    SCRIPT_P2SH = 1u << 0,
+    SCRIPT_STRICTENC = 1u << 1,
+    SCRIPT_DERSIG = 1u << 2,
+    SCRIPT_LOW_S = 1u << 3,
+    SCRIPT_NULLDUMMY = 1u << 4,
+    SCRIPT_SIGPUSHONLY = 1u << 5,
+    SCRIPT_MINIMALDATA = 1u << 6,
+    SCRIPT_DISCOURAGE_UPGRADABLE_NOPS = 1u << 7,
+    SCRIPT_CLEANSTACK = 1u << 8,
+    SCRIPT_CLTV = 1u << 9,
+    SCRIPT_CSV = 1u << 10,
+    SCRIPT_WITNESS = 1u << 11,
+    SCRIPT_DISCOURAGE_UPGRADABLE_WITNESS = 1u << 12,
+    SCRIPT_MINIMALIF = 1u << 13,
+    SCRIPT_NULLFAIL = 1u << 14,
+    SCRIPT_WITNESS_PUBKEYTYPE = 1u << 15,
+    SCRIPT_CONST_SCRIPTCODE = 1u << 16,
+    SCRIPT_TAPROOT = 1u << 17,
+    SCRIPT_DISCOURAGE_UPGRADABLE_TAPROOT = 1u << 18,
+    SCRIPT_DISCOURAGE_OP_SUCCESS = 1u << 19,
+    SCRIPT_DISCOURAGE_UPGRADABLE_PUBKEY = 1u << 20,
 };
 #define SCRIPT_MANDATORY_FLAGS                                                                               \
     (SCRIPT_P2SH | SCRIPT_DERSIG | SCRIPT_NULLDUMMY | SCRIPT_CLTV | SCRIPT_CSV | SCRIPT_WITNESS |            \
@@ -369,11 +364,12 @@ void taproot_tweak_hash(struct hash256 *out, const uint8_t internal_key[32],
 
 void hash160(uint8_t out[20], const void *data, size_t len); /* RIPEMD-160 of SHA-256 */
 
-/* ---- Checks of transactions and blocks
- * ------------------------------------------------------------------------------------ */
+/* ---- Checks of transactions and blocks --------------------------------------------------------------- */
 /* Words are Bitcoin Core's reject reasons throughout. */
 
 bool tx_check(const struct tx *tx, struct error *error) MUST_USE; /* needs nothing but the transaction */
+/* Whether its lock time has passed for a block at this height. time_s: the median time past of the block
+ * before (BIP113), or, before that rule, the block's own time. */
 bool tx_is_final(const struct tx *tx, uint32_t height, int64_t time_s);
 /* Values and maturity against the coins it spends (one per input); *fee on success.
  * "bad-txns-premature-spend-of-coinbase", "bad-txns-in-belowout", "bad-txns-inputvalues-outofrange", ... */
@@ -404,9 +400,12 @@ bool block_commits(struct block *block, uint32_t height, const struct chain_para
 bool block_check_context(const struct block *block, uint32_t height, int64_t prev_median_time,
                          const struct chain_params *params, struct error *error) MUST_USE;
 struct amount block_subsidy(uint32_t height, const struct chain_params *params);
+/* The rules of scripts that hold for a block at this height; its hash, for the two blocks of main that are
+ * older than a rule. */
 uint32_t block_script_flags(uint32_t height, const struct hash256 *hash, const struct chain_params *params);
-bool merkle_root_of_txids(struct hash256 *out, const struct tx *txs, size_t count,
-                          bool witness); /* returns "mutated" */
+/* Of the txids, or (BIP141) of the wtxids, where the coinbase counts as zero. True: mutated, that is, two
+ * nodes side by side are equal, so that other transactions have the same root (CVE-2012-2459). */
+bool merkle_root_of_txids(struct hash256 *out, const struct tx *txs, size_t count, bool witness);
 /* Finds the witness commitment in the coinbase; NULL when there is none. Borrows 32 bytes. */
 const uint8_t *witness_commitment(const struct block *block);
 /* The index of the coinbase output that holds it; false when there is none. */

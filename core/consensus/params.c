@@ -1,12 +1,9 @@
 /* The chains: their parameters as data, their genesis blocks built and checked by hash. */
-#include "core/consensus/consensus.h"
+#include "core/consensus/script.h"
 
 #include <stdio.h>
 
 #include "hashing/kernels/kernels.h"
-
-#define OP_CHECKSIG 0xac
-#define OP_RETURN   0x6a
 
 struct genesis {
     const char *message;

@@ -224,6 +224,7 @@ bool script_is_push_only(struct span script);
 bool script_true(struct span item); /* anything but zero, in any length and sign */
 /* BIP141: a version (0 to 16) and a program of 2 to 40 bytes. */
 bool script_witness_program(struct span script, uint8_t *version, struct span *program);
+bool script_is_anchor(uint8_t version, struct span program); /* pay to anchor */
 
 /* Signatures. script_code: from the last OP_CODESEPARATOR on. */
 enum script_error signature_check_encoding(struct span signature, uint32_t flags);

@@ -31,6 +31,11 @@ bool script_witness_program(struct span script, uint8_t *version, struct span *p
     return true;
 }
 
+bool script_is_anchor(uint8_t version, struct span program)
+{
+    return version == 1 && program.len == 2 && program.data[0] == 0x4e && program.data[1] == 0x73;
+}
+
 uint32_t script_sigops(struct span script, bool accurate)
 {
     uint32_t count = 0;
@@ -109,6 +114,7 @@ enum output_kind script_classify(struct span script, struct span *payload)
 {
     const uint8_t *p = script.data;
     size_t len = script.len, key_len;
+    uint8_t version;
     struct span none, *out = payload ? payload : &none;
     *out = span_of(NULL, 0);
     if (len == 25 && p[0] == OP_DUP && p[1] == OP_HASH160 && p[2] == 20 && p[23] == OP_EQUALVERIFY &&
@@ -120,15 +126,14 @@ enum output_kind script_classify(struct span script, struct span *payload)
         *out = span_of(p + 2, 20);
         return OUTPUT_P2SH;
     }
-    if (len >= 4 && len <= 42 && (p[0] == OP_0 || (p[0] >= OP_1 && p[0] <= OP_16)) && p[1] + 2u == len) {
-        *out = span_of(p + 2, len - 2);
-        if (p[0] == OP_0) {
-            return len == 22 ? OUTPUT_P2WPKH : len == 34 ? OUTPUT_P2WSH : OUTPUT_OTHER;
+    if (script_witness_program(script, &version, out)) {
+        if (version == 0) {
+            return out->len == 20 ? OUTPUT_P2WPKH : out->len == 32 ? OUTPUT_P2WSH : OUTPUT_OTHER;
         }
-        if (p[0] == OP_1 && len == 4 && p[2] == 0x4e && p[3] == 0x73) {
+        if (script_is_anchor(version, *out)) {
             return OUTPUT_ANCHOR;
         }
-        return p[0] == OP_1 && len == 34 ? OUTPUT_P2TR : OUTPUT_WITNESS_UNKNOWN;
+        return version == 1 && out->len == 32 ? OUTPUT_P2TR : OUTPUT_WITNESS_UNKNOWN;
     }
     if (is_key_push(script, 0, &key_len) && len == key_len + 2 && p[len - 1] == OP_CHECKSIG) {
         *out = span_of(p + 1, key_len);

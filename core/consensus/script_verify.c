@@ -160,11 +160,6 @@ static enum script_error verify_taproot(struct script_run *run, const struct tx_
                : SCRIPT_ERROR_OK;
 }
 
-static bool is_anchor(uint8_t version, struct span program)
-{
-    return version == 1 && program.len == 2 && program.data[0] == 0x4e && program.data[1] == 0x73;
-}
-
 static enum script_error verify_witness(struct script_run *run, uint8_t version, struct span program,
                                         bool inside_p2sh)
 {
@@ -175,7 +170,7 @@ static enum script_error verify_witness(struct script_run *run, uint8_t version,
     if (version == 1 && program.len == 32 && !inside_p2sh) {
         return verify_taproot(run, in, program);
     }
-    if (!inside_p2sh && is_anchor(version, program)) {
+    if (!inside_p2sh && script_is_anchor(version, program)) {
         return SCRIPT_ERROR_OK;
     }
     return run->flags & SCRIPT_DISCOURAGE_UPGRADABLE_WITNESS

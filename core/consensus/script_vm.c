@@ -6,14 +6,11 @@
 
 #include "hashing/kernels/kernels.h"
 
-#define OPS_MAX                201
-#define NUMBER_BYTES           4u
-#define LOCKTIME_BYTES         5u
-#define SIGOP_WEIGHT           50 /* BIP342's budget: per signature that is checked */
-#define MADE_BYTES_MAX         (4u << 20)
-#define SEQUENCE_LOCK_DISABLED 0x80000000u
-#define SEQUENCE_LOCK_TIME     0x00400000u
-#define SEQUENCE_LOCK_MASK     0x0000ffffu
+#define OPS_MAX        201
+#define NUMBER_BYTES   4u
+#define LOCKTIME_BYTES 5u
+#define SIGOP_WEIGHT   50 /* BIP342's budget: per signature that is checked */
+#define MADE_BYTES_MAX (4u << 20)
 
 #define TRY(expression)                                                                                      \
     do {                                                                                                     \
@@ -41,8 +38,7 @@ struct vm {
     size_t depth, first_false;
 };
 
-/* ---- Items and numbers ----------------------------------------------------------------------------------
- */
+/* ---- Items and numbers ------------------------------------------------------------------------------- */
 
 static struct span *top(struct vm *vm, size_t below) /* top(vm, 1) is the topmost */
 {
@@ -162,8 +158,7 @@ static enum script_error top_number(struct vm *vm, int64_t *out, size_t below)
     return number(out, *top(vm, below), vm->run->flags, NUMBER_BYTES);
 }
 
-/* ---- Reading operations -----------------------------------------------------------------------------------
- */
+/* ---- Reading operations ------------------------------------------------------------------------------ */
 
 bool script_next_op(struct span script, size_t *at, uint8_t *op, struct span *data)
 {
@@ -223,8 +218,7 @@ static bool is_disabled(uint8_t op)
            op == OP_2DIV || (op >= OP_MUL && op <= OP_RSHIFT);
 }
 
-/* ---- Groups of operations
- * ---------------------------------------------------------------------------------- */
+/* ---- Groups of operations ---------------------------------------------------------------------------- */
 
 static enum script_error run_if(struct vm *vm, uint8_t op, bool executing)
 {

@@ -1,14 +1,13 @@
 /* What a signature signs: legacy, BIP143 for witness version 0, BIP341 for taproot; and BIP341's tagged
  * hashes. Works on the fields, never on a copy of the transaction; the parts that all inputs share are hashed
  * once (sighash_prepare). */
-#include "core/consensus/consensus.h"
+#include "core/consensus/script.h"
 
 #include "hashing/kernels/kernels.h"
 
 #define SIGHASH_NONE         2u
 #define SIGHASH_SINGLE       3u
 #define SIGHASH_ANYONECANPAY 0x80u
-#define OP_CODESEPARATOR     0xab
 
 /* A hash that takes fields as they are serialised. */
 static void put(struct sha256_ctx *ctx, const void *data, size_t len)
@@ -204,8 +203,7 @@ void sighash_legacy(struct hash256 *out, const struct tx *tx, uint32_t index, st
     finish_double(&ctx, out);
 }
 
-/* ---- BIP341 ---------------------------------------------------------------------------------------------
- */
+/* ---- BIP341 ------------------------------------------------------------------------------------------ */
 
 enum tag { TAG_SIGHASH, TAG_LEAF, TAG_BRANCH, TAG_TWEAK };
 

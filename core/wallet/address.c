@@ -10,7 +10,7 @@ static const char bech32_digits[] = "qpzry9x8gf2tvdw0s3jn54khce6mua7l";
 
 #define BASE58_TEXT_MAX 512u
 
-/* ---- base58check --------------------------------------------------------------------------------------- */
+/* ---- base58check ------------------------------------------------------------------------------------- */
 
 bool base58_decode(struct buf *out, const char *text, size_t max_bytes)
 {
@@ -40,6 +40,7 @@ bool base58_decode(struct buf *out, const char *text, size_t max_bytes)
         buf_extend(out, zeros);
         buf_bytes(out, bytes + skip, size - skip);
     }
+    mem_wipe(bytes, size);
     mem_free(bytes);
     return ok;
 }
@@ -48,6 +49,7 @@ bool base58check_decode(struct buf *out, const char *text, size_t max_bytes)
 {
     struct buf raw = {0};
     uint8_t sum[32];
+    buf_reserve(&raw, max_bytes + 4); /* so that no copy is left behind */
     bool ok = base58_decode(&raw, text, max_bytes + 4) && raw.len >= 4;
     if (ok) {
         sha256d(sum, raw.data, raw.len - 4);
@@ -103,8 +105,7 @@ void base58check_encode(struct buf *out_text, const void *data, size_t len)
     buf_free(&raw);
 }
 
-/* ---- bech32 and bech32m
- * ------------------------------------------------------------------------------------ */
+/* ---- bech32 and bech32m ------------------------------------------------------------------------------ */
 
 uint32_t bech32_step(uint32_t state, uint8_t value)
 {
@@ -230,8 +231,7 @@ static void segwit_text(char out[ADDRESS_TEXT], uint8_t version, struct span pro
     buf_free(&text);
 }
 
-/* ---- Addresses and scripts
- * ------------------------------------------------------------------------------------ */
+/* ---- Addresses and scripts --------------------------------------------------------------------------- */
 
 static bool base58_to_script(struct buf *script, const char *address, const struct chain_params *params)
 {

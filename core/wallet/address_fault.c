@@ -22,7 +22,7 @@ static void mark(struct address_fault *out, size_t at)
     }
 }
 
-/* ---- Base58 -------------------------------------------------------------------------------------------- */
+/* ---- Base58 ------------------------------------------------------------------------------------------ */
 
 static void explain_base58(struct address_fault *out, const char *text, const struct chain_params *params)
 {
@@ -40,7 +40,7 @@ static void explain_base58(struct address_fault *out, const char *text, const st
     buf_free(&bytes);
 }
 
-/* ---- Bech32 -------------------------------------------------------------------------------------------- */
+/* ---- Bech32 ------------------------------------------------------------------------------------------ */
 
 struct bech32 {
     size_t len, separator;

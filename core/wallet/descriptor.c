@@ -55,7 +55,7 @@ bool descriptor_checksum(char out[9], const char *text, size_t len)
     return true;
 }
 
-/* ---- What a descriptor is ------------------------------------------------------------------------------ */
+/* ---- What a descriptor is ---------------------------------------------------------------------------- */
 
 #define DEPTH_MAX        128u /* of a tree of scripts (BIP341) */
 #define TREE_KEYS_MAX    999u /* of multi_a */
@@ -127,7 +127,7 @@ struct descriptor {
     bool ranged, secret, solvable;
 };
 
-/* ---- Reading ------------------------------------------------------------------------------------------- */
+/* ---- Reading ----------------------------------------------------------------------------------------- */
 
 struct reader {
     struct descriptor *descriptor;
@@ -415,7 +415,7 @@ struct descriptor *descriptor_parse(const char *text, bool checksum_required,
 void descriptor_free(struct descriptor *d)
 {
     if (d) {
-        arena_free(&d->arena);
+        arena_wipe(&d->arena); /* private keys */
         mem_free(d);
     }
 }
@@ -435,7 +435,7 @@ bool descriptor_has_secret(const struct descriptor *d)
     return d->secret;
 }
 
-/* ---- Text ---------------------------------------------------------------------------------------------- */
+/* ---- Text -------------------------------------------------------------------------------------------- */
 
 static void write_checksum(struct buf *out, size_t begin)
 {
@@ -516,7 +516,7 @@ void descriptor_write(struct buf *out, const struct descriptor *d)
     write_checksum(out, begin);
 }
 
-/* ---- Scripts ------------------------------------------------------------------------------------------- */
+/* ---- Scripts ----------------------------------------------------------------------------------------- */
 
 enum {
     OP_EQUAL = 0x87,

@@ -94,8 +94,7 @@ void key_address(char out[ADDRESS_TEXT], const struct key *key, const struct cha
     buf_free(&script);
 }
 
-/* ---- The file --------------------------------------------------------------------------------------------
- */
+/* ---- The file ---------------------------------------------------------------------------------------- */
 
 void key_file_append(struct buf *text, const struct key_file_entry *entry, const struct chain_params *params)
 {
@@ -155,8 +154,7 @@ size_t key_file_parse(struct key_file_entry *out, size_t max, struct span text,
     return ok ? count : 0;
 }
 
-/* ---- Signing
- * ------------------------------------------------------------------------------------------------ */
+/* ---- Signing ----------------------------------------------------------------------------------------- */
 
 void key_sign(struct buf *out, const struct key *key, const struct hash256 *hash, uint8_t type)
 {

@@ -9,7 +9,7 @@
 #define STEPS_MAX    255u
 #define KEY_TEXT_MAX 4096u
 
-/* ---- Paths --------------------------------------------------------------------------------------------- */
+/* ---- Paths ------------------------------------------------------------------------------------------- */
 
 /* One step: a number below 2^31, and ' or h where it is hardened. */
 static bool parse_step(uint32_t *out, bool *apostrophe, const char *text, size_t len, struct error *error)
@@ -66,7 +66,7 @@ static void write_path(struct buf *out, const struct key_path *path, bool apostr
     }
 }
 
-/* ---- Parsing ------------------------------------------------------------------------------------------- */
+/* ---- Parsing ----------------------------------------------------------------------------------------- */
 
 /* The part in brackets; *rest is what follows it. */
 static bool parse_origin(struct key_expression *key, struct arena *arena, char *text, char **rest,
@@ -204,7 +204,7 @@ bool key_expression_parse(struct key_expression *out, struct arena *arena, struc
     return ok;
 }
 
-/* ---- Keys ---------------------------------------------------------------------------------------------- */
+/* ---- Keys -------------------------------------------------------------------------------------------- */
 
 static void set_fingerprint(struct key_expression *key)
 {
@@ -257,7 +257,7 @@ bool key_expression_derive(struct key_expression *key, struct arena *arena, uint
     return true;
 }
 
-/* ---- Text ---------------------------------------------------------------------------------------------- */
+/* ---- Text -------------------------------------------------------------------------------------------- */
 
 static void write_hex(struct buf *out, const uint8_t *bytes, size_t len)
 {

@@ -9,7 +9,7 @@
 
 static const uint8_t magic[5] = {'p', 's', 'b', 't', 0xff};
 
-/* ---- Maps ---------------------------------------------------------------------------------------------- */
+/* ---- Maps -------------------------------------------------------------------------------------------- */
 
 /* Final scripts stand behind what they were made of. */
 static int rank_of(struct span key, bool input)
@@ -118,7 +118,7 @@ static void drop_types(struct psbt_map *map, const uint8_t *types, size_t count)
     map->count = kept;
 }
 
-/* ---- What rows must be --------------------------------------------------------------------------------- */
+/* ---- What rows must be ------------------------------------------------------------------------------- */
 
 static bool wrong(struct error *error, const char *text)
 {
@@ -235,7 +235,7 @@ static bool check_global_row(struct span key, struct span value, struct error *e
     }
 }
 
-/* ---- Reading ------------------------------------------------------------------------------------------- */
+/* ---- Reading ----------------------------------------------------------------------------------------- */
 
 struct reader {
     struct psbt *psbt;
@@ -390,7 +390,7 @@ void psbt_free(struct psbt *psbt)
     }
 }
 
-/* ---- Writing ------------------------------------------------------------------------------------------- */
+/* ---- Writing ----------------------------------------------------------------------------------------- */
 
 static void write_map(struct buf *out, const struct psbt_map *map)
 {
@@ -416,7 +416,7 @@ void psbt_write(struct buf *out_base64, const struct psbt *psbt)
     buf_free(&raw);
 }
 
-/* ---- Joining ------------------------------------------------------------------------------------------- */
+/* ---- Joining ----------------------------------------------------------------------------------------- */
 
 static void merge_map(struct psbt *into, struct psbt_map *map, const struct psbt_map *from)
 {
@@ -471,7 +471,7 @@ bool psbt_coin(struct psbt *psbt, uint32_t index, struct coin *out)
     return whole || output;
 }
 
-/* ---- Making final -------------------------------------------------------------------------------------- */
+/* ---- Making final ------------------------------------------------------------------------------------ */
 
 bool psbt_is_final(const struct psbt_map *input)
 {

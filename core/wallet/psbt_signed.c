@@ -2,8 +2,7 @@
  * hold. */
 #include "core/wallet/wallet_private.h"
 
-#define ITEMS_MAX   100u
-#define SIGHASH_ALL 1u
+#define ITEMS_MAX 100u
 
 struct items { /* what a script pushes, or a witness holds */
     struct span at[ITEMS_MAX];
@@ -158,7 +157,7 @@ void psbt_take_signatures(struct psbt *psbt, uint32_t index, const struct tx *fr
     }
 }
 
-/* ---- Signing ------------------------------------------------------------------------------------------- */
+/* ---- Signing ----------------------------------------------------------------------------------------- */
 
 static bool asks_for(struct span script, const struct key *key)
 {
@@ -235,15 +234,4 @@ struct tx *psbt_sign_all(struct psbt *psbt, const struct tx *given, const struct
         }
     }
     return psbt_extract(psbt);
-}
-
-struct tx *wallet_sign_inputs(const struct tx *tx, const struct key *keys, size_t key_count,
-                              const struct coin *spent)
-{
-    struct psbt *psbt = psbt_new(tx);
-    CHECK(psbt);
-    struct tx *result = psbt_sign_all(psbt, tx, spent, keys, key_count, SIGHASH_ALL);
-    CHECK(result);
-    psbt_free(psbt);
-    return result;
 }

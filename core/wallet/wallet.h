@@ -1,7 +1,10 @@
 /*
- * core/wallet, first version: addresses, descriptors and single keys (P2WPKH), as text and bytes; signing of
- * what one key owns. Randomness for keys is handed in (32 bytes from the operating system). Files are io's.
- * Any thread; no state but a libsecp256k1 context of its own, randomised by wallet_init.
+ * core/wallet: keys, and what is made of them. Addresses, output descriptors, single keys and extended ones
+ * (BIP32), signed messages, partially signed transactions, signing with keys that are handed in.
+ *
+ * Not here: which coins somebody owns, and files (api, io). Randomness for keys is handed in too, 32 bytes
+ * from the operating system. Any thread; no state but a libsecp256k1 context of its own, randomised by
+ * wallet_init.
  */
 #ifndef QUARRY_CORE_WALLET_H
 #define QUARRY_CORE_WALLET_H
@@ -35,6 +38,7 @@ bool key_from_hex(uint8_t out[65], const char *hex) MUST_USE;
 /* Base58 without a checksum: at most 512 digits, max_bytes bytes, appended. */
 bool base58_decode(struct buf *out, const char *text, size_t max_bytes) MUST_USE;
 void base58_encode(struct buf *out_text, const void *data, size_t len);
+/* With four bytes of checksum behind the bytes. What it holds meanwhile is wiped: it may be a key. */
 bool base58check_decode(struct buf *out, const char *text, size_t max_bytes) MUST_USE;
 void base58check_encode(struct buf *out_text, const void *data, size_t len);
 
@@ -177,6 +181,8 @@ struct key_file_entry {
     char label[64];
 };
 void key_file_append(struct buf *text, const struct key_file_entry *entry, const struct chain_params *params);
+/* How many there are, at most max, which more than that exceed; 0 and *error when the text is no such file or
+ * holds a line that is no key of this chain. */
 size_t key_file_parse(struct key_file_entry *out, size_t max, struct span text,
                       const struct chain_params *params, struct error *error);
 
@@ -186,9 +192,5 @@ size_t key_file_parse(struct key_file_entry *out, size_t max, struct span text,
 struct tx *wallet_sign(const struct key *key, const struct outpoint *inputs, const struct coin *spent,
                        size_t input_count, const struct tx_output *outputs, size_t output_count,
                        uint32_t locktime, struct error *error) MUST_USE;
-
-/* A copy of tx, signed with SIGHASH_ALL as psbt_sign_all signs. */
-struct tx *wallet_sign_inputs(const struct tx *tx, const struct key *keys, size_t key_count,
-                              const struct coin *spent) MUST_USE;
 
 #endif

@@ -8,7 +8,7 @@
 
 const secp256k1_context *wallet_signing(void); /* after wallet_init */
 
-/* ---- address.c: the checksum of bech32 (BIP173), and of bech32m (BIP350) ---- */
+/* ---- address.c: the checksum of bech32 (BIP173), and of bech32m (BIP350) ----------------------------- */
 
 #define BECH32_CONST  1u
 #define BECH32M_CONST 0x2bc830a3u
@@ -16,7 +16,7 @@ uint32_t bech32_prefix(const char *prefix); /* lower case */
 uint32_t bech32_step(uint32_t state, uint8_t value);
 int bech32_value(char c); /* of a character of either case; -1: none */
 
-/* ---- hdkey.c: extended keys (BIP32) ---- */
+/* ---- hdkey.c: extended keys (BIP32) ------------------------------------------------------------------ */
 
 #define HD_HARDENED UINT32_C(0x80000000)
 struct hd_key {
@@ -31,7 +31,7 @@ void hd_write_public(struct buf *out_text, const struct hd_key *key, const struc
 bool hd_derive(struct hd_key *out, const struct hd_key *parent, uint32_t number) MUST_USE;
 void hd_fingerprint(uint8_t out[4], const struct hd_key *key);
 
-/* ---- key_expression.c: the keys of descriptors (BIP380) ---- */
+/* ---- key_expression.c: the keys of descriptors (BIP380) ---------------------------------------------- */
 
 struct key_path {
     const uint32_t *steps;

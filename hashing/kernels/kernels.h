@@ -46,8 +46,7 @@ void sha256d_many(bool (*next)(void *context, struct sha256_message *out), void 
  * (CVE-2012-2459). */
 void merkle_root(uint8_t out[32], uint8_t *leaves, size_t count, bool *mutated);
 
-/* ---- The nonce scan
- * -------------------------------------------------------------------------------------------- */
+/* ---- The nonce scan ---------------------------------------------------------------------------------- */
 
 #define SCAN_VERSIONS_MAX 8
 #define SCAN_BATCH_MAX    32
@@ -77,8 +76,7 @@ uint64_t scan_nonces(const struct scan_job *job, uint32_t first, uint64_t count,
 /* The spreading of a counter over the bits of a mask: the i-th version that a rolling mask allows. */
 uint32_t version_with(uint32_t version, uint32_t mask, uint32_t counter);
 
-/* ---- Selection
- * --------------------------------------------------------------------------------------------------- */
+/* ---- Selection --------------------------------------------------------------------------------------- */
 
 /* What a kernel does not do itself is NULL, and another one does it. */
 struct sha256_kernel {

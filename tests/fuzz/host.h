@@ -45,7 +45,7 @@ static void tell(struct host *host, struct event event)
     node_handle(host->node, &event);
 }
 
-/* ---- Disk ---------------------------------------------------------------------------------------------- */
+/* ---- Disk -------------------------------------------------------------------------------------------- */
 
 static void write_file(struct host *host, const struct job *job)
 {
@@ -98,7 +98,7 @@ static void host_job(struct host *host, struct job *job)
     tell(host, (struct event){.kind = EVENT_JOB, .job = job});
 }
 
-/* ---- The loop ------------------------------------------------------------------------------------------ */
+/* ---- The loop ---------------------------------------------------------------------------------------- */
 
 static void host_drain(struct host *host)
 {
@@ -170,7 +170,7 @@ static void host_close(struct host *host)
     buf_free(&host->files[1]);
 }
 
-/* ---- Blocks -------------------------------------------------------------------------------------------- */
+/* ---- Blocks ------------------------------------------------------------------------------------------ */
 
 /* Appends a block on a parent: a coinbase that pays to a script, then the transactions. Right when they are.
  */
@@ -221,7 +221,7 @@ static inline void put_block(struct buf *out, const struct hash256 *parent, uint
     tx_unref(spend);
 }
 
-/* ---- Peers --------------------------------------------------------------------------------------------- */
+/* ---- Peers ------------------------------------------------------------------------------------------- */
 
 static inline void say_bytes(struct host *host, size_t peer, struct span bytes)
 {

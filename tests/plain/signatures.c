@@ -28,8 +28,7 @@ static size_t run(struct pool *pool, bool (*check)(void *batch, size_t index), v
     return done.failed_index;
 }
 
-/* ---- The table alone -------------------------------------------------------------------------------------
- */
+/* ---- The table alone --------------------------------------------------------------------------------- */
 
 struct crowd {
     struct signature_cache *cache;
@@ -93,8 +92,7 @@ static void test_table(struct pool *pool, struct rng *rng)
     signature_cache_free(large.cache);
 }
 
-/* ---- Scripts ---------------------------------------------------------------------------------------------
- */
+/* ---- Scripts ----------------------------------------------------------------------------------------- */
 
 struct spending {
     const struct tx *tx;

@@ -7,7 +7,7 @@
 
 #include "tests/sim/sim.h"
 
-/* ---- Making them --------------------------------------------------------------------------------------- */
+/* ---- Making them ------------------------------------------------------------------------------------- */
 
 /* Two miners that do not hear of each other, until each has so many blocks on the common trunk, one of them
  * more work than the other; then nobody mines any more. The heavier one; NULL: the world has failed. */
@@ -65,7 +65,7 @@ static struct hash256 root_of(struct sim_node *n, const struct block_entry *fork
     return chain_at(node_chain(n->node), fork->height + 1)->hash;
 }
 
-/* ---- Ordering ------------------------------------------------------------------------------------------ */
+/* ---- Ordering ---------------------------------------------------------------------------------------- */
 
 static bool order_block(struct sim_node *n, const char *method, const struct hash256 *hash)
 {
@@ -112,7 +112,7 @@ static bool settles_at(struct sim_node *n, const struct hash256 *tip)
     return true;
 }
 
-/* ---- Both ways ----------------------------------------------------------------------------------------- */
+/* ---- Both ways --------------------------------------------------------------------------------------- */
 
 /* Nobody hears of these two any more, nor they of anybody. */
 static void leave_alone(struct world *world, const struct sim_node *a, const struct sim_node *b)
@@ -163,7 +163,7 @@ void run_reorganise(struct world *world)
     mem_free(won_set);
 }
 
-/* ---- Loading while the power fails --------------------------------------------------------------------- */
+/* ---- Loading while the power fails ------------------------------------------------------------------- */
 
 static void append_records(struct sim_node *n, struct buf *out, uint32_t first, uint32_t last)
 {

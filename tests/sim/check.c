@@ -13,7 +13,7 @@
 #define AGREED_S 5   /* for so long, then it counts */
 #define TIE_S    30  /* two tips with equal work are left alone for so long, then one block decides */
 
-/* ---- Looking inside ------------------------------------------------------------------------------------ */
+/* ---- Looking inside ---------------------------------------------------------------------------------- */
 
 struct block *sim_read_block(struct sim_node *n, const struct block_entry *e)
 {
@@ -46,7 +46,7 @@ void sim_confirmed(struct sim_node *n, struct map *txids)
     }
 }
 
-/* ---- Agreement ----------------------------------------------------------------------------------------- */
+/* ---- Agreement --------------------------------------------------------------------------------------- */
 
 /* Those that are up. tie: they stand at different tips with equal work. */
 static bool all_agree(struct world *world, bool *tie)
@@ -278,7 +278,7 @@ static bool promises_kept(struct world *world)
     return true;
 }
 
-/* ---- Mempools ------------------------------------------------------------------------------------------ */
+/* ---- Mempools ---------------------------------------------------------------------------------------- */
 
 struct input_check { /* freed by its answer, which comes in any case: a crash answers too */
     struct sim_node *n;
@@ -342,7 +342,7 @@ static bool mempools_sane(struct world *world)
     return !*world->failure;
 }
 
-/* ---- The end of every scenario ------------------------------------------------------------------------- */
+/* ---- The end of every scenario ----------------------------------------------------------------------- */
 
 static bool stops_cleanly(struct world *world)
 {

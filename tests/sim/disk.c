@@ -33,7 +33,7 @@ struct disk_op {
     struct kv_store *snapshot;
 };
 
-/* ---- The key-value store ------------------------------------------------------------------------------- */
+/* ---- The key-value store ----------------------------------------------------------------------------- */
 
 static int compare_keys(struct span a, struct span b)
 {
@@ -132,7 +132,7 @@ static void kv_copy(struct kv_store *out, const struct kv_store *store)
     }
 }
 
-/* ---- Files --------------------------------------------------------------------------------------------- */
+/* ---- Files ------------------------------------------------------------------------------------------- */
 
 static void put_at(struct buf *file, uint64_t offset, struct span bytes)
 {
@@ -193,7 +193,7 @@ static void make_log_durable(struct disk *disk, uint64_t batches)
     }
 }
 
-/* ---- Effects ------------------------------------------------------------------------------------------- */
+/* ---- Effects ----------------------------------------------------------------------------------------- */
 
 static void effect_commit(struct disk *disk, struct disk_op *op)
 {
@@ -420,7 +420,7 @@ void disk_submit(struct world *world, struct sim_node *node, struct job *job)
     world_later(world, effect + answer + 1, node, op_answer)->object = op;
 }
 
-/* ---- What happens to it -------------------------------------------------------------------------------- */
+/* ---- What happens to it ------------------------------------------------------------------------------ */
 
 void disk_process_died(struct world *world, struct sim_node *node)
 {
@@ -547,7 +547,7 @@ void disk_free(struct disk *disk)
     kv_clear(&disk->durable);
 }
 
-/* ---- For chain_open ------------------------------------------------------------------------------------ */
+/* ---- For chain_open ---------------------------------------------------------------------------------- */
 
 static bool reader_get(void *context, enum column_family cf, struct span key, struct buf *value)
 {

@@ -38,7 +38,7 @@ struct liar {
     peer_id next_dial;
 };
 
-/* ---- Messages ------------------------------------------------------------------------------------------ */
+/* ---- Messages ---------------------------------------------------------------------------------------- */
 
 static void say(struct sim_node *n, struct line *line, const char *command, struct buf *payload)
 {
@@ -114,7 +114,7 @@ static void say_block(struct sim_node *n, struct line *line, struct span raw)
     say(n, line, "block", &b);
 }
 
-/* ---- Blocks -------------------------------------------------------------------------------------------- */
+/* ---- Blocks ------------------------------------------------------------------------------------------ */
 
 /* The chain of somebody who is up, as any peer could have fetched it; NULL: nobody is. */
 static struct sim_node *informant(struct world *world)
@@ -247,7 +247,7 @@ static struct block_header header_of(const struct lie *lie)
     return header;
 }
 
-/* ---- Lies ---------------------------------------------------------------------------------------------- */
+/* ---- Lies -------------------------------------------------------------------------------------------- */
 
 static struct line *some_line(struct sim_node *n)
 {
@@ -646,7 +646,7 @@ static void drip(struct world *world, struct task *task)
     world_later(world, US / 4, n, drip);
 }
 
-/* ---- Answers ------------------------------------------------------------------------------------------- */
+/* ---- Answers ----------------------------------------------------------------------------------------- */
 
 static void answer_getdata(struct sim_node *n, struct line *line, struct cursor *c)
 {

@@ -255,7 +255,7 @@ void money_reorganised(struct sim_node *n)
     }
 }
 
-/* ---- What has become of it ----------------------------------------------------------------------------- */
+/* ---- What has become of it --------------------------------------------------------------------------- */
 
 struct outcome {
     struct world *world;

@@ -121,7 +121,7 @@ static void later(struct connection *c, int side, int64_t in_us,
     task->side = side;
 }
 
-/* ---- Ends ---------------------------------------------------------------------------------------------- */
+/* ---- Ends -------------------------------------------------------------------------------------------- */
 
 static void other_end_hears(struct world *world, struct task *task);
 
@@ -179,7 +179,7 @@ void network_close(struct sim_node *n, peer_id peer)
     }
 }
 
-/* ---- Bytes --------------------------------------------------------------------------------------------- */
+/* ---- Bytes ------------------------------------------------------------------------------------------- */
 
 static void pump(struct connection *c, int from);
 
@@ -285,7 +285,7 @@ void network_pause(struct sim_node *n, peer_id peer, int64_t until_us)
     }
 }
 
-/* ---- Dials --------------------------------------------------------------------------------------------- */
+/* ---- Dials ------------------------------------------------------------------------------------------- */
 
 static void dial_failed(struct world *world, struct task *task)
 {
@@ -353,7 +353,7 @@ void network_dial(struct sim_node *n, peer_id peer, const char *host)
     task->side = place;
 }
 
-/* ---- Weather ------------------------------------------------------------------------------------------- */
+/* ---- Weather ----------------------------------------------------------------------------------------- */
 
 void network_node_down(struct sim_node *n)
 {

@@ -7,7 +7,7 @@
 
 #include "tests/sim/sim.h"
 
-/* ---- Promises ------------------------------------------------------------------------------------------ */
+/* ---- Promises ---------------------------------------------------------------------------------------- */
 
 static void generate_answered(struct world *world, struct sim_call *call, const char *reply)
 {
@@ -32,7 +32,7 @@ static void generate(struct sim_node *n)
     buf_free(&params);
 }
 
-/* ---- Scenarios ----------------------------------------------------------------------------------------- */
+/* ---- Scenarios --------------------------------------------------------------------------------------- */
 
 /* A ring, and some lines across it. */
 static void build(struct world *world, uint32_t count, uint32_t miners)

@@ -26,7 +26,7 @@
 struct world;
 struct sim_node;
 
-/* ---- Time (world.c) ------------------------------------------------------------------------------------ */
+/* ---- Time (world.c) ---------------------------------------------------------------------------------- */
 
 /* Something that happens later. It owns nothing; a task of a node is dropped when that life of it is over. */
 struct task {
@@ -55,7 +55,7 @@ void world_digest(struct world *world, const void *data, size_t len);
 /* A line of the history, behind the time. */
 void world_say(struct world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* ---- Disk (disk.c) ------------------------------------------------------------------------------------- */
+/* ---- Disk (disk.c) ----------------------------------------------------------------------------------- */
 
 struct kv_row {
     struct buf key, value;
@@ -97,7 +97,7 @@ void disk_power_loss(struct world *world, struct sim_node *node);
 bool disk_idle(const struct disk *disk);
 struct store_reader disk_reader(struct disk *disk);
 
-/* ---- Nodes (world.c) ----------------------------------------------------------------------------------- */
+/* ---- Nodes (world.c) --------------------------------------------------------------------------------- */
 
 struct sim_call { /* an RPC call under way */
     struct list link;
@@ -199,7 +199,7 @@ void node_call(struct sim_node *n, const char *method, const char *params,
  * mem_free; NULL: none came, and the world failed. */
 char *node_ask(struct sim_node *n, const char *method, const char *params);
 
-/* ---- Liars (liar.c) ------------------------------------------------------------------------------------ */
+/* ---- Liars (liar.c) ---------------------------------------------------------------------------------- */
 
 static inline bool sim_alive(const struct sim_node *n)
 {
@@ -212,7 +212,7 @@ void liar_event(struct sim_node *n, const struct event *event);
 void liars_hear_of_block(struct sim_node *finder); /* sooner than most */
 void liar_free(struct sim_node *n);
 
-/* ---- Network (network.c) ------------------------------------------------------------------------------- */
+/* ---- Network (network.c) ----------------------------------------------------------------------------- */
 
 void network_dial(struct sim_node *n, peer_id peer, const char *host);
 void network_send(struct sim_node *n, peer_id peer, struct span bytes);
@@ -226,13 +226,13 @@ void network_cut_one_way(struct world *world, uint32_t from, uint32_t to);
 void network_heal(struct world *world);
 void network_free(struct world *world);
 
-/* ---- Planted bugs (plant.c) ---------------------------------------------------------------------------- */
+/* ---- Planted bugs (plant.c) -------------------------------------------------------------------------- */
 
 extern const char *const plants[]; /* ends with NULL */
 bool plant_choose(const char *name);
 bool plant_is(const char *name); /* the chosen one */
 
-/* ---- Money (money.c) ----------------------------------------------------------------------------------- */
+/* ---- Money (money.c) --------------------------------------------------------------------------------- */
 
 /* A payment from somebody to somebody, given to this node; nothing when it knows no money to spend. */
 void money_pay(struct sim_node *n);
@@ -246,7 +246,7 @@ void money_reorganised(struct sim_node *n); /* blocks have left its best chain *
 bool money_is_somewhere(struct world *world);
 void money_free(struct world *world);
 
-/* ---- What must hold (check.c) -------------------------------------------------------------------------- */
+/* ---- What must hold (check.c) ------------------------------------------------------------------------ */
 
 /* A block as the node's files have it, one reference for the caller; NULL: the bytes are not there yet. */
 struct block *sim_read_block(struct sim_node *n, const struct block_entry *e);
@@ -265,7 +265,7 @@ char *check_utxo_set(struct sim_node *n);
 bool check_utxo_set_is(struct sim_node *n, const char *wanted, const char *whose);
 void check_end(struct world *world); /* the end of every scenario: all of it */
 
-/* ---- Scenarios (scenarios.c) --------------------------------------------------------------------------- */
+/* ---- Scenarios (scenarios.c) ------------------------------------------------------------------------- */
 
 struct scenario {
     const char *name;

@@ -14,7 +14,7 @@
 #define EVENTS_MAX UINT64_C(20000000)
 #define STOP_US    (2 * US)
 
-/* ---- Randomness and failure ---------------------------------------------------------------------------- */
+/* ---- Randomness and failure -------------------------------------------------------------------------- */
 
 uint64_t pick(struct world *world, uint64_t below)
 {
@@ -80,7 +80,7 @@ void world_say(struct world *world, const char *format, ...)
     }
 }
 
-/* ---- The queue ----------------------------------------------------------------------------------------- */
+/* ---- The queue --------------------------------------------------------------------------------------- */
 
 static bool earlier(const struct task *a, const struct task *b)
 {
@@ -142,7 +142,7 @@ void world_run(struct world *world, int64_t for_us)
     world->now_us = until;
 }
 
-/* ---- Work ---------------------------------------------------------------------------------------------- */
+/* ---- Work -------------------------------------------------------------------------------------------- */
 
 static void block_found(struct world *world, struct task *task)
 {
@@ -194,7 +194,7 @@ void node_set_rate(struct sim_node *n, double rate)
     }
 }
 
-/* ---- RPC ----------------------------------------------------------------------------------------------- */
+/* ---- RPC --------------------------------------------------------------------------------------------- */
 
 static void request_arrives(struct world *world, struct task *task)
 {
@@ -265,7 +265,7 @@ char *node_ask(struct sim_node *n, const char *method, const char *params)
     return asked.reply;
 }
 
-/* ---- Actions ------------------------------------------------------------------------------------------- */
+/* ---- Actions ----------------------------------------------------------------------------------------- */
 
 static void timer_fires(struct world *world, struct task *task)
 {
@@ -393,7 +393,7 @@ void node_event(struct sim_node *n, struct event *event)
     world->current = before;
 }
 
-/* ---- Birth and death ----------------------------------------------------------------------------------- */
+/* ---- Birth and death --------------------------------------------------------------------------------- */
 
 /* Fails every job that is out, and those that come out of failing them. */
 static void fail_jobs(struct sim_node *n)
@@ -609,7 +609,7 @@ struct sim_node *world_add_node(struct world *world, bool mines, const uint32_t 
     return n;
 }
 
-/* ---- The log ------------------------------------------------------------------------------------------- */
+/* ---- The log ----------------------------------------------------------------------------------------- */
 
 void world_lie(struct world *world, const struct hash256 *hash)
 {
@@ -655,7 +655,7 @@ static void on_log(void *context, enum log_level level, enum log_category catego
     }
 }
 
-/* ---- The world ----------------------------------------------------------------------------------------- */
+/* ---- The world --------------------------------------------------------------------------------------- */
 
 struct world *world_new(uint64_t seed, const char *scenario, enum tells tells)
 {

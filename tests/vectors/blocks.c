@@ -29,8 +29,7 @@ static void check_one(const void *context, size_t i)
     case_result(error == SCRIPT_ERROR_OK, "input %zu: %s", i, script_error_text(error));
 }
 
-/* ---- Blocks with their spent outputs
- * ------------------------------------------------------------------------ */
+/* ---- Blocks with their spent outputs ----------------------------------------------------------------- */
 
 static bool is_segwit(const struct tx_input *in, struct span script)
 {
@@ -132,8 +131,7 @@ void real_block(const char *name, uint8_t *raw, size_t raw_len, const uint8_t *s
     chain_params_free(&params);
 }
 
-/* ---- Block files
- * ---------------------------------------------------------------------------------------------- */
+/* ---- Block files ------------------------------------------------------------------------------------- */
 
 struct file_walk {
     struct map coins; /* struct outpoint to struct coin; scripts borrow from the blocks */
@@ -204,8 +202,7 @@ void block_file(const char *name, const uint8_t *data, size_t len)
     map_free(&w.coins);
 }
 
-/* ---- The blocks of the filter vectors: parsed, with the hash that stands beside them
- * ---------------------------- */
+/* ---- The blocks of the filter vectors: parsed, with the hash that stands beside them ----------------- */
 
 void blockfilters(const json_t *rows)
 {

@@ -20,8 +20,7 @@ static const char *error_name(enum script_error error)
                                               : names[error];
 }
 
-/* ---- script_tests ----------------------------------------------------------------------------------------
- */
+/* ---- script_tests ------------------------------------------------------------------------------------ */
 
 /* Rows with placeholders: "#SCRIPT# words" is a tapscript, "#CONTROLBLOCK#" and "#TAPROOTOUTPUT#" what
  * belongs to it as the only leaf under BIP341's key that nobody has. */
@@ -172,8 +171,7 @@ void script_tests(const json_t *rows)
     for_each(json_array_size(rows), script_row, rows);
 }
 
-/* ---- tx_valid and tx_invalid -----------------------------------------------------------------------------
- */
+/* ---- tx_valid and tx_invalid ------------------------------------------------------------------------- */
 
 /* The spent outputs in the order of the inputs; false where the row lacks one. */
 static bool read_spent(struct arena *arena, const json_t *prevouts, const struct tx *tx, struct coin *spent)
@@ -298,8 +296,7 @@ void tx_invalid(const json_t *rows)
     for_each(json_array_size(rows), tx_invalid_row, rows);
 }
 
-/* ---- sighash ---------------------------------------------------------------------------------------------
- */
+/* ---- sighash ----------------------------------------------------------------------------------------- */
 
 static void sighash_row(const void *context, size_t i)
 {

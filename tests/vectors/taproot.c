@@ -10,8 +10,7 @@
 #include "hashing/kernels/kernels.h"
 #include "tests/vectors/vectors.h"
 
-/* ---- taproot_tests ---------------------------------------------------------------------------------------
- */
+/* ---- taproot_tests ----------------------------------------------------------------------------------- */
 
 /* amount, compact size, script */
 static bool read_prevout(struct coin *out, struct span bytes)
@@ -149,8 +148,7 @@ void taproot_tests(const json_t *rows)
     for_each(json_array_size(rows), taproot_row, rows);
 }
 
-/* ---- BIP341's wallet vectors
- * ------------------------------------------------------------------------------- */
+/* ---- BIP341's wallet vectors ------------------------------------------------------------------------- */
 
 static bool is_hex_of(const char *hex, const void *data, size_t len)
 {
@@ -303,8 +301,7 @@ void bip341_wallet(const json_t *document)
     chain_params_free(&params);
 }
 
-/* ---- BIP340
- * ------------------------------------------------------------------------------------------------ */
+/* ---- BIP340 ------------------------------------------------------------------------------------------ */
 
 enum {
     COLUMN_INDEX,

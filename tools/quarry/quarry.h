@@ -17,7 +17,7 @@ struct invocation {
     char **argv;
 };
 
-/* ---- rpc.c: one method of a node ----------------------------------------------------------------------- */
+/* ---- rpc.c: one method of a node --------------------------------------------------------------------- */
 
 /* Sends argv as the method's parameters and prints the answer as bitcoin-cli does. */
 int rpc_command(const struct invocation *run, const char *method);
@@ -25,7 +25,7 @@ int rpc_command(const struct invocation *run, const char *method);
  * with json_decref. NULL: *error says why. */
 json_t *rpc_ask(struct client *client, const char *method, json_t *params, struct error *error) MUST_USE;
 
-/* ---- The commands of our own --------------------------------------------------------------------------- */
+/* ---- The commands of our own ------------------------------------------------------------------------- */
 
 int status_command(const struct invocation *run);
 int latency_command(const struct invocation *run);
@@ -38,18 +38,18 @@ int startnode_command(const struct invocation *run);
 /* Prints `quarry: TEXT` on standard error and returns status. */
 int complain(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* ---- wallet.c ------------------------------------------------------------------------------------------ */
+/* ---- wallet.c ---------------------------------------------------------------------------------------- */
 
 /* The first address of a wallet file, made when there is none. */
 bool wallet_first_address(char out[ADDRESS_TEXT], const char *path, const struct chain_params *params,
                           struct error *error) MUST_USE;
 
-/* ---- instance.c ---------------------------------------------------------------------------------------- */
+/* ---- instance.c -------------------------------------------------------------------------------------- */
 
 /* Which one of several equal containers this is, from 1. False: INSTANCE_NUMBER is no such number. */
 bool instance_number(unsigned *out, struct error *error) MUST_USE;
 
-/* ---- supervise.c: the first process of a container ----------------------------------------------------- */
+/* ---- supervise.c: the first process of a container --------------------------------------------------- */
 
 struct child { /* a program beside this one: name, and its NULL-terminated argument list, borrowed */
     const char *name;

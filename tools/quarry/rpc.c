@@ -5,7 +5,7 @@
 
 #include "tools/quarry/quarry.h"
 
-/* ---- Layout: JSON text, indented by two --------------------------------------------------------------- */
+/* ---- Layout: JSON text, indented by two -------------------------------------------------------------- */
 
 static size_t string_len(const char *at) /* of the JSON string at `at`, quotes included */
 {
@@ -80,7 +80,7 @@ static void print_indented(const char *at, const char *end)
     putchar('\n');
 }
 
-/* ---- Requests ------------------------------------------------------------------------------------------ */
+/* ---- Requests ---------------------------------------------------------------------------------------- */
 
 static json_t *parse_reply(struct client *client, const char *method, json_t *params, struct buf *text,
                            struct error *error)

@@ -77,7 +77,7 @@ static int run_plan(const struct plan *plan, const struct settings *settings)
     return status;
 }
 
-/* ---- From the command line ----------------------------------------------------------------------------- */
+/* ---- From the command line --------------------------------------------------------------------------- */
 
 static bool yes_or_no(bool *out, const char *text)
 {
@@ -107,7 +107,7 @@ static int start_as_told(const struct invocation *run)
     return run_plan(&plan, run->settings);
 }
 
-/* ---- From the environment ------------------------------------------------------------------------------ */
+/* ---- From the environment ---------------------------------------------------------------------------- */
 
 static const char *environment(const char *name, const char *standard)
 {

@@ -36,8 +36,7 @@ static void same_as_fresh(struct rig *rig, struct node **nodes, size_t count, ui
     mem_free(path);
 }
 
-/* ---- The tests
- * --------------------------------------------------------------------------------------------------- */
+/* ---- The tests --------------------------------------------------------------------------------------- */
 
 TestSuite(reorganise, .init = rig_begin, .fini = rig_end);
 

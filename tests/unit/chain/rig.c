@@ -22,7 +22,7 @@ void rig_end(void)
     chain_params_free(&rig_params);
 }
 
-/* ---- A chain on a store -------------------------------------------------------------------------------- */
+/* ---- A chain on a store ------------------------------------------------------------------------------ */
 
 static void submit(void *context, struct job *job)
 {
@@ -178,8 +178,7 @@ struct utxo_stats rig_stats(struct rig *rig)
     return stats;
 }
 
-/* ---- A tree of blocks
- * ------------------------------------------------------------------------------------------ */
+/* ---- A tree of blocks -------------------------------------------------------------------------------- */
 
 static void put_tx(struct buf *out, const struct free_coin *coin, struct span script_sig, uint32_t height,
                    uint64_t salt, int64_t sat, uint32_t outputs)

@@ -16,7 +16,7 @@ static bool may_fail;        /* the store */
 
 static const struct moment now = {.unix_us = INT64_C(4000000000) * 1000000};
 
-/* ---- A chain of its own -------------------------------------------------------------------------------- */
+/* ---- A chain of its own ------------------------------------------------------------------------------ */
 
 static void submit(void *context, struct job *job)
 {
@@ -111,7 +111,7 @@ static struct hash256 mine(struct block_header *header)
     return hash;
 }
 
-/* ---- BIP30 --------------------------------------------------------------------------------------------- */
+/* ---- BIP30 ------------------------------------------------------------------------------------------- */
 
 /* A block on a parent whose coinbase begins with a height, which need not be its own, and ends with a script
  * of so many bytes. */
@@ -247,7 +247,7 @@ Test(rules, bip30_on_the_main_chain)
     cr_expect(applies(1983702, other, known));
 }
 
-/* ---- BIP94 --------------------------------------------------------------------------------------------- */
+/* ---- BIP94 ------------------------------------------------------------------------------------------- */
 
 static const struct block_entry *add_header(uint32_t time, uint32_t bits, struct error *error)
 {
@@ -295,8 +295,7 @@ Test(rules, bip94)
     cr_assert(add_header(time + 600, next, &error), "%s", error.word);
 }
 
-/* ---- A disk that does not follow -------------------------------------------------------------------------
- */
+/* ---- A disk that does not follow --------------------------------------------------------------------- */
 
 Test(rules, blocks_that_wait_to_be_written_are_bounded)
 {

@@ -133,8 +133,7 @@ Test(script_cache, the_salt_decides_what_is_forgotten)
     script_cache_free(&same);
 }
 
-/* ---- Asked by a chain ------------------------------------------------------------------------------------
- */
+/* ---- Asked by a chain -------------------------------------------------------------------------------- */
 
 enum { BLOCKS = 10 };
 static struct rng rng;

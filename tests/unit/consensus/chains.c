@@ -6,6 +6,8 @@
 #include "core/wallet/wallet.h"
 #include "hashing/kernels/kernels.h"
 
+#define SIGHASH_ALL 1
+
 static struct chain_params params_of(const char *name)
 {
     struct chain_params params;
@@ -84,7 +86,7 @@ Test(chains, flags_of_every_height_and_block)
     }
 }
 
-/* ---- Signet -------------------------------------------------------------------------------------------- */
+/* ---- Signet ------------------------------------------------------------------------------------------ */
 
 static struct key test_key(void)
 {
@@ -170,7 +172,8 @@ static void put_solution(struct buf *push, const struct block_header *header, st
     struct tx_output nothing = {.script = span_of(&op_return, 1)};
     struct tx to_sign = {.input_count = 1, .inputs = &spending, .output_count = 1, .outputs = &nothing};
     const struct coin coin = {.script = challenge};
-    struct tx *done = wallet_sign_inputs(&to_sign, key, 1, &coin);
+    struct psbt *psbt = psbt_new(&to_sign);
+    struct tx *done = psbt_sign_all(psbt, &to_sign, &coin, key, 1, SIGHASH_ALL);
     cr_assert(done);
     buf_bytes(push, signet_tag, sizeof signet_tag);
     buf_var_span(push, done->inputs[0].script);
@@ -179,6 +182,7 @@ static void put_solution(struct buf *push, const struct block_header *header, st
         buf_var_span(push, done->inputs[0].witness[i]);
     }
     tx_unref(done);
+    psbt_free(psbt);
     buf_free(&data);
     buf_free(&script);
     buf_free(&raw);

@@ -94,8 +94,7 @@ Test(script, a_long_tapscript_keeps_its_memory_small)
     mem_free(script);
 }
 
-/* ---- signet -----------------------------------------------------------------------------------------------
- */
+/* ---- signet ------------------------------------------------------------------------------------------ */
 
 /* A block of one coinbase whose commitment output ends with the given bytes. */
 static struct block *signet_block(const void *tail, size_t tail_len)

@@ -161,8 +161,7 @@ static bool count_rows(void *context, struct span key, struct span value)
     return ++*count < 2;
 }
 
-/* ---- Resets that were interrupted ------------------------------------------------------------------------
- */
+/* ---- Resets that were interrupted -------------------------------------------------------------------- */
 
 /* By RocksDB itself: the store has no way to stop in between. */
 static void drop_family(enum column_family cf)

@@ -6,7 +6,7 @@
 
 struct rig rig;
 
-/* ---- What the chain and the pool tell ------------------------------------------------------------------ */
+/* ---- What the chain and the pool tell ---------------------------------------------------------------- */
 
 static void submit_job(void *context, struct job *job)
 {
@@ -102,7 +102,7 @@ void rig_pump(void)
     }
 }
 
-/* ---- Opening and closing ------------------------------------------------------------------------------- */
+/* ---- Opening and closing ----------------------------------------------------------------------------- */
 
 void rig_begin(void)
 {
@@ -168,7 +168,7 @@ void rig_end(void)
     chain_params_free(&rig.params);
 }
 
-/* ---- Blocks -------------------------------------------------------------------------------------------- */
+/* ---- Blocks ------------------------------------------------------------------------------------------ */
 
 static struct block *solve(struct block_header *header, struct span body)
 {
@@ -242,7 +242,7 @@ struct block *rig_block_on(const struct block_entry *parent, struct tx *const *t
     return block;
 }
 
-/* ---- Transactions -------------------------------------------------------------------------------------- */
+/* ---- Transactions ------------------------------------------------------------------------------------ */
 
 struct recipe recipe_of(int64_t fee_sat)
 {

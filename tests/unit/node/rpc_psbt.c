@@ -12,7 +12,7 @@ static const char *text_of(const json_t *object, const char *name)
     return text ? text : "";
 }
 
-/* ---- Signing, which the node itself leaves to wallets -------------------------------------------------- */
+/* ---- Signing, which the node itself leaves to wallets ------------------------------------------------ */
 
 /* The PSBT with this key's signature for one input, of a P2WPKH or bare script code. */
 static char *signed_by(const char *text, uint32_t index, const struct key *by, struct span code, bool witness)

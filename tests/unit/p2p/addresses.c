@@ -43,8 +43,7 @@ Test(addresses, addresses_are_learned_and_told_and_malformed_messages_passed_ove
     cr_assert(rig.closed[peer]);
 }
 
-/* ---- Bans ------------------------------------------------------------------------------------------------
- */
+/* ---- Bans -------------------------------------------------------------------------------------------- */
 
 static enum error_kind ban(const char *subnet)
 {
@@ -81,8 +80,7 @@ Test(addresses, who_is_banned_is_let_go_and_not_let_in_until_the_time_is_over)
     cr_assert_eq(p2p_bans(rig.p2p, bans, 4, rig.now), 0);
 }
 
-/* ---- What is told and learned ----------------------------------------------------------------------------
- */
+/* ---- What is told and learned ------------------------------------------------------------------------ */
 
 static void put_v4(struct buf *out, uint8_t a, uint8_t b, uint8_t c, uint8_t d, uint16_t port)
 {
@@ -464,8 +462,7 @@ Test(addresses, whom_we_dial_is_told_where_we_listen_as_it_sees_us)
     cr_assert(info.wants_addrs);
 }
 
-/* ---- Across a restart ------------------------------------------------------------------------------------
- */
+/* ---- Across a restart -------------------------------------------------------------------------------- */
 
 Test(addresses, the_book_survives_a_restart_and_a_damaged_one_is_refused)
 {
@@ -508,8 +505,7 @@ Test(addresses, bans_survive_a_restart)
     cr_assert(rig.closed[PEER + 1]);
 }
 
-/* ---- Permissions -----------------------------------------------------------------------------------------
- */
+/* ---- Permissions ------------------------------------------------------------------------------------- */
 
 Test(addresses, permissions_are_understood_and_wrong_ones_refused)
 {

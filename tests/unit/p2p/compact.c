@@ -90,8 +90,7 @@ static void say_blocktxn(peer_id peer, const struct hash256 *hash, const struct 
     say(peer, "blocktxn", &b);
 }
 
-/* ---- Handing on -----------------------------------------------------------------------------------------
- */
+/* ---- Handing on -------------------------------------------------------------------------------------- */
 
 Test(compact, a_block_is_handed_on_before_it_is_checked)
 {
@@ -149,7 +148,7 @@ Test(compact, two_blocks_in_one_piece_are_taken_one_after_the_other)
     block_unref(second);
 }
 
-/* ---- What is sent along -------------------------------------------------------------------------------- */
+/* ---- What is sent along ------------------------------------------------------------------------------ */
 
 Test(compact, any_transactions_may_be_sent_along)
 {
@@ -195,7 +194,7 @@ Test(compact, what_is_missing_is_asked_for_by_differences_and_put_in_its_place)
     block_unref(block);
 }
 
-/* ---- Nonsense ------------------------------------------------------------------------------------------ */
+/* ---- Nonsense ---------------------------------------------------------------------------------------- */
 
 /* Or passed over, where it cannot be read. */
 static void expect_refused(struct buf *message, bool can_be_read, const char *why)
@@ -306,7 +305,7 @@ Test(compact, a_header_without_work_ends_the_connection)
     block_unref(block);
 }
 
-/* ---- Short identifiers --------------------------------------------------------------------------------- */
+/* ---- Short identifiers ------------------------------------------------------------------------------- */
 
 Test(compact, one_identifier_twice_asks_for_the_whole_block)
 {
@@ -357,7 +356,7 @@ Test(compact, a_transaction_may_be_sent_along_and_be_wanted)
     block_unref(block);
 }
 
-/* ---- Answers ------------------------------------------------------------------------------------------- */
+/* ---- Answers ----------------------------------------------------------------------------------------- */
 
 Test(compact, answers_with_other_counts_end_the_connection_and_others_are_asked)
 {
@@ -470,7 +469,7 @@ Test(compact, a_second_block_takes_the_place_of_the_first)
     block_unref(second);
 }
 
-/* ---- What others miss ---------------------------------------------------------------------------------- */
+/* ---- What others miss -------------------------------------------------------------------------------- */
 
 static void say_getblocktxn(peer_id peer, const struct hash256 *hash, const uint64_t *steps, size_t count)
 {

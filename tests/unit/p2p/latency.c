@@ -62,8 +62,7 @@ Test(latency, a_block_is_announced_before_it_is_connected_and_every_hop_is_noted
     block_unref(block);
 }
 
-/* ---- Downloads ------------------------------------------------------------------------------------------
- */
+/* ---- Downloads --------------------------------------------------------------------------------------- */
 
 /* Marks what a peer was asked for; false when something had been asked for before. */
 static bool mark_asked(peer_id peer, const struct branch *branch, bool asked[4301], size_t *count)
@@ -119,8 +118,7 @@ Test(latency, a_download_is_shared_among_peers_and_no_block_is_asked_for_twice)
     mem_free(branch);
 }
 
-/* ---- Trickling ------------------------------------------------------------------------------------------
- */
+/* ---- Trickling --------------------------------------------------------------------------------------- */
 
 Test(latency, with_a_trickle_transactions_wait_and_are_told_together)
 {

@@ -43,8 +43,7 @@ Test(p2p, headers_that_a_peer_has_nothing_to_add_to_do_not_hide_its_chain)
     mem_free(branch);
 }
 
-/* ---- Framing ---------------------------------------------------------------------------------------------
- */
+/* ---- Framing ----------------------------------------------------------------------------------------- */
 
 static void expect_closed_by_frame(const char *command, uint32_t length, bool spoil_magic)
 {
@@ -199,8 +198,7 @@ Test(p2p, who_is_silent_gives_way_when_all_places_are_taken)
     cr_assert_not(rig.closed[PEER + 2]);
 }
 
-/* ---- Headers ---------------------------------------------------------------------------------------------
- */
+/* ---- Headers ----------------------------------------------------------------------------------------- */
 
 Test(p2p, headers_that_do_not_connect_are_asked_about_once)
 {
@@ -280,8 +278,7 @@ Test(p2p, headers_with_little_work_fill_no_memory_and_a_chain_with_more_is_follo
     mem_free(honest);
 }
 
-/* ---- What we serve ---------------------------------------------------------------------------------------
- */
+/* ---- What we serve ----------------------------------------------------------------------------------- */
 
 static void say_locator(const char *command, uint32_t height, uint32_t stop)
 {
@@ -328,8 +325,7 @@ Test(p2p, a_locator_that_is_too_long_ends_the_connection)
     cr_assert(rig.closed[PEER]);
 }
 
-/* ---- Compact blocks --------------------------------------------------------------------------------------
- */
+/* ---- Compact blocks ---------------------------------------------------------------------------------- */
 
 /* The coinbase is sent along; `same` gives every other transaction the short identifier of the first. */
 static void say_compact(const struct block *block, bool same)
@@ -443,8 +439,7 @@ Test(p2p, a_compact_block_with_senseless_indices_ends_the_connection)
     block_unref(block);
 }
 
-/* ---- Orphans ---------------------------------------------------------------------------------------------
- */
+/* ---- Orphans ----------------------------------------------------------------------------------------- */
 
 static struct hash256 say_orphan(peer_id peer, uint32_t number, size_t padding)
 {

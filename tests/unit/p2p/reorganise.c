@@ -22,7 +22,7 @@ static struct block *block_of_nothing(const struct block *parent, uint32_t heigh
     return block;
 }
 
-/* ---- Headers ------------------------------------------------------------------------------------------- */
+/* ---- Headers ----------------------------------------------------------------------------------------- */
 
 TestSuite(headers, .init = begin, .fini = end);
 
@@ -93,7 +93,7 @@ Test(headers, a_continuation_that_breaks_a_rule_ends_the_connection)
     mem_free(branch);
 }
 
-/* ---- Branches in files --------------------------------------------------------------------------------- */
+/* ---- Branches in files ------------------------------------------------------------------------------- */
 
 enum { FORK = 8, OURS = 20, THEIRS = 25, LAST = 30 };
 
@@ -242,7 +242,7 @@ Test(branches, a_branch_is_followed_up_to_its_bad_end)
     block_unref(bad);
 }
 
-/* ---- Blame --------------------------------------------------------------------------------------------- */
+/* ---- Blame ------------------------------------------------------------------------------------------- */
 
 /* What is wrong with a block shows when it is connected, which is long after it came if its parent is late.
  */

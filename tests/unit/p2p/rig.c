@@ -323,8 +323,7 @@ void end(void)
     chain_params_free(&params);
 }
 
-/* ---- Speaking and listening ------------------------------------------------------------------------------
- */
+/* ---- Speaking and listening -------------------------------------------------------------------------- */
 
 void frame(struct buf *out, const char *command, struct span payload)
 {
@@ -450,8 +449,7 @@ struct p2p_peer_info info_of(peer_id peer)
     return (struct p2p_peer_info){.id = 0};
 }
 
-/* ---- Headers, blocks and transactions --------------------------------------------------------------------
- */
+/* ---- Headers, blocks and transactions ---------------------------------------------------------------- */
 
 struct block_header header_on(const struct hash256 *prev, uint32_t height, uint32_t salt)
 {

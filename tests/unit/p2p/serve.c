@@ -293,8 +293,7 @@ Test(serve, who_has_no_blocks_keeps_nobody_waiting)
     cr_assert_not(p2p_synced(rig.p2p));
 }
 
-/* ---- Blocks that nobody asked for ------------------------------------------------------------------------
- */
+/* ---- Blocks that nobody asked for -------------------------------------------------------------------- */
 
 Test(serve, an_unasked_block_whose_parent_is_unknown_ends_the_connection)
 {

@@ -171,8 +171,7 @@ Test(served, a_download_without_a_pause_takes_no_memory)
     ask_without_a_pause(INV_BLOCK | WITNESS_FLAG, "notfound");
 }
 
-/* ---- From memory -----------------------------------------------------------------------------------------
- */
+/* ---- From memory ------------------------------------------------------------------------------------- */
 
 #define INV_COMPACT 4u
 

@@ -17,8 +17,7 @@
 #include "hashing/pool/pool.h"
 #include "io/io.h"
 
-/* ---- Fake trees -----------------------------------------------------------------------------------------
- */
+/* ---- Fake trees -------------------------------------------------------------------------------------- */
 
 static char root[64];
 
@@ -181,8 +180,7 @@ Test(limits, what_cannot_be_read_is_no_limit)
     }
 }
 
-/* ---- A pool that follows --------------------------------------------------------------------------------
- */
+/* ---- A pool that follows ----------------------------------------------------------------------------- */
 
 Test(limits, the_pool_follows_while_it_hashes)
 {
@@ -286,8 +284,7 @@ Test(limits, a_list_of_cpus_is_believed_only_when_it_is_one)
     pool_stop(pool);
 }
 
-/* ---- Real control groups --------------------------------------------------------------------------------
- */
+/* ---- Real control groups ----------------------------------------------------------------------------- */
 
 static bool write_text(const char *folder, const char *name, const char *text)
 {
