@@ -71,8 +71,6 @@ void coins_committed(struct coins_cache *cache); /* and forgets clean coins abov
 
 void coin_encode(struct buf *out, const struct coin *coin);
 bool coin_decode(struct coin *out, struct span bytes); /* borrows */
-/* Undo of one block: the spent coins in order of inputs, behind a length, before a checksum bound to the
- * block. */
 struct named_block { /* a block of the main chain that a rule names */
     uint32_t height;
     const char *hash;
@@ -80,6 +78,8 @@ struct named_block { /* a block of the main chain that a rule names */
 bool block_is_one_of(const struct block_entry *e, const struct named_block *blocks, size_t count);
 /* How many coins a block spends: all inputs but the coinbase's. */
 size_t block_spent_count(const struct block *block);
+/* Undo of one block: the spent coins in order of inputs, behind their number, before a checksum bound to the
+ * block. */
 void undo_encode(struct buf *out, const struct coin *spent, size_t count, const struct hash256 *block_hash);
 bool undo_decode(struct coin *out, size_t count, struct span bytes, const struct hash256 *block_hash);
 void entry_encode(struct buf *out, const struct block_entry *e);
