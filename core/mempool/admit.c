@@ -205,14 +205,18 @@ bool mempool_fee_too_high(struct amount fee, uint32_t vsize, int64_t max_fee_per
     return max_fee_per_kvb_sat && fee.sat > fee_at(max_fee_per_kvb_sat, vsize);
 }
 
+static bool meets_floor(const struct admission *a, int64_t fee_sat, uint64_t vsize, struct error *error)
+{
+    int64_t floor = fee_at(a->pool->config.min_fee_per_kvb_sat, vsize);
+    return fee_sat >= floor || error_set(error, ERROR_POLICY, "min relay fee not met", "%lld < %lld",
+                                         (long long)fee_sat, (long long)floor);
+}
+
 static bool check_fee(const struct admission *a, int64_t fee_sat, uint64_t vsize, struct error *error)
 {
-    const struct mempool *pool = a->pool;
-    int64_t floor = fee_at(pool->config.min_fee_per_kvb_sat, vsize),
-            wanted = fee_at(pool_min_fee(pool), vsize);
-    if (fee_sat < floor) {
-        return error_set(error, ERROR_POLICY, "min relay fee not met", "%lld < %lld", (long long)fee_sat,
-                         (long long)floor);
+    int64_t wanted = fee_at(pool_min_fee(a->pool), vsize);
+    if (!meets_floor(a, fee_sat, vsize, error)) {
+        return false;
     }
     return fee_sat >= wanted || error_set(error, ERROR_POLICY, "mempool min fee not met", "%lld < %lld",
                                           (long long)fee_sat, (long long)wanted);
@@ -274,6 +278,9 @@ static bool check_with_coins(struct admission *a, struct error *error)
     bool by_sum = a->package && a->package->how == PACKAGE_SUBMIT;
     if (!a->quiet && !by_sum && !check_fee(a, fee_sat, a->vsize, error)) {
         return false;
+    }
+    if (by_sum && tx->version != TRUC_VERSION && !meets_floor(a, fee_sat, a->vsize, error)) {
+        return false; /* its child could be replaced alone, and it would stay for nothing */
     }
     if (!a->quiet && !truc_check(a, error)) {
         return false;

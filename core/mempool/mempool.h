@@ -29,6 +29,8 @@ struct mempool_entry { /* read-only outside */
     size_t cheapest_at;
 };
 
+#define TRUC_VERSION 3 /* BIP431 */
+
 #define PACKAGE_MAX        25u
 #define PACKAGE_WEIGHT_MAX 404000u
 struct package_member { /* of transactions that are judged together */
@@ -39,8 +41,10 @@ struct package_member { /* of transactions that are judged together */
     uint32_t vsize, sigop_cost;
 };
 enum package_how {
-    PACKAGE_TEST,   /* each pays for itself, and the pool stays as it is */
-    PACKAGE_SUBMIT, /* all are taken when their fees together suffice for all */
+    PACKAGE_TEST, /* each pays for itself, and the pool stays as it is */
+    /* All are taken when their fees together suffice for all. Below the relay floor only TRUC_VERSION is paid
+     * for: of others the child could be replaced alone. */
+    PACKAGE_SUBMIT,
 };
 
 struct mempool_events {
@@ -92,8 +96,8 @@ bool mempool_is_expired(const struct mempool *pool, int64_t added_unix_s, struct
  * event follows, possibly from inside this call. */
 void mempool_test(struct mempool *pool, struct tx *tx, uint64_t source, struct moment now);
 /* Judges transactions that may spend those before them, none of them in the pool; the package event follows.
- * Nothing is replaced by them; none may pay more than so much per kvB (0: no limit). Takes its own
- * references. */
+ * A parent and its child may replace others (package_rbf.c); none may pay more than so much per kvB (0: no
+ * limit). Takes its own references. */
 void mempool_submit_package(struct mempool *pool, struct tx *const *txs, size_t count, enum package_how how,
                             int64_t max_fee_per_kvb_sat, uint64_t source, struct moment now);
 /* Whether a fee is above so much per kvB; never where that is 0. */

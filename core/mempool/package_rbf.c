@@ -181,6 +181,7 @@ static bool is_never_below(const struct diagram *d, const struct diagram *other,
 static bool improves(struct diagram *after, struct diagram *before)
 {
     bool above = false;
+    CHECK(after->count && before->count); /* the package, and what goes for it */
     qsort(after->chunks, after->count, sizeof *after->chunks, by_rate);
     qsort(before->chunks, before->count, sizeof *before->chunks, by_rate);
     return is_never_below(after, before, before, &above) && is_never_below(after, before, after, &above) &&

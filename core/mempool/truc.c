@@ -3,7 +3,6 @@
  * to replace. */
 #include "core/mempool/mempool_private.h"
 
-#define TRUC_VERSION         3
 #define TRUC_VSIZE_MAX       10000u
 #define TRUC_CHILD_VSIZE_MAX 1000u
 

@@ -66,10 +66,11 @@ static bool arg_txs(struct rpc_call *call)
     return true;
 }
 
-/* What is refused alone for its fee only may pass with a child that pays for it. */
-static bool pays_too_little(const struct error *error)
+/* What is refused alone for its fee only may pass with a child that pays for it (below the relay floor only
+ * what BIP431 covers). */
+static bool pays_too_little(const struct tx *tx, const struct error *error)
 {
-    return strcmp(error->word, "min relay fee not met") == 0 ||
+    return (strcmp(error->word, "min relay fee not met") == 0 && tx->version == TRUC_VERSION) ||
            strcmp(error->word, "mempool min fee not met") == 0 ||
            strcmp(error->word, "insufficient fee") == 0;
 }
@@ -286,11 +287,12 @@ static void refused(struct rpc_call *call, const struct error *error)
 {
     struct submission *s = call->submission;
     bool needs_parents = s->later_count && s->at + 1 == s->count && error->kind == ERROR_MISSING;
-    if (pays_too_little(error) || needs_parents) {
+    bool too_little = pays_too_little(s->txs[s->at], error);
+    if (too_little || needs_parents) {
         s->later[s->later_count++] = s->at;
     }
     s->outcomes[s->at++] = (struct outcome){.what = REFUSED, .error = *error};
-    s->hopeless |= !pays_too_little(error) && !needs_parents; /* others may pass, each alone */
+    s->hopeless |= !too_little && !needs_parents; /* others may pass, each alone */
     submit_next(call);
 }
 

@@ -12,9 +12,9 @@ ADDRESS = "bcrt1qft5p2uhsdcdc3l2ua4ap5qqfg4pjaqlp250x7us7a8qqhrxrxfsqseac85"  # 
 PROGRAM = bytes.fromhex("00204ae81572f06e1b88fd5ced7a1a000945432e83e1551e6f721ee9c00b8cc33260")
 
 
-def spend(coins, fee, outputs=1):
+def spend(coins, fee, outputs=1, version=2):
     """coins: (txid, index, sat) each. Raw hex."""
-    tx = Tx(Reader(struct.pack("<I", 2) + b"\0\0" + bytes(4)))
+    tx = Tx(Reader(struct.pack("<I", version) + b"\0\0" + bytes(4)))
     tx.inputs = [[bytes.fromhex(txid)[::-1] + struct.pack("<I", n), b"", 0xffffffff] for txid, n, _ in coins]
     tx.witness = [[OP_TRUE] for _ in coins]
     total = sum(sat for _, _, sat in coins) - fee
@@ -48,6 +48,33 @@ def test_mempool_replacement():
     assert set(node.rpc("getrawmempool")) == {better, other}
     block = node.rpc("generatetoaddress", 1, ADDRESS)[0]
     assert {better, other} <= set(node.rpc("getblock", block)["tx"])
+    node.stop()
+
+
+def test_mempool_packages():
+    node = Node("--mine=no", chain="regtest", listen=False)
+    blocks = node.rpc("generatetoaddress", 103, ADDRESS)
+    coins = [(node.rpc("getblock", blocks[i])["tx"][0], 0, 5_000_000_000) for i in range(2)]
+
+    def family(coin, version, parent_fee, child_fee):
+        parent = spend([coin], parent_fee, version=version)
+        txid = sha256d(Tx(Reader(bytes.fromhex(parent))).raw(with_witness=False))[::-1].hex()
+        return [parent, spend([(txid, 0, 5_000_000_000 - parent_fee)], child_fee, version=version)]
+
+    # Below the relay floor a child pays only for version 3 (BIP431).
+    answer = node.rpc("submitpackage", family(coins[0], 2, 0, 5000))
+    assert answer["package_msg"] == "transaction failed" and node.rpc("getrawmempool") == [], answer
+    assert {result["error"].split(",")[0] for result in answer["tx-results"].values()} == {
+        "min relay fee not met", "bad-txns-inputs-missingorspent"}, answer
+    answer = node.rpc("submitpackage", family(coins[0], 3, 0, 5000))
+    assert answer["package_msg"] == "success" and len(node.rpc("getrawmempool")) == 2, answer
+    # Another such family replaces it when it pays for that.
+    before = set(node.rpc("getrawmempool"))
+    answer = node.rpc("submitpackage", family(coins[0], 3, 0, 5001))
+    assert answer["package_msg"].startswith("package RBF failed: insufficient anti-DoS fees"), answer
+    answer = node.rpc("submitpackage", family(coins[0], 3, 0, 6000))
+    assert answer["package_msg"] == "success" and set(answer["replaced-transactions"]) == before, answer
+    assert not before & set(node.rpc("getrawmempool"))
     node.stop()
 
 

@@ -36,9 +36,9 @@ static void drop(struct tx **txs, size_t count)
 Test(package, a_child_pays_for_its_parent)
 {
     rig_open();
-    struct tx *txs[3] = {spend_block(1, 0)};
-    txs[1] = spend_tx(txs[0], 0, 1000);
-    txs[2] = spend_tx(txs[0], 0, 100); /* enough for itself only */
+    struct tx *txs[3] = {of_version(3, NULL, 1, 0)};
+    txs[1] = of_version(3, txs[0], 0, 1000);
+    txs[2] = of_version(3, txs[0], 0, 100); /* enough for itself only */
     cr_assert_str_eq(submit(txs[0]), "min relay fee not met");
     struct tx *poor[] = {txs[0], txs[2]};
     cr_assert_str_eq(submit_together(poor, 2, PACKAGE_SUBMIT), "min relay fee not met");
@@ -52,6 +52,17 @@ Test(package, a_child_pays_for_its_parent)
     block_unref(rig_mine(true));
     cr_assert_eq(mempool_count(rig.pool), 0, "a block takes both");
     drop(txs, 3);
+}
+
+/* Only a child that nobody can replace without its parent pays for what is below the relay floor. */
+Test(package, the_relay_floor_holds_for_each)
+{
+    rig_open();
+    struct tx *txs[2] = {spend_block(1, 10)};
+    txs[1] = spend_tx(txs[0], 0, 10000);
+    cr_assert_str_eq(submit_together(txs, 2, PACKAGE_SUBMIT), "min relay fee not met");
+    cr_assert(rig.refused_at == 0 && rig.judged == 0);
+    drop(txs, 2);
 }
 
 Test(package, all_or_none)
@@ -168,8 +179,8 @@ Test(package, leaves_a_parent_alone)
 Test(package, nobody_pays_too_much)
 {
     rig_open();
-    struct tx *txs[2] = {spend_block(1, 0)};
-    txs[1] = spend_tx(txs[0], 0, 100000);
+    struct tx *txs[2] = {of_version(3, NULL, 1, 0)};
+    txs[1] = of_version(3, txs[0], 0, 100000);
     mempool_submit_package(rig.pool, txs, 2, PACKAGE_SUBMIT, 10000, 0, rig.now);
     rig_pump();
     cr_assert_str_eq(rig.result.word, "max feerate exceeded");
@@ -181,8 +192,8 @@ Test(package, nobody_pays_too_much)
 Test(package, a_new_tip_starts_it_over)
 {
     rig_open();
-    struct tx *txs[2] = {spend_block(1, 0)};
-    txs[1] = spend_tx(txs[0], 0, 1000);
+    struct tx *txs[2] = {of_version(3, NULL, 1, 0)};
+    txs[1] = of_version(3, txs[0], 0, 1000);
     rig.result = (struct error){.kind = ERROR_INTERNAL};
     mempool_submit_package(rig.pool, txs, 2, PACKAGE_SUBMIT, 0, 0, rig.now);
     struct list *job = rig.jobs.next;

@@ -61,13 +61,17 @@ Test(rpc_package, a_child_pays_for_its_parent)
     json_t *answer = ask_together("submitpackage", 2, texts, "");
     cr_assert_str_eq(json_string_value(json_object_get(answer, "package_msg")), "transaction failed");
     cr_assert(strstr(error_of(answer, &ids[0]), "min relay fee not met"));
-    cr_assert(strstr(error_of(answer, &ids[1]), "min relay fee not met"));
-    make_family(1, 0, 2000, texts, ids);
+    cr_assert_str_eq(error_of(answer, &ids[1]), "bad-txns-inputs-missingorspent");
+    make_family(1, 500, 500, texts, ids); /* in the way of a parent that cannot pay for its replacement */
+    cr_assert_str_eq(
+        json_string_value(json_object_get(ask_together("submitpackage", 2, texts, ""), "package_msg")),
+        "success");
+    make_family(1, 400, 4000, texts, ids);
     answer = ask_together("submitpackage", 2, texts, "");
     cr_assert_str_eq(json_string_value(json_object_get(answer, "package_msg")), "success", "%s", words());
     const json_t *fees = json_object_get(result_of(answer, &ids[0]), "fees");
     cr_assert_eq(json_array_size(json_object_get(fees, "effective-includes")), 2);
-    cr_assert(json_real_value(json_object_get(fees, "base")) == 0 &&
+    cr_assert(json_real_value(json_object_get(fees, "base")) == 0.000004 &&
               json_real_value(json_object_get(fees, "effective-feerate")) > 0);
     cr_assert_eq(number(ask("getmempoolinfo", "[]"), "size"), 2);
     answer = ask_together("submitpackage", 2, texts, "");
@@ -112,10 +116,10 @@ Test(rpc_package, refused)
     cr_assert_eq(code_of("submitpackage", "[[]]"), RPC_INVALID_PARAMETER);
     cr_assert_eq(code_of("submitpackage", "[[\"00\"]]"), RPC_DESERIALIZATION_ERROR);
     cr_assert_eq(code_of("submitpackage", "[[5]]"), RPC_DESERIALIZATION_ERROR);
-    make_family(1, 0, COIN_SAT, texts, ids);
+    make_family(1, 1000, COIN_SAT, texts, ids);
     json_t *answer = ask_together("submitpackage", 2, texts, "");
     cr_assert(strstr(error_of(answer, &ids[1]), "max feerate exceeded"), "%s", error_of(answer, &ids[1]));
-    cr_assert_eq(number(ask("getmempoolinfo", "[]"), "size"), 0);
+    cr_assert_eq(number(ask("getmempoolinfo", "[]"), "size"), 1);
     make_family(102, 0, 1000, texts, ids);
     answer = ask_together("submitpackage", 2, texts, "");
     cr_assert_str_eq(error_of(answer, &ids[0]), "bad-txns-premature-spend-of-coinbase");
