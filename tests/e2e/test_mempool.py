@@ -70,9 +70,9 @@ def test_mempool_packages():
     assert answer["package_msg"] == "success" and len(node.rpc("getrawmempool")) == 2, answer
     # Another such family replaces it when it pays for that.
     before = set(node.rpc("getrawmempool"))
-    answer = node.rpc("submitpackage", family(coins[0], 3, 0, 5001))
+    answer = node.rpc("submitpackage", family(coins[0], 3, 10, 5001))
     assert answer["package_msg"].startswith("package RBF failed: insufficient anti-DoS fees"), answer
-    answer = node.rpc("submitpackage", family(coins[0], 3, 0, 6000))
+    answer = node.rpc("submitpackage", family(coins[0], 3, 10, 6000))
     assert answer["package_msg"] == "success" and set(answer["replaced-transactions"]) == before, answer
     assert not before & set(node.rpc("getrawmempool"))
     node.stop()
