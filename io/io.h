@@ -201,10 +201,10 @@ void store_close(struct store *store);
 void store_reads(struct store *store, struct store_reader *out);
 /* An open block or undo file (made when absent for writing), or -1 and *error; the caller closes it. */
 int store_file(struct store *store, enum file_kind kind, uint32_t number, bool write, struct error *error);
-/* Its bytes were written: the next commit syncs it first. Any thread. */
 /* From now on compactions run at idle priority, like the hash workers, which would otherwise lose a whole CPU
  * to one for as long as it takes: as soon as a commit finds their thread. Any thread. */
 void store_compactions_yield(struct store *store);
+/* Its bytes were written: the next commit syncs it first. Any thread. */
 void store_written(struct store *store, enum file_kind kind, uint32_t number);
 /* What the store has now, for a JOB_SCAN; any thread. store_run of that job frees it. */
 void *store_snapshot(struct store *store);

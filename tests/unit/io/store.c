@@ -1,7 +1,10 @@
 /* The store: lock, identity, batches, files, snapshots. */
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <ftw.h>
 #include <rocksdb/c.h>
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -85,6 +88,59 @@ Test(store, keeps_what_is_committed)
     store = store_open(folder, &params, &error);
     cr_assert(store, "%s", error.text);
     cr_assert(same(store, "a", NULL) && same(store, "b", "2"));
+    store_close(store);
+}
+
+/* Of the thread that compacts; -1: there is none yet. */
+static int compaction_policy(void)
+{
+    int policy = -1;
+    DIR *tasks = opendir("/proc/self/task");
+    cr_assert(tasks);
+    for (const struct dirent *task; (task = readdir(tasks));) {
+        char path[300], name[32] = "";
+        snprintf(path, sizeof path, "/proc/self/task/%s/comm", task->d_name);
+        FILE *file = fopen(path, "re");
+        if (file && fgets(name, sizeof name, file) && strcmp(name, "rocksdb:low\n") == 0) {
+            policy = sched_getscheduler((pid_t)strtol(task->d_name, NULL, 10));
+        }
+        if (file) {
+            fclose(file);
+        }
+    }
+    closedir(tasks);
+    return policy;
+}
+
+/* Every opening leaves a table; five with the same rows are compacted by the next. */
+Test(store, compactions_keep_the_rows_and_give_way)
+{
+    enum { OPENINGS = 6, COMMITS_MAX = 200000 };
+    struct store *store = NULL;
+    char value[2] = "0";
+    for (int i = 0; i < OPENINGS; i++) {
+        store_close(store);
+        store = store_open(folder, &params, &error);
+        cr_assert(store, "%s", error.text);
+        value[0] = (char)('0' + i);
+        put(store, "a", value, true);
+        put(store, "z", value, true);
+        put(store, value, "own", true);
+    }
+    for (int i = 0; compaction_policy() < 0 && i < COMMITS_MAX; i++) {
+        put(store, "b", "1", false);
+    }
+    cr_assert_eq(compaction_policy(), SCHED_OTHER);
+    put(store, "b", "2", false);
+    cr_assert_eq(compaction_policy(), SCHED_OTHER, "as long as nobody hashes");
+    store_compactions_yield(store);
+    put(store, "b", "3", false);
+    cr_assert_eq(compaction_policy(), SCHED_IDLE);
+    for (int i = 0; i < OPENINGS; i++) {
+        value[0] = (char)('0' + i);
+        cr_assert(same(store, value, "own"));
+    }
+    cr_assert(same(store, "a", value) && same(store, "z", value) && same(store, "b", "3"));
     store_close(store);
 }
 
