@@ -21,10 +21,7 @@ static void put_address(struct buf *out, uint64_t services, const struct endpoin
  * it. */
 static void put_addresses(const struct p2p *p2p, const struct peer *peer, struct buf *out)
 {
-    static const uint8_t nowhere[4];
     struct endpoint there = {.port = 0}, here = {.port = peer->inbound ? 0 : p2p->listen_port};
-    ip_from_v4(there.ip, nowhere);
-    ip_from_v4(here.ip, nowhere);
     if (peer->has_endpoint && !ip_is_local(peer->endpoint.ip)) {
         there = peer->endpoint;
     }
@@ -187,7 +184,7 @@ void fee_filter_send(struct p2p *p2p, struct peer *peer)
     int64_t fee_sat = p2p_near_tip(p2p) ? info.min_fee_per_kvb_sat : FEE_FILTER_ALL_SAT;
     bool speaks = peer->version >= 70013 && !(peer->permissions & P2P_PERMIT_FORCERELAY) &&
                   !relay_refuses_txs(p2p, peer);
-    if (peer->wants_txs && speaks && fee_sat != peer->fee_told_sat) {
+    if (speaks && fee_sat != peer->fee_told_sat) {
         peer->fee_told_sat = fee_sat;
         buf_i64(&b, fee_sat);
         message_send(p2p, peer, "feefilter", &b);

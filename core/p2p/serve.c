@@ -109,6 +109,9 @@ void handle_getblocks(struct p2p *p2p, struct peer *peer, struct cursor *c)
         const struct block_entry *entry = chain_at(p2p->chain, end);
         uint32_t count = end - from->height - hash256_equal(&entry->hash, &stop); /* that one is known */
         entry = hash256_equal(&entry->hash, &stop) ? entry->prev : entry;
+        if (!count) {
+            return;
+        }
         peer->asks_on_after = count == GETBLOCKS_MAX ? entry : NULL;
         buf_compact_size(&b, count);
         uint8_t *items = buf_extend(&b, (size_t)count * 36);

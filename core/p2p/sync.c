@@ -241,6 +241,10 @@ static void request_from(struct p2p *p2p, struct peer *peer)
         return; /* it may have deleted the next one */
     }
     uint32_t limit = MIN(tip->height + WINDOW_BLOCKS, best->height);
+    if (!(peer->services & SERVICE_WITNESS)) { /* what it has of later blocks is not whole */
+        uint32_t segwit = chain_parameters(p2p->chain)->segwit_height;
+        limit = MIN(limit, segwit - (segwit > 0));
+    }
     for (uint32_t height = asked->height + 1; height <= limit && peer->in_flight < most; height++) {
         const struct block_entry *entry = block_ancestor(best, height);
         if (entry->status & BLOCK_BAD) {

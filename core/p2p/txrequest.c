@@ -22,9 +22,11 @@ static bool is_preferred(const struct peer *peer)
     return !peer->inbound || peer->permissions & P2P_PERMIT_RELAY;
 }
 
-static void put_item(struct buf *items, const struct hash256 *hash, bool by_wtxid)
+/* Of who has no witnesses (BIP144) a transaction is asked for without. */
+static void put_item(struct buf *items, const struct peer *peer, const struct hash256 *hash, bool by_wtxid)
 {
-    buf_u32(items, by_wtxid ? INV_WTX : INV_TX | INV_WITNESS_FLAG);
+    uint32_t flag = peer->services & SERVICE_WITNESS ? INV_WITNESS_FLAG : 0;
+    buf_u32(items, by_wtxid ? INV_WTX : INV_TX | flag);
     buf_bytes(items, hash->b, 32);
 }
 
@@ -108,7 +110,7 @@ void txrequest_announced(struct p2p *p2p, struct peer *peer, const struct hash25
     }
     request = map_put(&p2p->tx_requests, hash, NULL);
     *request = (struct tx_request){.asked = peer->id, .asked_us = p2p->now.mono_us, .by_wtxid = by_wtxid};
-    put_item(items, hash, by_wtxid);
+    put_item(items, peer, hash, by_wtxid);
 }
 
 /* ---- Whom to ask next -----------------------------------------------------------------------------------
@@ -151,7 +153,7 @@ static void ask_another(struct p2p *p2p, const struct hash256 *hash)
     release(p2p, request->asked);
     request->asked = peer->id;
     request->asked_us = p2p->now.mono_us;
-    put_item(&item, hash, request->by_wtxid);
+    put_item(&item, peer, hash, request->by_wtxid);
     txrequest_send(p2p, peer, &item);
 }
 

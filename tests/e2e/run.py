@@ -25,6 +25,7 @@ import test_api  # noqa: E402
 import test_mempool  # noqa: E402
 import test_peers  # noqa: E402
 import test_rpc  # noqa: E402
+import test_wire  # noqa: E402
 
 
 def main():
@@ -37,7 +38,7 @@ def main():
     quarry.RELEASE_BIN = os.path.abspath(options.release_bin) if options.release_bin else None
 
     passed = failed = skipped = 0
-    for module in (test_load, test_disk, test_mempool, test_faces, test_deploy, test_cluster, test_conversations, test_hostile, test_peers,
+    for module in (test_load, test_disk, test_mempool, test_faces, test_deploy, test_cluster, test_conversations, test_wire, test_hostile, test_peers,
                    test_api, test_http, test_rpc):
         for name, test in sorted(vars(module).items()):
             if not name.startswith("test_") or not callable(test):

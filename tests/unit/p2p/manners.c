@@ -311,8 +311,7 @@ Test(manners, we_do_not_talk_to_ourselves)
 
 Test(manners, who_connects_is_told_at_which_address_unless_it_is_a_private_one)
 {
-    static const uint8_t there[18] = {[10] = 0xff, 0xff, 8, 8, 8, 9, 0x12, 0x34},
-                         nowhere[18] = {[10] = 0xff, 0xff};
+    static const uint8_t there[18] = {[10] = 0xff, 0xff, 8, 8, 8, 9, 0x12, 0x34}, nowhere[18] = {0};
     struct span version;
     p2p_accepted(rig.p2p, PEER, "8.8.8.9:4660", rig.now);
     p2p_accepted(rig.p2p, PEER + 1, "192.168.1.9:4660", rig.now);
