@@ -1,8 +1,11 @@
 /* RPC methods about the node as a program: help, stop, logging, what it holds and what it is doing. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "core/node/rpc_private.h"
+
+#define MOCK_TIME_MAX INT64_C(9223372036) /* so many nanoseconds have 63 bits */
 
 /* "name (optional)" … as a person types them. */
 static void usage_of(struct buf *out, const struct rpc_method *m)
@@ -69,10 +72,16 @@ RPC_HANDLER(setmocktime)
         rpc_fail(call, RPC_MISC_ERROR, "setmocktime is for regression testing (-regtest mode) only");
         return;
     }
-    if (arg_number(call, 0, &time, 0, UINT32_MAX)) {
-        call->node->mock_time_s = time;
-        rpc_ok(call);
+    if (!arg_number(call, 0, &time, INT64_MIN, INT64_MAX)) {
+        return;
     }
+    if (time < 0 || time > MOCK_TIME_MAX) {
+        rpc_fail(call, RPC_INVALID_PARAMETER,
+                 "Mocktime must be in the range [0, %" PRId64 "], not %" PRId64 ".", MOCK_TIME_MAX, time);
+        return;
+    }
+    call->node->mock_time_s = MIN(time, (int64_t)UINT32_MAX); /* later no block has a time */
+    rpc_ok(call);
 }
 
 RPC_HANDLER(mockscheduler)

@@ -12,16 +12,23 @@ RPC_HANDLER(getnetworkhashps)
 {
     const struct chain *chain = call->node->chain;
     int64_t blocks = 120, height = -1;
-    if (!arg_number(call, 0, &blocks, -1, INT32_MAX) || !arg_number(call, 1, &height, -1, INT32_MAX)) {
+    if (!arg_number(call, 0, &blocks, INT32_MIN, INT32_MAX) ||
+        !arg_number(call, 1, &height, INT32_MIN, INT32_MAX)) {
         return;
     }
-    const struct block_entry *entry = height < 0 ? chain_tip(chain) : chain_at(chain, (uint32_t)height);
+    if (blocks < -1 || blocks == 0) {
+        rpc_fail(call, RPC_INVALID_PARAMETER, "Invalid nblocks. Must be a positive number or -1.");
+        return;
+    }
+    const struct block_entry *entry = height == -1 ? chain_tip(chain)
+                                      : height < 0 ? NULL
+                                                   : chain_at(chain, (uint32_t)height);
     if (!entry) {
         rpc_fail(call, RPC_INVALID_PARAMETER, "Block does not exist at specified height");
         return;
     }
     put_real(&call->out, NULL,
-             network_hashes_per_s(entry, blocks <= 0 ? entry->height % 2016 + 1 : (uint32_t)blocks));
+             network_hashes_per_s(entry, blocks < 0 ? entry->height % 2016 + 1 : (uint32_t)blocks));
     rpc_ok(call);
 }
 

@@ -655,6 +655,20 @@ Test(rpc, preciousblock_decides_between_equals)
     cr_assert_eq(number(ask("getblockchaininfo", "[]"), "blocks"), 4);
 }
 
+Test(rpc, arguments_out_of_range_in_cores_words)
+{
+    cr_assert_eq(code_of("setmocktime", "[-1]"), RPC_INVALID_PARAMETER);
+    cr_assert_str_eq(words(), "Mocktime must be in the range [0, 9223372036], not -1.");
+    cr_assert_eq(code_of("setmocktime", "[9223372036]"), 0);
+    mine(1);
+    cr_assert_eq(code_of("setmocktime", "[0]"), 0);
+    cr_assert_eq(code_of("getnetworkhashps", "[0]"), RPC_INVALID_PARAMETER);
+    cr_assert_str_eq(words(), "Invalid nblocks. Must be a positive number or -1.");
+    cr_assert_eq(code_of("getnetworkhashps", "[1,-2]"), RPC_INVALID_PARAMETER);
+    cr_assert_str_eq(words(), "Block does not exist at specified height");
+    cr_assert_eq(code_of("getnetworkhashps", "[-1,-1]"), 0);
+}
+
 Test(rpc, getmininginfo_tells_of_the_last_template)
 {
     cr_assert_null(json_object_get(ask("getmininginfo", "[]"), "currentblocktx"));
