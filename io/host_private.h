@@ -1,5 +1,6 @@
-/* Private to io: the host of a node. host.c is the composition (events in, actions out, jobs), peers.c its
- * TCP side, rpc_server.c its Unix socket. */
+/* Private to io: the host of a node. host.c is the composition (events in, actions out), start.c what the
+ * settings make of it, jobs.c what must not hold up the loop, peers.c its TCP side, rpc_server.c its Unix
+ * socket. */
 #ifndef QUARRY_IO_HOST_PRIVATE_H
 #define QUARRY_IO_HOST_PRIVATE_H
 
@@ -52,6 +53,21 @@ struct host {
 
 /* host.c: tells the node and carries out what it answers. event->now is filled in. */
 void host_emit(struct host *host, struct event *event);
+
+/* start.c: ERROR_USAGE names the setting that is wrong. `urgent` is called from inside node_handle. */
+bool start_payout(struct host *host, struct error *error) MUST_USE;
+bool start_pool(struct host *host, const struct cpu_limits *limits, struct error *error) MUST_USE;
+bool start_node(struct host *host, const struct cpu_limits *limits, void (*urgent)(void *host),
+                struct error *error) MUST_USE;
+
+/* jobs.c */
+void jobs_init(struct host *host);
+void job_start(struct host *host, struct job *job);
+void job_is_done(struct host *host, struct job *job); /* on the loop's thread: the node hears of it */
+void jobs_end(struct host *host); /* those that are left fail; no thread works on one any more */
+void saved_write(struct host *host, struct action *action); /* takes the action's bytes */
+/* Empty when it is absent or cannot be read, which is logged. */
+void saved_read(struct host *host, const char *name, struct buf *out);
 
 /* peers.c */
 bool peers_listen(struct host *host, struct error *error) MUST_USE;

@@ -377,21 +377,28 @@ void presync_forget(struct peer *peer);
 size_t presync_bytes(const struct peer *peer);
 size_t presync_bytes_max(void);
 
-/* compact.c */
+/* compact.c: those that come */
 struct tx *tx_from(struct cursor *c); /* one transaction of a message; NULL: it cannot be read */
 void compact_offer(struct p2p *p2p, struct peer *peer, bool unasked);
 void handle_sendcmpct(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_cmpctblock(struct p2p *p2p, struct peer *peer, struct cursor *c);
-void handle_getblocktxn(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_blocktxn(struct p2p *p2p, struct peer *peer, struct cursor *c);
-void compact_send(struct p2p *p2p, struct peer *peer, const struct block *block);
-/* To every peer that wants compact blocks unasked, knows the parent and not the block. False: there is none.
- */
-bool compact_announce(struct p2p *p2p, const struct block_entry *entry, const struct block *block);
 void compact_prefer(struct p2p *p2p, struct peer *peer); /* it was first with a good block */
 void compact_remember(struct p2p *p2p, struct tx *tx, bool low_fee);
 void compact_forget_peer(struct p2p *p2p, struct peer *peer);
 void compact_free(struct p2p *p2p);
+
+/* compact_out.c: those that we send */
+#define SHORT_BYTES 6u /* BIP152: of a short identifier */
+/* The SipHash key: the first 16 bytes of the single SHA-256 of header and nonce. */
+void compact_key(uint64_t key[2], const uint8_t header_and_nonce[HEADER_BYTES + 8]);
+void compact_short_id(uint8_t out[8], const uint64_t key[2],
+                      const struct hash256 *wtxid); /* SHORT_BYTES count */
+void handle_getblocktxn(struct p2p *p2p, struct peer *peer, struct cursor *c);
+void compact_send(struct p2p *p2p, struct peer *peer, const struct block *block);
+/* To every peer that wants compact blocks unasked, knows the parent and not the block. False: there is none.
+ */
+bool compact_announce(struct p2p *p2p, const struct block_entry *entry, const struct block *block);
 
 /* latency.c: a block passes by */
 void latency_first_byte(struct p2p *p2p, const struct peer *peer, const struct hash256 *hash);
