@@ -420,7 +420,9 @@ void handle_block(struct p2p *p2p, struct peer *peer, struct cursor *c)
     if (asked && entry && block_ancestor(chain_best_header(p2p->chain), entry->height) == entry) {
         p2p->progress_us = p2p->now.mono_us;
     }
-    map_remove(&p2p->compacted, &block->hash);
+    if (!entry || !(entry->status & BLOCK_HAVE_DATA)) {
+        map_remove(&p2p->compacted, &block->hash); /* else whose it is has been noted */
+    }
     sync_take_block(p2p, peer->id, block, asked, false);
     block_unref(block);
     sync_request_blocks(p2p);

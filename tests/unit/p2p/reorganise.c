@@ -269,6 +269,36 @@ Test(blame, who_gave_a_bad_block_before_its_parent_came_is_to_blame)
     block_unref(bad);
 }
 
+/* BIP152: who hands a compact block on need not have looked at more than its header. */
+Test(blame, nobody_is_to_blame_for_a_bad_compact_block_whose_parent_came_late)
+{
+    enum { OTHER = PEER + 1 };
+    struct buf b = {0};
+    grow(3);
+    connect_peer(PEER);
+    connect_peer(OTHER);
+    struct block *parent = block_on_tip((struct span){0}, 0), *bad = block_of_nothing(parent, 5);
+    struct block *const both[] = {parent, bad};
+    say_header_list(PEER, both, 2);
+    header_encode(buf_extend(&b, HEADER_BYTES), &bad->header);
+    buf_u64(&b, 1);
+    buf_compact_size(&b, 0);
+    buf_compact_size(&b, bad->tx_count);
+    for (uint32_t i = 0; i < bad->tx_count; i++) {
+        buf_compact_size(&b, 0);
+        tx_write(&b, &bad->txs[i], true);
+    }
+    say(PEER, "cmpctblock", &b);
+    cr_assert(chain_find(rig.chain, &bad->hash)->status & BLOCK_HAVE_DATA);
+    say_block(OTHER, bad); /* again, whole: whose it is has been noted */
+    say_block(OTHER, parent);
+    cr_assert(chain_find(rig.chain, &bad->hash)->status & BLOCK_FAILED);
+    cr_assert_not(rig.closed[PEER]);
+    cr_assert_not(rig.closed[OTHER]);
+    block_unref(parent);
+    block_unref(bad);
+}
+
 /* The same from a person, who takes a block back: no peer has done anything. */
 Test(blame, nobody_is_to_blame_for_what_a_person_invalidates)
 {
