@@ -438,8 +438,8 @@ void p2p_block_result(struct p2p *p2p, const struct hash256 *hash, peer_id sourc
     bool connected = !error && entry && entry->status & BLOCK_VALID;
     /* BIP152: who forwards a compact block need not have validated it. */
     bool blameless = map_get(&p2p->compacted, hash);
-    if (error || connected) {
-        map_remove(&p2p->compacted, hash); /* else it is stored only: its rules come later */
+    if (connected || (error && (error->kind == ERROR_INVALID || error->kind == ERROR_MUTATED))) {
+        map_remove(&p2p->compacted, hash); /* else it is stored only, or comes again */
     }
     if (!peer || peer->closing) {
         return;
