@@ -1,5 +1,5 @@
 /* JSON-RPC over the node's Unix socket: one JSON text per line in, one per line out, one request at a time
- * per connection. The methods are core/node's. */
+ * per connection; who does not read its answers gets no more of them. The methods are core/node's. */
 #include <errno.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -8,14 +8,17 @@
 
 #include "io/host_private.h"
 
-#define CLIENTS_MAX 256u
+#define CLIENTS_MAX      256u
+#define UNREAD_BYTES_MAX (4u << 20) /* of answers: with more, the next request waits */
 
 struct rpc_client {
     struct list link;
     struct host *host;
     struct stream *stream;
     struct buf in;
-    size_t looked; /* of in: no newline up to here */
+    size_t begun;  /* of in: up to here it has been handed on */
+    size_t looked; /* of in: no newline from there up to here */
+    size_t unread; /* bytes of answers that wait for it */
     uint64_t call; /* that is being answered; 0: none */
 };
 
@@ -29,26 +32,40 @@ struct rpc_server {
     bool stopping;
 };
 
+/* The bytes up to the first newline, without it; false: none has come yet. Caller frees line. */
+static bool take_line(struct rpc_client *client, struct buf *line)
+{
+    struct buf *in = &client->in;
+    const uint8_t *newline =
+        in->len > client->looked ? memchr(in->data + client->looked, '\n', in->len - client->looked) : NULL;
+    if (!newline) {
+        client->looked = in->len;
+        return false;
+    }
+    const uint8_t *begin = in->data + client->begun;
+    buf_bytes(line, begin, (size_t)(newline - begin));
+    client->begun = (size_t)(newline + 1 - in->data);
+    if (client->begun == in->len) {
+        buf_free(in);
+        client->begun = 0;
+    } else if (client->begun > in->len / 2) { /* not for each of many short ones */
+        in->len -= client->begun;
+        memmove(in->data, in->data + client->begun, in->len);
+        client->begun = 0;
+    }
+    client->looked = client->begun;
+    return true;
+}
+
 /* Hands the first whole line to the node when nothing is being answered. */
-static bool hand_on(struct rpc_client *client)
+static void hand_on(struct rpc_client *client)
 {
     struct host *host = client->host;
-    if (client->call || host->rpc->stopping) {
-        return false;
-    }
-    uint8_t *newline = client->in.len > client->looked
-                           ? memchr(client->in.data + client->looked, '\n', client->in.len - client->looked)
-                           : NULL;
-    if (!newline) {
-        client->looked = client->in.len;
-        return false;
-    }
-    size_t len = (size_t)(newline - client->in.data);
     struct buf line = {0};
-    buf_bytes(&line, client->in.data, len);
-    memmove(client->in.data, newline + 1, client->in.len - len - 1);
-    client->in.len -= len + 1;
-    client->looked = 0;
+    if (client->call || client->unread > UNREAD_BYTES_MAX || host->rpc->stopping ||
+        !take_line(client, &line)) {
+        return;
+    }
     client->call = ++host->rpc->last_call;
     *(struct rpc_client **)map_put(&host->rpc->calls, &client->call, NULL) = client;
     struct event event = {.kind = EVENT_RPC};
@@ -57,7 +74,6 @@ static bool hand_on(struct rpc_client *client)
     event.rpc_len = line.len;
     host_emit(host, &event);
     buf_free(&line);
-    return true;
 }
 
 static void on_received(void *context, const uint8_t *data, size_t len)
@@ -65,7 +81,7 @@ static void on_received(void *context, const uint8_t *data, size_t len)
     struct rpc_client *client = context;
     buf_bytes(&client->in, data, len);
     hand_on(client);
-    if (client->in.len > RPC_REQUEST_BYTES_MAX) {
+    if (client->in.len - client->begun > RPC_REQUEST_BYTES_MAX) {
         log_warn(LOG_RPC, "a request of more than %u bytes: closing the connection", RPC_REQUEST_BYTES_MAX);
         stream_close(client->stream, "request too large");
     }
@@ -73,8 +89,9 @@ static void on_received(void *context, const uint8_t *data, size_t len)
 
 static void on_drained(void *context, size_t queued_bytes)
 {
-    (void)context;
-    (void)queued_bytes;
+    struct rpc_client *client = context;
+    client->unread = queued_bytes;
+    hand_on(client);
 }
 
 static void on_closed(void *context, const char *why)
@@ -121,6 +138,7 @@ void rpc_server_reply(struct host *host, uint64_t call, struct buf *bytes)
     map_remove(&host->rpc->calls, &call);
     client->call = 0;
     buf_u8(bytes, '\n');
+    client->unread += bytes->len;
     stream_send(client->stream, shared_of(bytes));
     if (client->in.len) {
         loop_timer_set(host->loop, &host->rpc->waiting, 0);

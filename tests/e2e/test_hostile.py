@@ -1,6 +1,7 @@
 """Peers that stop, never read, or send garbage: memory stays within the printed budget, others keep synchronising,
 the log says what happened."""
 
+import json
 import os
 import re
 import signal
@@ -215,3 +216,31 @@ def test_a_stopped_peer():
     wait_until(lambda: stopped.rpc("getblockcount") == 55, what="the frozen peer to catch up")
     for node in (late, stopped, source):
         node.stop()
+
+
+def test_an_rpc_client_that_does_not_read():
+    """Requests with much larger answers, one behind the other: they wait until the answers are read."""
+    node = serving_node()
+    calls = 1000
+    text = json.dumps([{"id": i, "method": "help"} for i in range(50)]).encode() + b"\n"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+        s.settimeout(120)
+        s.connect(node.socket_path())
+        s.sendall(text * calls)
+        spent = [-1.0]
+
+        def is_at_rest():
+            spent.append(node.cpu_seconds())
+            return spent[-1] == spent[-2]
+
+        wait_until(is_at_rest, what="the node to be at rest")
+        assert node.rpc("getblockcount") == 50  # others are answered
+        if quarry.RELEASE_BIN:
+            assert node.peak_bytes() < 120 << 20, node.peak_bytes()
+        lines = 0
+        while lines < calls:
+            more = s.recv(1 << 20)
+            assert more, node.log()
+            lines += more.count(b"\n")
+        assert lines == calls
+    node.stop()
