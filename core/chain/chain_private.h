@@ -71,7 +71,7 @@ void coins_committed(struct coins_cache *cache); /* and forgets clean coins abov
 
 void coin_encode(struct buf *out, const struct coin *coin);
 bool coin_decode(struct coin *out, struct span bytes); /* borrows */
-struct named_block { /* a block of the main chain that a rule names */
+struct named_block {                                   /* a block of the main chain that a rule names */
     uint32_t height;
     const char *hash;
 };
