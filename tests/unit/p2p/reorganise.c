@@ -246,40 +246,53 @@ Test(branches, a_branch_is_followed_up_to_its_bad_end)
 
 /* What is wrong with a block shows when it is connected, which is long after it came if its parent is late.
  */
-TestSuite(blame, .init = begin, .fini = end);
+enum { OTHER = PEER + 1 };
+static struct block *parent, *bad; /* PEER has told their headers */
 
-Test(blame, who_gave_a_bad_block_before_its_parent_came_is_to_blame)
+static void begin_blame(void)
 {
-    enum { OTHER = PEER + 1 };
+    begin();
     grow(3);
     connect_peer(PEER);
     connect_peer(OTHER);
-    struct block *parent = block_on_tip((struct span){0}, 0), *bad = block_of_nothing(parent, 5);
+    parent = block_on_tip((struct span){0}, 0);
+    bad = block_of_nothing(parent, 5);
     struct block *const both[] = {parent, bad};
     say_header_list(PEER, both, 2);
-    cr_assert_eq(heard(PEER, "getdata", NULL), 1);
-    say_block(PEER, bad);
-    cr_assert(chain_find(rig.chain, &bad->hash)->status & BLOCK_HAVE_DATA);
-    cr_assert_not(rig.closed[PEER], "nobody knows yet");
-    say_block(OTHER, parent);
-    cr_assert(chain_find(rig.chain, &bad->hash)->status & BLOCK_FAILED);
-    cr_assert(rig.closed[PEER]);
-    cr_assert_not(rig.closed[OTHER]);
+}
+
+static void end_blame(void)
+{
     block_unref(parent);
     block_unref(bad);
+    end();
+}
+
+TestSuite(blame, .init = begin_blame, .fini = end_blame);
+
+/* It is here, and whether it is good nobody knows yet; then its parent comes from somebody else. */
+static void parent_comes_late(void)
+{
+    cr_assert(chain_find(rig.chain, &bad->hash)->status & BLOCK_HAVE_DATA);
+    cr_assert_not(rig.closed[PEER]);
+    say_block(OTHER, parent);
+    cr_assert(chain_find(rig.chain, &bad->hash)->status & BLOCK_FAILED);
+    cr_assert_not(rig.closed[OTHER]);
+}
+
+/* What is wrong with a block shows when it is connected, which is long after it came if its parent is late.
+ */
+Test(blame, who_gave_a_bad_block_before_its_parent_came_is_to_blame)
+{
+    say_block(PEER, bad);
+    parent_comes_late();
+    cr_assert(rig.closed[PEER]);
 }
 
 /* BIP152: who hands a compact block on need not have looked at more than its header. */
 Test(blame, nobody_is_to_blame_for_a_bad_compact_block_whose_parent_came_late)
 {
-    enum { OTHER = PEER + 1 };
     struct buf b = {0};
-    grow(3);
-    connect_peer(PEER);
-    connect_peer(OTHER);
-    struct block *parent = block_on_tip((struct span){0}, 0), *bad = block_of_nothing(parent, 5);
-    struct block *const both[] = {parent, bad};
-    say_header_list(PEER, both, 2);
     header_encode(buf_extend(&b, HEADER_BYTES), &bad->header);
     buf_u64(&b, 1);
     buf_compact_size(&b, 0);
@@ -289,31 +302,18 @@ Test(blame, nobody_is_to_blame_for_a_bad_compact_block_whose_parent_came_late)
         tx_write(&b, &bad->txs[i], true);
     }
     say(PEER, "cmpctblock", &b);
-    cr_assert(chain_find(rig.chain, &bad->hash)->status & BLOCK_HAVE_DATA);
     say_block(OTHER, bad); /* again, whole: whose it is has been noted */
-    say_block(OTHER, parent);
-    cr_assert(chain_find(rig.chain, &bad->hash)->status & BLOCK_FAILED);
+    parent_comes_late();
     cr_assert_not(rig.closed[PEER]);
-    cr_assert_not(rig.closed[OTHER]);
-    block_unref(parent);
-    block_unref(bad);
 }
 
-/* The same from a person, who takes a block back: no peer has done anything. */
+/* A person takes a block back: no peer has done anything. */
 Test(blame, nobody_is_to_blame_for_what_a_person_invalidates)
 {
     struct error error;
-    grow(3);
-    connect_peer(PEER);
-    struct block *parent = block_on_tip((struct span){0}, 0);
-    struct block *child = block_on(&parent->hash, 5, 0, (struct span){0}, 0);
-    struct block *const both[] = {parent, child};
-    say_header_list(PEER, both, 2);
-    say_block(PEER, child);
+    say_block(PEER, bad);
     cr_assert(chain_invalidate(rig.chain, &parent->hash, &error));
     pump();
-    cr_assert(chain_find(rig.chain, &child->hash)->status & BLOCK_BAD);
+    cr_assert(chain_find(rig.chain, &bad->hash)->status & BLOCK_BAD);
     cr_assert_not(rig.closed[PEER]);
-    block_unref(parent);
-    block_unref(child);
 }
