@@ -363,6 +363,7 @@ struct rig {
     struct store *store;
     struct pool *pool;
     struct chain *chain;
+    struct rng rng;
     struct list jobs;
     size_t checks_out;
     const struct block_entry *durable;
@@ -442,24 +443,18 @@ static void rig_pump(struct rig *rig)
     }
 }
 
-static bool rig_run(struct report *report, const struct blocks *blocks, const struct chain_params *params,
-                    unsigned threads, bool warm, double *seconds, struct error *error)
+static bool rig_open(struct rig *rig, const char *folder, const struct chain_params *params, unsigned threads,
+                     struct error *error)
 {
-    char folder[256];
-    struct rig rig = {0};
-    struct rng rng;
     struct store_reader reader;
     struct pool_config pool_config = {.hash_threads = 0, .check_threads = threads, .hash_share = 100};
-    cpu_limits_read(&pool_config.limits, NULL, NULL);
-    rng_seed_u64(&rng, report_seed(report));
-    list_init(&rig.jobs);
     const struct chain_config config = {.params = params,
                                         .coins_cache_bytes = (size_t)dbcache_mib * MIB,
                                         .recent_blocks_bytes = 64 * MIB,
                                         .tx_index = true,
-                                        .rng = &rng,
+                                        .rng = &rig->rng,
                                         .script_cache_bytes = 16 * MIB};
-    const struct chain_events events = {.context = &rig,
+    const struct chain_events events = {.context = rig,
                                         .submit = rig_submit,
                                         .connected = rig_ignore_block,
                                         .disconnected = rig_ignore_block,
@@ -467,50 +462,78 @@ static bool rig_run(struct report *report, const struct blocks *blocks, const st
                                         .durable = rig_durable,
                                         .block_result = rig_result,
                                         .fatal = rig_fatal};
-    if (!scratch_folder(folder, error)) {
+    cpu_limits_read(&pool_config.limits, NULL, NULL);
+    if (!(rig->store = store_open(folder, params, error)) || !(rig->pool = pool_start(&pool_config, error))) {
         return false;
     }
-    bool ok = (rig.store = store_open(folder, params, error)) && (rig.pool = pool_start(&pool_config, error));
-    if (ok) {
-        store_reads(rig.store, &reader);
-        ok = (rig.chain = chain_open(&config, &events, &reader, error)) != NULL;
-    }
-    for (size_t i = 0; ok && warm && i < blocks->count; i++) {
+    store_reads(rig->store, &reader);
+    return (rig->chain = chain_open(&config, &events, &reader, error)) != NULL;
+}
+
+static void rig_warm(struct rig *rig, const struct blocks *blocks)
+{
+    for (size_t i = 0; i < blocks->count; i++) {
         for (uint32_t t = 1; t < blocks->all[i]->tx_count; t++) {
-            chain_scripts_passed(rig.chain, &blocks->all[i]->txs[t], SCRIPT_STANDARD_FLAGS);
+            chain_scripts_passed(rig->chain, &blocks->all[i]->txs[t], SCRIPT_STANDARD_FLAGS);
         }
     }
-    struct moment now = {.unix_us = INT64_C(4000000000) * 1000000};
+}
+
+/* Up to the last batch. */
+static bool rig_connect(struct rig *rig, const struct blocks *blocks, double *seconds, struct error *error)
+{
+    const struct moment now = {.unix_us = INT64_C(4000000000) * 1000000};
     int64_t before = wall_ns();
-    if (ok) {
-        chain_start(rig.chain, now);
-        chain_expect_more(rig.chain, true);
-    }
+    bool ok = true;
+    chain_start(rig->chain, now);
+    chain_expect_more(rig->chain, true);
     for (size_t i = 0; ok && i < blocks->count; i++) {
-        ok = chain_accept_block(rig.chain, blocks->all[i], now, true, 0, error);
-        rig_pump(&rig);
-        if (ok && rig.error.kind) {
-            *error = rig.error;
+        ok = chain_accept_block(rig->chain, blocks->all[i], now, true, 0, error);
+        rig_pump(rig);
+        if (ok && rig->error.kind) {
+            *error = rig->error;
             ok = false;
         }
     }
-    if (rig.chain) {
-        chain_stop(rig.chain);
-        rig_pump(&rig);
-    }
+    chain_stop(rig->chain);
+    rig_pump(rig);
     *seconds = (double)(wall_ns() - before) / 1e9;
+    return ok;
+}
+
+static void rig_report(const struct rig *rig, struct report *report, const struct blocks *blocks,
+                       unsigned threads, bool warm, double seconds)
+{
+    struct chain_metrics metrics;
+    chain_metrics(rig->chain, &metrics);
+    const struct report_cell cells[] = {
+        {"script_cache", warm ? "knows all" : "empty", 0, 0},
+        {"threads", NULL, threads, 0},
+        {"seconds", NULL, seconds, 3},
+        {"inputs_per_s", NULL, (double)blocks->inputs / seconds, 0},
+        {"reads_per_input", NULL, (double)metrics.coins_read / (double)blocks->inputs, 4},
+        {"batch_bytes_per_block", NULL, (double)metrics.batch_bytes / (double)blocks->count, 0},
+    };
+    report_row(report, "rig", cells, ARRAY_COUNT(cells));
+}
+
+static bool rig_run(struct report *report, const struct blocks *blocks, const struct chain_params *params,
+                    unsigned threads, bool warm, double *seconds, struct error *error)
+{
+    char folder[256];
+    struct rig rig = {0};
+    rng_seed_u64(&rig.rng, report_seed(report));
+    list_init(&rig.jobs);
+    if (!scratch_folder(folder, error)) {
+        return false;
+    }
+    bool ok = rig_open(&rig, folder, params, threads, error);
+    if (ok && warm) {
+        rig_warm(&rig, blocks);
+    }
+    ok = ok && rig_connect(&rig, blocks, seconds, error);
     if (ok) {
-        struct chain_metrics metrics;
-        chain_metrics(rig.chain, &metrics);
-        const struct report_cell cells[] = {
-            {"script_cache", warm ? "knows all" : "empty", 0, 0},
-            {"threads", NULL, threads, 0},
-            {"seconds", NULL, *seconds, 3},
-            {"inputs_per_s", NULL, (double)blocks->inputs / *seconds, 0},
-            {"reads_per_input", NULL, (double)metrics.coins_read / (double)blocks->inputs, 4},
-            {"batch_bytes_per_block", NULL, (double)metrics.batch_bytes / (double)blocks->count, 0},
-        };
-        report_row(report, "rig", cells, ARRAY_COUNT(cells));
+        rig_report(&rig, report, blocks, threads, warm, *seconds);
     }
     chain_free(rig.chain);
     pool_stop(rig.pool);
