@@ -52,7 +52,7 @@ static int by_ancestors(const void *a, const void *b)
     return x->ancestors < y->ancestors ? -1 : x->ancestors > y->ancestors;
 }
 
-static void put_rest(struct mempool_dump *dump, const struct mempool *pool)
+static void put_rest(struct mempool_dump *dump, const struct mempool *pool, const struct buf *unbroadcast)
 {
     const struct hash256 *txid;
     const struct mempool_entry *entry;
@@ -67,6 +67,7 @@ static void put_rest(struct mempool_dump *dump, const struct mempool *pool)
     buf_compact_size(&dump->rest, items.len / PRIORITY_BYTES);
     buf_bytes(&dump->rest, items.data, items.len);
     buf_clear(&items);
+    buf_bytes(&items, unbroadcast->data, unbroadcast->len);
     for (size_t at = 0; pool->unbroadcast && mempool_next(pool, &at, &entry);) {
         if (entry->unbroadcast) {
             buf_bytes(&items, entry->tx->txid.b, TXID_BYTES);
@@ -77,19 +78,24 @@ static void put_rest(struct mempool_dump *dump, const struct mempool *pool)
     buf_free(&items);
 }
 
-struct mempool_dump *mempool_dump_new(const struct mempool *pool, const uint8_t key[DUMP_KEY_BYTES])
+struct mempool_dump *mempool_dump_new(const struct mempool *pool, const struct mempool_unread *unread,
+                                      const uint8_t key[DUMP_KEY_BYTES])
 {
     struct mempool_dump *dump = mem_alloc(sizeof *dump);
     const struct mempool_entry *entry;
     memcpy(dump->key, key, DUMP_KEY_BYTES);
-    dump->txs = mem_alloc(mempool_count(pool) * sizeof *dump->txs);
+    dump->txs = mem_alloc((mempool_count(pool) + unread->count) * sizeof *dump->txs);
     for (size_t at = 0; mempool_next(pool, &at, &entry);) {
         dump->txs[dump->count++] =
             (struct dumped){tx_ref(entry->tx), entry->added_unix_s, pool_priority(pool, &entry->tx->txid),
                             entry->ancestor_count};
     }
     qsort(dump->txs, dump->count, sizeof *dump->txs, by_ancestors);
-    put_rest(dump, pool);
+    for (size_t i = 0; i < unread->count; i++) {
+        const struct unread_tx *one = &unread->txs[i];
+        dump->txs[dump->count++] = (struct dumped){tx_ref(one->tx), one->added_unix_s, one->delta_sat, 0};
+    }
+    put_rest(dump, pool, &unread->unbroadcast);
     return dump;
 }
 
@@ -135,6 +141,26 @@ bool mempool_dump_next(struct mempool_dump *dump, size_t bytes, struct buf *out)
     return !whole;
 }
 
+void mempool_unread_add(struct mempool_unread *unread, struct tx *tx, int64_t added_unix_s, int64_t delta_sat)
+{
+    if (unread->count == unread->capacity) {
+        unread->capacity = MAX(unread->capacity * 2, 64u);
+        unread->txs = mem_realloc(unread->txs, unread->capacity * sizeof *unread->txs);
+    }
+    unread->txs[unread->count++] = (struct unread_tx){tx_ref(tx), added_unix_s, delta_sat};
+    unread->bytes += tx->raw.len;
+}
+
+void mempool_unread_free(struct mempool_unread *unread)
+{
+    while (unread->count) {
+        tx_unref(unread->txs[--unread->count].tx);
+    }
+    mem_free(unread->txs);
+    buf_free(&unread->unbroadcast);
+    *unread = (struct mempool_unread){0};
+}
+
 /* ---- Reading ------------------------------------------------------------------------------------------- */
 
 void dump_reader_free(struct dump_reader *r)
@@ -144,7 +170,7 @@ void dump_reader_free(struct dump_reader *r)
 
 bool dump_reader_behind_txs(const struct dump_reader *r)
 {
-    return r->stage > DUMP_IN_TXS;
+    return r->stage > DUMP_IN_TXS || (r->stage == DUMP_IN_TXS && r->counted && !r->left);
 }
 
 void dump_feed(struct dump_reader *r, struct span bytes, bool last)

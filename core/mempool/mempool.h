@@ -160,10 +160,26 @@ void mempool_info(const struct mempool *pool, struct mempool_info *out);
 
 #define DUMP_KEY_BYTES 8
 
+/* What stood in a mempool.dat and never came into the pool, since the node was stopped meanwhile. */
+struct mempool_unread { /* zero-initialise */
+    struct unread_tx {
+        struct tx *tx;
+        int64_t added_unix_s, delta_sat;
+    } * txs;
+    size_t count, capacity, bytes;
+    struct buf unbroadcast; /* txids */
+};
+/* Takes its own reference to tx. */
+void mempool_unread_add(struct mempool_unread *unread, struct tx *tx, int64_t added_unix_s,
+                        int64_t delta_sat);
+void mempool_unread_free(struct mempool_unread *unread);
+
 /* A pool as it was at one moment, to be written piece by piece. */
 struct mempool_dump;
-/* key masks what is written: whatever a transaction holds, no scanner of files takes it for its own. */
-struct mempool_dump *mempool_dump_new(const struct mempool *pool, const uint8_t key[DUMP_KEY_BYTES]);
+/* key masks what is written: whatever a transaction holds, no scanner of files takes it for its own. What is
+ * unread is written behind what is in the pool. */
+struct mempool_dump *mempool_dump_new(const struct mempool *pool, const struct mempool_unread *unread,
+                                      const uint8_t key[DUMP_KEY_BYTES]);
 void mempool_dump_free(struct mempool_dump *dump);          /* NULL is fine */
 size_t mempool_dump_count(const struct mempool_dump *dump); /* transactions */
 /* Appends what comes next, some more than so many bytes; false: with that it is whole. */

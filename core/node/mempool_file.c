@@ -19,10 +19,12 @@ struct load {
     struct list link;
     struct node *node;
     char *path;
-    struct rpc_call *call; /* importmempool; NULL: our own mempool.dat */
+    struct rpc_call *call; /* importmempool, or NULL */
+    bool own;              /* our mempool.dat */
     struct mempool_import import;
     struct dump_reader reader;
     uint64_t offset;
+    struct unread_tx flying[IN_FLIGHT_MAX]; /* in flight, in order */
     size_t in_flight;
     bool reading, ended;
     struct error error; /* why it ended early */
@@ -77,7 +79,7 @@ static void take_tx(struct load *load, const struct dump_item *item)
     if (mempool_is_expired(node->mempool, added_unix_s, node->now)) {
         load->expired++;
     } else {
-        load->in_flight++;
+        load->flying[load->in_flight++] = (struct unread_tx){item->tx, added_unix_s, item->delta_sat};
         mempool_restore(node->mempool, item->tx, added_unix_s, SOURCE_IMPORT, node->now);
     }
     tx_unref(item->tx);
@@ -86,8 +88,16 @@ static void take_tx(struct load *load, const struct dump_item *item)
 void mempool_files_tx_result(struct node *node, const struct tx *tx, const struct error *error)
 {
     struct load *load = CONTAINER_OF(node->mempool_files.loads.next, struct load, link);
-    load->in_flight--;
-    if (!error) {
+    size_t at = 0;
+    while (load->flying[at].tx != tx) {
+        at++;
+        CHECK(at < load->in_flight);
+    }
+    const struct unread_tx flown = load->flying[at];
+    memmove(&load->flying[at], &load->flying[at + 1], (--load->in_flight - at) * sizeof flown);
+    if (error && error->kind == ERROR_BUSY && load->own) { /* the node is stopping */
+        mempool_unread_add(&node->mempool_files.unread, flown.tx, flown.added_unix_s, 0);
+    } else if (!error) {
         load->taken++;
     } else if (mempool_find(node->mempool, &tx->txid)) {
         load->known++;
@@ -96,10 +106,26 @@ void mempool_files_tx_result(struct node *node, const struct tx *tx, const struc
     }
 }
 
+/* The stop has come: what nobody judges any more is kept for the next start. */
+static void keep(struct load *load, const struct dump_item *item, enum dump_kind kind)
+{
+    struct node *node = load->node;
+    struct mempool_unread *unread = &node->mempool_files.unread;
+    if (kind == DUMP_TX && unread->bytes < node->config.mempool_bytes) {
+        mempool_unread_add(unread, item->tx, item->added_unix_s, item->delta_sat);
+    } else if (kind == DUMP_UNBROADCAST && unread->unbroadcast.len < unread->count * sizeof item->txid) {
+        buf_bytes(&unread->unbroadcast, item->txid.b, sizeof item->txid);
+    }
+    tx_unref(item->tx);
+}
+
 static void take(struct load *load, const struct dump_item *item, enum dump_kind kind)
 {
     struct mempool *pool = load->node->mempool;
-    if (kind == DUMP_TX) {
+    bool too_late = load->node->stopping && !mempool_find(pool, &item->txid);
+    if (too_late && kind != DUMP_PRIORITY) {
+        keep(load, item, kind);
+    } else if (kind == DUMP_TX) {
         take_tx(load, item);
     } else if (kind == DUMP_PRIORITY && load->import.priorities) {
         if (!mempool_prioritise(pool, &item->txid, item->delta_sat)) {
@@ -115,8 +141,8 @@ static void take(struct load *load, const struct dump_item *item, enum dump_kind
 static void end_load(struct load *load)
 {
     struct node *node = load->node;
-    bool own = !load->call, absent = load->error.kind == ERROR_MISSING;
-    if (load->error.kind && !(own && absent)) {
+    bool absent = load->error.kind == ERROR_MISSING;
+    if (load->error.kind && !(load->own && absent)) {
         log_warn(LOG_MEMPOOL, "%s: %s; what stands before that was taken", load->path, load->error.text);
     }
     if (load->reader.offset) {
@@ -132,7 +158,7 @@ static void end_load(struct load *load)
         put_close(&load->call->out, '{');
         rpc_ok(load->call);
     }
-    node->mempool_files.loaded |= own && !node->stopping;
+    node->mempool_files.loaded |= load->own;
     list_remove(&load->link);
     dump_reader_free(&load->reader);
     mem_free(load->path);
@@ -148,8 +174,8 @@ static void load_on(struct load *load)
             files->go_on = true;
             return;
         }
-        if (dump_reader_behind_txs(&load->reader) && load->in_flight) {
-            return; /* what follows speaks of those that are in the pool */
+        if (load->in_flight && (dump_reader_behind_txs(&load->reader) || load->node->stopping)) {
+            return; /* what follows speaks of those that are in the pool; what is unread keeps its order */
         }
         enum dump_kind kind = dump_next(&load->reader, &item, &load->error);
         if (kind == DUMP_MORE) {
@@ -165,7 +191,8 @@ static void load_on(struct load *load)
 static void add_load(struct node *node, const char *path, struct rpc_call *call, struct mempool_import import)
 {
     struct load *load = mem_alloc(sizeof *load);
-    *load = (struct load){.node = node, .path = mem_strdup(path), .call = call, .import = import};
+    *load =
+        (struct load){.node = node, .path = mem_strdup(path), .call = call, .own = !call, .import = import};
     list_append(&node->mempool_files.loads, &load->link);
 }
 
@@ -231,7 +258,7 @@ static void begin_save(struct save *save)
     struct node *node = save->node;
     uint8_t key[DUMP_KEY_BYTES];
     store_le64(key, rng_next(&node->rng));
-    save->dump = mempool_dump_new(node->mempool, key);
+    save->dump = mempool_dump_new(node->mempool, &node->mempool_files.unread, key);
     save->count = mempool_dump_count(save->dump);
     save->began_us = node->now.mono_us;
     write_piece(save);
@@ -303,7 +330,7 @@ void mempool_files_go_on(struct node *node)
     }
     if (!list_empty(&files->loads)) {
         struct load *load = CONTAINER_OF(files->loads.next, struct load, link);
-        load->ended |= node->stopping;
+        load->ended |= node->stopping && !load->own;
         load_on(load);
         if (load->ended && !load->reading && !load->in_flight) {
             end_load(load);
@@ -340,6 +367,9 @@ void mempool_files_stop(struct node *node)
 bool mempool_files_finished(struct node *node)
 {
     struct mempool_files *files = &node->mempool_files;
+    if (!list_empty(&files->loads)) {
+        return false; /* what is left of it is being read */
+    }
     if (!files->last_save && files->loaded && node->config.persist_mempool) {
         mempool_file_save(node, NULL);
         mempool_files_go_on(node);
@@ -364,4 +394,5 @@ void mempool_files_free(struct node *node)
         mempool_dump_free(save->dump);
         mem_free(save);
     }
+    mempool_unread_free(&files->unread);
 }

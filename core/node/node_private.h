@@ -47,12 +47,13 @@ struct mining {
     uint64_t blocks_found;
 };
 
-struct mempool_files {        /* mempool.dat (mempool_file.c) */
-    struct list loads, saves; /* the first of each is under way */
-    bool begun, loaded;       /* our own: it has been looked for; it has been read as far as it goes */
-    bool last_save;           /* at the stop: has begun */
-    bool go_on;               /* more could be read at once, but others have their turn before it */
-    int64_t tell_at_us;       /* what no peer has fetched yet is announced again */
+struct mempool_files {            /* mempool.dat (mempool_file.c) */
+    struct list loads, saves;     /* the first of each is under way */
+    bool begun, loaded;           /* our own: it has been looked for; it has been read as far as it goes */
+    bool last_save;               /* at the stop: has begun */
+    struct mempool_unread unread; /* of our own, when the stop came before all of it was read */
+    bool go_on;                   /* more could be read at once, but others have their turn before it */
+    int64_t tell_at_us;           /* what no peer has fetched yet is announced again */
 };
 
 struct node {

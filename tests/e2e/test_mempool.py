@@ -127,6 +127,15 @@ def test_mempool_survives_a_restart():
         assert node.rpc("getrawmempool", True) == before
         assert node.rpc("getprioritisedtransactions")[child]["fee_delta"] == 777
     assert "402 transactions taken, 0 refused, 0 expired, 0 there already, 402 not broadcast yet" in node.log(), node.log()
+    for _ in range(3):  # a stop while it is being read, or before, loses nothing
+        node.stop()
+        node.start()
+        wait_until(lambda: os.path.exists(node.socket_path()), what="the socket")
+    node.stop()
+    assert {txid for txid, _, _ in mempool_dat(path)[1]} == set(before) and mempool_dat(path)[3] == set(before)
+    node.start()
+    wait_until(lambda: node.rpc("getmempoolinfo")["loaded"], what="the mempool")
+    assert node.rpc("getrawmempool", True) == before
     os.rename(path, path + ".kept")
     assert node.rpc("importmempool", path + ".kept") == {}
     assert "0 transactions taken, 0 refused, 0 expired, 402 there already" in node.log(), node.log()

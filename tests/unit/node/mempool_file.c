@@ -53,6 +53,26 @@ Test(mempool_file, is_there_again_after_a_restart)
     json_decref(before);
 }
 
+/* A stop that comes while the file is being read loses nothing of it. */
+Test(mempool_file, is_there_after_a_stop_in_the_middle)
+{
+    struct hash256 parent, child;
+    char text[HASH256_TEXT];
+    mine(103);
+    send(1, &parent);
+    struct outpoint output = {parent, 0};
+    cr_assert(ask_about("sendrawtransaction", payment(output, 4999999000, 2000, &child), ""));
+    ask_about("prioritisetransaction", hash256_text(text, &child), ",0,500");
+    json_t *before = json_deep_copy(ask("getrawmempool", "[true]"));
+    now.unix_us += 3600 * INT64_C(1000000);
+    rig_restart_hastily();
+    json_t *after = ask("getrawmempool", "[true]");
+    cr_assert(json_equal(before, after), "%s\n%s", json_dumps(before, 0), json_dumps(after, 0));
+    cr_assert_eq(info("unbroadcastcount"), 2);
+    cr_assert_eq(json_object_size(ask("getprioritisedtransactions", "[]")), 1);
+    json_decref(before);
+}
+
 Test(mempool_file, what_is_mined_or_too_old_is_dropped)
 {
     struct hash256 first, second;

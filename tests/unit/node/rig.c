@@ -8,7 +8,7 @@
 
 static char folder[64], mempool_file[80];
 static struct store *store;
-static bool saves_fail, exited;
+static bool saves_fail, exited, stop_at_import;
 struct chain_params params;
 struct node *node;
 struct key key;
@@ -31,6 +31,10 @@ void happen(struct event event)
 
 static void do_job(struct job *job)
 {
+    if (job->kind == JOB_IMPORT_READ && stop_at_import) {
+        stop_at_import = false;
+        happen((struct event){.kind = EVENT_STOP});
+    }
     if (job->kind == JOB_CHECK_SCRIPTS) {
         job->check.failed_index = SIZE_MAX;
         for (size_t i = job->check.count; i-- > 0;) {
@@ -84,6 +88,7 @@ static void open_node(void)
                                        .payout_address = address,
                                        .mempool_file = mempool_file,
                                        .persist_mempool = true};
+    exited = false;
     node = node_new(&config, &reads, &error);
     cr_assert(node, "%s", error.text);
     happen((struct event){.kind = EVENT_START});
@@ -91,7 +96,6 @@ static void open_node(void)
 
 static void close_node(void)
 {
-    exited = false;
     happen((struct event){.kind = EVENT_STOP});
     for (int i = 0; i < 100 && !exited; i++) {
         happen((struct event){.kind = EVENT_TIMER});
@@ -128,6 +132,15 @@ void rig_restart_without_saving(void)
     saves_fail = true;
     rig_restart();
     saves_fail = false;
+}
+
+void rig_restart_hastily(void)
+{
+    close_node();
+    stop_at_import = true;
+    open_node();
+    cr_assert_not(stop_at_import);
+    rig_restart();
 }
 
 const char *rig_mempool_file(void)

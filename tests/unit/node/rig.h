@@ -21,9 +21,11 @@ void rig_begin(void); /* suite fixtures */
 void rig_end(void);
 void rig_restart(void);                /* stopped, and started again over the same store */
 void rig_restart_without_saving(void); /* the same, but what the stop had to save is lost */
-const char *rig_mempool_file(void);    /* its path */
-void happen(struct event event);       /* a millisecond later than what was before */
-void say(const char *text);            /* a whole request, as it comes by the socket */
+/* Started once more and stopped before anything of mempool.dat had been read, and then rig_restart. */
+void rig_restart_hastily(void);
+const char *rig_mempool_file(void); /* its path */
+void happen(struct event event);    /* a millisecond later than what was before */
+void say(const char *text);         /* a whole request, as it comes by the socket */
 
 /* The result of a method; borrowed until the next call. */
 json_t *ask(const char *method, const char *arguments);
