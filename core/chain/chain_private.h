@@ -2,6 +2,8 @@
 #ifndef QUARRY_CORE_CHAIN_PRIVATE_H
 #define QUARRY_CORE_CHAIN_PRIVATE_H
 
+#include <stdatomic.h>
+
 #include "core/chain/chain.h"
 
 /* A block_entry with what only the chain needs. The public part stands first, so that pointers convert. */
@@ -210,12 +212,13 @@ struct chain {
     struct list proposals;    /* struct proposal (connect.c) */
     struct verify *verify;    /* asked for or under way (verify.c) */
     size_t jobs_out;
-    bool started, stopping, dead, loading;
-    bool expects_more; /* an import is under way: batches gather */
-    bool flush_wanted; /* somebody waits for a batch: they do not */
-    bool loose;        /* the last batch was not synced */
-    int64_t now_us;    /* monotonic, of the last call that told it */
-    int64_t batch_us;  /* when the last batch was built */
+    bool started, dead, loading;
+    atomic_bool stopping; /* check workers look at it too */
+    bool expects_more;    /* an import is under way: batches gather */
+    bool flush_wanted;    /* somebody waits for a batch: they do not */
+    bool loose;           /* the last batch was not synced */
+    int64_t now_us;       /* monotonic, of the last call that told it */
+    int64_t batch_us;     /* when the last batch was built */
     bool activating, activate_again;
     bool held_back; /* activation waits for chain_go_on: events.checked said so */
     struct chain_metrics metrics;

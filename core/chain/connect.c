@@ -371,12 +371,14 @@ static bool check_rules(struct chain *chain, struct error *error)
     return check_reward(chain, error);
 }
 
-/* On a check worker. */
+/* On a check worker. Scripts of a legal block may take minutes: they are given up when the node stops. */
 static bool check_script(void *batch, size_t index)
 {
     const struct connecting *now = batch;
     const struct check_item *item = &now->items[index];
-    return script_verify_input(&now->block->txs[item->tx], item->input, item->coins, &now->caches[item->tx],
+    const struct chain *chain = CONTAINER_OF(now, struct chain, now);
+    return !atomic_load_explicit(&chain->stopping, memory_order_relaxed) &&
+           script_verify_input(&now->block->txs[item->tx], item->input, item->coins, &now->caches[item->tx],
                                now->flags, NULL);
 }
 
@@ -481,6 +483,18 @@ static void finish_connect(struct chain *chain)
     chain_activate(chain);
 }
 
+static void give_up(struct chain *chain)
+{
+    struct error error = {0};
+    if (chain->now.proposal) {
+        error_set(&error, ERROR_BUSY, "stopping", "the node is stopping");
+        end_proposal(chain, &error);
+    } else {
+        end_step(chain);
+        chain_activate(chain);
+    }
+}
+
 static void scripts_checked(void *context, struct job *job)
 {
     struct chain *chain = context;
@@ -494,6 +508,10 @@ static void scripts_checked(void *context, struct job *job)
     }
     if (failed == SIZE_MAX) {
         finish_connect(chain);
+        return;
+    }
+    if (chain->stopping) { /* perhaps given up: nothing follows for the block */
+        give_up(chain);
         return;
     }
     /* Once more here, for the reason. */

@@ -100,7 +100,7 @@ static void scripts_checked(void *context, struct job *job)
     v->chain->jobs_out--;
     bool ran = !job->failed;
     job_free(job);
-    if (!ran) {
+    if (!ran || v->chain->stopping) {
         finish(v, false);
     } else if (failed != SIZE_MAX) {
         fail(v, "a script does not pass");

@@ -139,3 +139,33 @@ Test(reorganise, batches_gather_while_more_is_expected)
     rig_close(&rig);
     nodes_free(nodes, BLOCKS);
 }
+
+/* The scripts of a legal block may take minutes; who stops the node does not wait for them, and nothing is
+ * held against the block. */
+Test(reorganise, scripts_are_given_up_when_the_chain_stops)
+{
+    enum { BLOCKS = 4 };
+    struct rng rng;
+    struct rig rig;
+    struct error error = {0};
+    struct node root = {.fed = true}, *nodes[BLOCKS];
+    rng_seed_u64(&rng, 8);
+    rig_open(&rig, 8, 1u << 20);
+    for (size_t i = 0; i < BLOCKS - 1; i++) {
+        nodes[i] = node_grow(i ? nodes[i - 1] : &root, &rng);
+        rig_feed(&rig, nodes[i]);
+    }
+    nodes[BLOCKS - 1] = node_spend(nodes[BLOCKS - 2], &rng, span_of(NULL, 0));
+    const struct block *block = nodes[BLOCKS - 1]->block;
+    cr_assert(chain_accept_block(rig.chain, nodes[BLOCKS - 1]->block,
+                                 (struct moment){.unix_us = INT64_C(4000000000000000)}, true, 0, &error));
+    chain_stop(rig.chain);
+    rig_pump(&rig);
+    cr_assert(chain_idle(rig.chain));
+    cr_assert_eq(chain_tip(rig.chain)->height, BLOCKS - 1);
+    cr_assert_not(chain_find(rig.chain, &block->hash)->status & BLOCK_BAD);
+    rig_reopen(&rig, 1u << 20);
+    cr_assert_eq(chain_tip(rig.chain)->height, BLOCKS);
+    rig_close(&rig);
+    nodes_free(nodes, BLOCKS);
+}
