@@ -1,5 +1,6 @@
 /* Where somebody is: an IP address and a port, as text and back; subnets; and which addresses are likely to
- * be in one hand (netgroups). No names: those are resolved by the host. */
+ * be in one hand (netgroups). Places in overlays (Tor, I2P, CJDNS) as text. No names: those are resolved by
+ * the host. */
 #include <arpa/inet.h>
 #include <openssl/evp.h>
 #include <stdio.h>

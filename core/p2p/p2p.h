@@ -1,5 +1,5 @@
 /*
- * core/p2p: Bitcoin's peer protocol (version 70016, BIPs 31, 35, 111, 130, 133, 144, 152, 159, 339) as a
+ * core/p2p: Bitcoin's peer protocol (version 70016, BIPs 31, 35, 111, 130, 133, 144, 152, 155, 159, 339) as a
  * state machine.
  *
  * Bytes of a peer go in, bytes for peers come out through events; blocks and transactions go to core/chain
@@ -247,7 +247,7 @@ bool p2p_load_addresses(struct p2p *p2p, struct span file, struct moment now) MU
 void p2p_save_addresses(struct p2p *p2p, bool at_the_end, struct buf *out);
 enum p2p_network { P2P_IPV4, P2P_IPV6, P2P_TOR, P2P_I2P, P2P_CJDNS, P2P_NETWORKS };
 struct p2p_address_info {
-    char address[72];
+    char address[72]; /* an IP address, or a name that ends in .onion or .b32.i2p */
     uint16_t port;
     enum p2p_network network;
     uint64_t services;

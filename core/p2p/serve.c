@@ -319,7 +319,9 @@ static void serve_on(struct p2p *p2p, struct peer *peer, struct buf *missing)
         peer->wanted_at += 36;
         if (plain == INV_TX || plain == INV_WTX) {
             charge(p2p, peer, NULL);
-            serve_tx(p2p, peer, type, &hash, missing);
+            if (peer->wants_txs) { /* else it has said that it is not interested */
+                serve_tx(p2p, peer, type, &hash, missing);
+            }
         } else if ((plain == INV_BLOCK || type == INV_COMPACT) &&
                    !serve_block(p2p, peer, type, &hash, missing)) {
             return;

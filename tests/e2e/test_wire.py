@@ -196,6 +196,11 @@ def test_transactions_that_are_odd():
         assert [items_of(payload) for payload in peer.all("getdata")] == [expected], options
         peer.send("notfound", inventory(*expected))
         peer.sync()
+    quiet = Peer(node, relay=0)
+    quiet.clear()
+    quiet.send("getdata", inventory((TX, ids[True])))
+    quiet.sync()
+    assert not quiet.all("notfound"), "it has said that it is not interested"
     child = of_version_3(spend([(sha256d(Tx(Reader(bytes.fromhex(poor))).raw(False))[::-1].hex(), 0, 50 * COIN)], 10_000))
     peer = Peer(node)
     peer.send("tx", bytes.fromhex(child))
