@@ -33,13 +33,18 @@ struct announced {
     bool asked;
 };
 
+static void txs_free(struct tx **txs, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        tx_unref(txs[i]);
+    }
+    mem_free(txs);
+}
+
 static void partial_free(struct partial *partial)
 {
     if (partial) {
-        for (uint32_t i = 0; i < partial->count; i++) {
-            tx_unref(partial->txs[i]);
-        }
-        mem_free(partial->txs);
+        txs_free(partial->txs, partial->count);
         mem_free(partial);
     }
 }
@@ -574,14 +579,6 @@ void handle_cmpctblock(struct p2p *p2p, struct peer *peer, struct cursor *c)
         ask_whole_block(p2p, peer, &compact.hash);
         partial_free(partial);
     }
-}
-
-static void txs_free(struct tx **txs, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        tx_unref(txs[i]);
-    }
-    mem_free(txs);
 }
 
 /* NULL: they cannot be read. */
