@@ -170,7 +170,7 @@ void handle_verack(struct p2p *p2p, struct peer *peer, struct cursor *c)
     fee_filter_send(p2p, peer);
     addresses_greet(p2p, peer);
     ping_send(p2p, peer);
-    sync_ask_headers(p2p, peer, NULL);
+    sync_greet(p2p, peer);
 }
 
 /* BIP133: what pays less is not worth announcing to us. While we catch up nothing is. Whose transactions are

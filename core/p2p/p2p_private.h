@@ -155,6 +155,7 @@ struct peer {
     int64_t headers_asked_us; /* 0: no answer awaited */
     int64_t ask_headers_us;   /* when it is to be asked; 0: not */
     bool headers_answered;
+    bool headers_due, leads;  /* it is still to be asked; it was, before the others (sync.c) */
     bool asked_from_tip;      /* not from the best header on, which it had nothing to add to */
     struct hash256 announced; /* a block of its that we do not know and have not been led to yet */
     uint32_t announced_asks;  /* how often we have asked what leads to it; 0: nothing is announced */
@@ -276,6 +277,8 @@ struct p2p {
     peer_id next_outbound;
     size_t send_total, receive_total, inbound_count;
     struct moment now;
+    bool led;                /* somebody is asked for headers before all others */
+    int64_t more_leaders_us; /* when more are asked */
     int64_t progress_us; /* the last block that was asked for has come, or the first header beyond our tip */
     int64_t tip_since_us;
     int64_t feel_at_us;                    /* when the next unproven address is to be called */
@@ -353,6 +356,7 @@ void sync_ask_headers_after(struct p2p *p2p, struct peer *peer, const struct has
                             const struct block_entry *from);
 void handle_headers(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_block(struct p2p *p2p, struct peer *peer, struct cursor *c);
+void sync_greet(struct p2p *p2p, struct peer *peer); /* it has shaken hands: which headers does it have? */
 void handle_block_inv(struct p2p *p2p, struct peer *peer, const struct hash256 *hash);
 void sync_learn(struct peer *peer, const struct block_entry *entry); /* it has shown this header */
 void sync_request_blocks(struct p2p *p2p);

@@ -1,5 +1,9 @@
 /*
- * Synchronisation: headers first, from everybody; then blocks, from several peers at once.
+ * Synchronisation: headers first, from one peer and then from everybody; then blocks, from several at once.
+ *
+ * While the best header is old, the whole chain of headers may be missing, and it is the same from everybody:
+ * one peer is asked alone, and the others when it has told what it has. Every few seconds that this takes as
+ * many again are asked, so that who is slow, or leads nowhere, holds up nobody for long.
  *
  * A peer's best_known is the header with most work that it has shown. Between our tip and the best_known of
  * each peer, blocks are asked for in a window ahead of what is here, a few at a time per peer; a request that
@@ -16,7 +20,8 @@
 #define BLOCK_TIMEOUT_US     (5 * US_PER_S)
 #define BLOCK_TIMEOUT_MAX_US (60 * US_PER_S)
 #define REST_US              (10 * US_PER_S)
-#define SLOW_BYTES_PER_S     32768 /* with less a block is not on its way */
+#define SLOW_BYTES_PER_S     32768       /* with less a block is not on its way */
+#define YOUNG_S              (24 * 3600) /* a best header younger than that: little is missing */
 #define HEADERS_TIMEOUT_US   (30 * US_PER_S)
 #define HEADERS_PATIENCE_US  (5 * US_PER_S) /* an answer may be long, and the line slow */
 #define NOT_FOUND_US         US_PER_S
@@ -50,6 +55,104 @@ void sync_ask_headers(struct p2p *p2p, struct peer *peer, const struct block_ent
     }
     sync_ask_headers_after(p2p, peer, NULL, from);
 }
+
+/* ---- Whom to ask first ------------------------------------------------------------------------------------
+ */
+
+static void ask_first(struct p2p *p2p, struct peer *peer)
+{
+    peer->headers_due = false;
+    sync_ask_headers(p2p, peer, NULL);
+}
+
+static void ask_all_due(struct p2p *p2p)
+{
+    LIST_EACH(at, &p2p->peers)
+    {
+        struct peer *peer = CONTAINER_OF(at, struct peer, link);
+        if (peer->headers_due && !peer->closing) {
+            ask_first(p2p, peer);
+        }
+    }
+}
+
+static bool headers_are_young(const struct p2p *p2p)
+{
+    return moment_unix_s(p2p->now) - chain_best_header(p2p->chain)->header.time < YOUNG_S;
+}
+
+/* Of those that are to be asked one that has blocks and that we have dialled, if there is one. */
+static struct peer *next_to_lead(const struct p2p *p2p)
+{
+    struct peer *best = NULL;
+    int best_value = -1;
+    LIST_EACH(at, &p2p->peers)
+    {
+        struct peer *peer = CONTAINER_OF(at, struct peer, link);
+        int value = 2 * peer_has_blocks(peer) + !peer->inbound;
+        if (peer->headers_due && !peer->closing && value > best_value) {
+            best = peer;
+            best_value = value;
+        }
+    }
+    return best;
+}
+
+static size_t count_leaders(const struct p2p *p2p, bool dialled_only)
+{
+    size_t count = 0;
+    LIST_EACH(at, &p2p->peers)
+    {
+        const struct peer *peer = CONTAINER_OF(at, struct peer, link);
+        count += peer->leads && !peer->closing && !(dialled_only && peer->inbound);
+    }
+    return count;
+}
+
+static void choose_leaders(struct p2p *p2p)
+{
+    if (headers_are_young(p2p)) {
+        ask_all_due(p2p);
+        return;
+    }
+    size_t leaders = count_leaders(p2p, false);
+    size_t more = !leaders ? 1 : p2p->now.mono_us >= p2p->more_leaders_us ? leaders : 0;
+    struct peer *peer;
+    for (; more && (peer = next_to_lead(p2p)); more--, leaders++) {
+        peer->leads = true;
+        ask_first(p2p, peer);
+        p2p->more_leaders_us = p2p->now.mono_us + HEADERS_PATIENCE_US;
+    }
+    p2p->led = leaders > 0;
+}
+
+void sync_greet(struct p2p *p2p, struct peer *peer)
+{
+    peer->headers_due = true;
+    if (headers_are_young(p2p)) {
+        ask_first(p2p, peer);
+    } else if (!p2p->led) {
+        choose_leaders(p2p);
+    } else if (!peer->inbound && !count_leaders(p2p, true)) { /* who dialled us may mean harm */
+        peer->leads = true;
+        ask_first(p2p, peer);
+    }
+}
+
+/* A headers message has been dealt with, and nothing more was asked: the peer has told what it has. */
+static void end_lead(struct p2p *p2p, struct peer *peer)
+{
+    peer->leads = false;
+    if (peer->closing) {
+        choose_leaders(p2p);
+    } else {
+        ask_all_due(p2p);
+        p2p->led = count_leaders(p2p, false) > 0;
+    }
+}
+
+/* ---- Headers ----------------------------------------------------------------------------------------------
+ */
 
 /* Of headers with equal work the later one counts: the peer may have found the other one bad. */
 void sync_learn(struct peer *peer, const struct block_entry *entry)
@@ -105,7 +208,7 @@ static bool headers_can_be_read(struct cursor c, uint64_t count)
     return !c.failed;
 }
 
-void handle_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
+static void take_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
     size_t count = (size_t)cursor_compact_size(c, COUNT_MAX);
     const struct block_entry *last = NULL;
@@ -158,6 +261,14 @@ void handle_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
         ask_again(p2p, peer);
     }
     sync_request_blocks(p2p);
+}
+
+void handle_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
+{
+    take_headers(p2p, peer, c);
+    if (peer->leads && !peer->headers_asked_us) {
+        end_lead(p2p, peer);
+    }
 }
 
 void handle_block_inv(struct p2p *p2p, struct peer *peer, const struct hash256 *hash)
@@ -501,6 +612,7 @@ void sync_tick(struct p2p *p2p)
         if (peer->headers_asked_us && now - peer->headers_asked_us > HEADERS_TIMEOUT_US) {
             peer->headers_asked_us = 0;
             peer->headers_answered = true; /* it has nothing for us, or nothing to say */
+            peer->leads = false;
             presync_forget(peer);
         }
         if (peer->ask_headers_us && now >= peer->ask_headers_us) {
@@ -522,6 +634,7 @@ void sync_tick(struct p2p *p2p)
             freed = true;
         }
     }
+    choose_leaders(p2p);
     if (freed || !p2p->block_requests.count) {
         sync_request_blocks(p2p);
     }
