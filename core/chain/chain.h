@@ -266,7 +266,8 @@ void chain_locator(const struct chain *chain, const struct block_entry *entry, s
                    size_t *count);
 /* Highest block of the settled best chain among these hashes (32 bytes each); genesis when none. */
 const struct block_entry *chain_find_fork(const struct chain *chain, const uint8_t *hashes, size_t count);
-/* Every entry without children (getchaintips). Returns how many were written, at most max. */
+/* The settled tip, then every other end of a branch (getchaintips). Returns how many were written, at most
+ * max, which is at least 1. */
 size_t chain_tips(const struct chain *chain, const struct block_entry **out, size_t max);
 
 /* nBits and earliest nTime of a block on top of parent, if its nTime were time. */
