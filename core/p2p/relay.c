@@ -283,7 +283,8 @@ void handle_tx(struct p2p *p2p, struct peer *peer, struct cursor *c)
 
 static void note_refused(struct p2p *p2p, struct tx *tx, peer_id source, const struct error *error)
 {
-    static const char *const for_fee[] = {"min relay fee not met", "mempool min fee not met", "mempool full"};
+    static const char *const for_fee[] = {"min relay fee not met", "mempool min fee not met", "mempool full",
+                                          "insufficient fee" /* to replace others */};
     bool low_fee = false;
     for (size_t i = 0; i < ARRAY_COUNT(for_fee); i++) {
         low_fee |= strcmp(error->word, for_fee[i]) == 0;

@@ -90,6 +90,26 @@ Test(family, together_they_have_to_pay_enough)
     tx_unref(rich);
 }
 
+Test(family, together_they_replace_what_is_in_the_way)
+{
+    struct tx *old = spend(1, 490000), *parent = spend(1, 499000), *child = NULL;
+    struct buf raw = {0};
+    put_tx(&raw, &parent->txid, 0, 2, 200000, 0);
+    child = tx_parse(buf_span(&raw), NULL);
+    say_tx(PEER, old);
+    cr_assert(is_in(old));
+    say_tx(PEER, parent);
+    cr_assert(is_in(old), "the parent alone pays less");
+    say_tx(PEER, child);
+    cr_assert(is_in(parent));
+    cr_assert(is_in(child));
+    cr_assert_not(is_in(old));
+    buf_free(&raw);
+    tx_unref(old);
+    tx_unref(parent);
+    tx_unref(child);
+}
+
 /* What is kept of refused ones is little: it is asked for once more, and judged with its child only. */
 Test(family, a_parent_that_was_forgotten_is_asked_for_again)
 {
