@@ -126,11 +126,11 @@ def test_mempool_survives_a_restart():
         wait_until(lambda: node.rpc("getmempoolinfo")["loaded"], what="the mempool")
         assert node.rpc("getrawmempool", True) == before
         assert node.rpc("getprioritisedtransactions")[child]["fee_delta"] == 777
-    assert "402 transactions taken, 0 refused, 0 expired, 0 there already, 402 not broadcast yet" in node.log(), node.log()
+    wait_until(lambda: "402 transactions taken, 0 refused, 0 expired, 0 there already, 402 not broadcast yet" in node.log(), what="its line")
     for _ in range(3):  # a stop while it is being read, or before, loses nothing
         node.stop()
         node.start()
-        wait_until(lambda: os.path.exists(node.socket_path()), what="the socket")
+        wait_until(lambda: "opened at height" in node.log(), what="the chain")
     node.stop()
     assert {txid for txid, _, _ in mempool_dat(path)[1]} == set(before) and mempool_dat(path)[3] == set(before)
     node.start()
@@ -138,7 +138,7 @@ def test_mempool_survives_a_restart():
     assert node.rpc("getrawmempool", True) == before
     os.rename(path, path + ".kept")
     assert node.rpc("importmempool", path + ".kept") == {}
-    assert "0 transactions taken, 0 refused, 0 expired, 402 there already" in node.log(), node.log()
+    wait_until(lambda: "0 transactions taken, 0 refused, 0 expired, 402 there already" in node.log(), what="its line")
 
     # A peer fetches them: nobody need be told again.
     other = Node("--mine=no", f"--connect=127.0.0.1:{node.wait_port()}", listen=False)
@@ -162,6 +162,7 @@ def test_mempool_survives_a_restart():
         file.truncate(20000)
     node.start()
     wait_until(lambda: node.rpc("getmempoolinfo")["loaded"], what="the mempool")
+    wait_until(lambda: "of 402" in node.log(), what="a warning")
     warnings = [line for line in node.lines if "mempool.dat" in line and "warn" in line]
     assert len(warnings) == 1 and re.search(r"inside, or is damaged in transaction \d+ of 402", warnings[0]), node.log()
     assert 0 < node.rpc("getmempoolinfo")["size"] < 402
