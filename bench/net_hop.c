@@ -201,6 +201,26 @@ static bool settle(void)
     return true;
 }
 
+/* Until every worker has hashed: at first each measures which kernel is fastest. */
+static bool all_hash(struct rig *rig, struct error *error)
+{
+    for (int64_t waited_ms = 0; waited_ms < WAIT_MS; waited_ms += SETTLE_MS) {
+        json_t *info = net_node_ask(&rig->node, "getmininginfo", NULL),
+               *workers = json_object_get(info, "workers"), *worker;
+        size_t i, hash = 0, count = json_array_size(workers);
+        json_array_foreach(workers, i, worker)
+        {
+            hash += json_integer_value(json_object_get(worker, "hashes")) > 0;
+        }
+        json_decref(info);
+        if (count && hash == count) {
+            return true;
+        }
+        net_pause(SETTLE_MS);
+    }
+    return error_set(error, ERROR_IO, NULL, "the workers do not hash");
+}
+
 static bool switch_kind(struct report *report, struct rig *rig, const struct kind *kind, int64_t rounds,
                         struct error *error)
 {
@@ -233,7 +253,7 @@ bool net_switch(struct report *report, const struct options *options, struct err
 {
     static const char *const flags[] = {"--listen=127.0.0.1:0", TRUST, "--mine=yes", "--connect=local", NULL};
     struct rig rig;
-    bool ok = rig_start(&rig, options, flags, error);
+    bool ok = rig_start(&rig, options, flags, error) && all_hash(&rig, error);
     report_note(report,
                 "all threads hash; moments are counted from when the last byte is given to the kernel");
     for (size_t k = 0; ok && k < ARRAY_COUNT(kinds) - 1; k++) {
