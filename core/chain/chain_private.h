@@ -157,7 +157,8 @@ struct connecting { /* the one block in flight (connect.c) */
         uint32_t tx, input;
         const struct coin *coins;
     } * items;
-    size_t item_count;
+    size_t item_count, failed_item;
+    struct error why; /* the script of failed_item does not pass */
     uint32_t flags;
     bool assumed;              /* scripts are taken as valid: assumevalid */
     struct proposal *proposal; /* only to be judged; NULL: to be connected */

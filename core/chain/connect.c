@@ -495,32 +495,57 @@ static void give_up(struct chain *chain)
     }
 }
 
-static void scripts_checked(void *context, struct job *job)
+/* On a check worker: once more, for the reason; a script may take seconds. */
+static bool say_why(void *batch, size_t index)
+{
+    struct connecting *now = batch;
+    const struct check_item *item = &now->items[now->failed_item];
+    (void)index;
+    return script_verify_input(&now->block->txs[item->tx], item->input, item->coins, &now->caches[item->tx],
+                               now->flags, &now->why);
+}
+
+static void why_is_known(void *context, struct job *job)
 {
     struct chain *chain = context;
-    struct connecting *now = &chain->now;
-    size_t failed = job->check.failed_index;
-    bool alive = chain_finished(chain, job);
+    bool passed = job->check.failed_index == SIZE_MAX, alive = chain_finished(chain, job);
     job_free(job);
     if (!alive) {
         end_step(chain);
         return;
     }
-    if (failed == SIZE_MAX) {
+    CHECK(!passed);
+    struct error why = chain->now.why;
+    refuse_block(chain, &why);
+}
+
+static void submit_check(struct chain *chain, bool (*check)(void *batch, size_t index), size_t count,
+                         void (*done)(void *context, struct job *job), void *context)
+{
+    struct job *job = job_new(JOB_CHECK_SCRIPTS, done, context);
+    job->check.check = check;
+    job->check.batch = &chain->now;
+    job->check.count = count;
+    job->check.failed_index = SIZE_MAX;
+    chain_submit(chain, job);
+}
+
+static void scripts_checked(void *context, struct job *job)
+{
+    struct chain *chain = context;
+    size_t failed = job->check.failed_index;
+    bool alive = chain_finished(chain, job);
+    job_free(job);
+    if (!alive) {
+        end_step(chain);
+    } else if (failed == SIZE_MAX) {
         finish_connect(chain);
-        return;
-    }
-    if (chain->stopping) { /* perhaps given up: nothing follows for the block */
+    } else if (chain->stopping) { /* perhaps given up: nothing follows for the block */
         give_up(chain);
-        return;
+    } else {
+        chain->now.failed_item = failed;
+        submit_check(chain, say_why, 1, why_is_known, chain);
     }
-    /* Once more here, for the reason. */
-    struct error error = {0};
-    const struct check_item *item = &now->items[failed];
-    bool ok = script_verify_input(&now->block->txs[item->tx], item->input, item->coins,
-                                  &now->caches[item->tx], now->flags, &error);
-    CHECK(!ok);
-    refuse_block(chain, &error);
 }
 
 /* Whether scripts of this block may be taken as valid: assumevalid, as Core decides it. */
@@ -561,12 +586,7 @@ bool connect_scripts(struct chain *chain, void (*done)(void *context, struct job
     if (!chain->now.item_count) {
         return false;
     }
-    struct job *job = job_new(JOB_CHECK_SCRIPTS, done, context);
-    job->check.check = check_script;
-    job->check.batch = &chain->now;
-    job->check.count = chain->now.item_count;
-    job->check.failed_index = SIZE_MAX;
-    chain_submit(chain, job);
+    submit_check(chain, check_script, chain->now.item_count, done, context);
     return true;
 }
 

@@ -300,26 +300,53 @@ static bool check_script(void *batch, size_t index)
     return script_verify_input(a->tx, (uint32_t)index, a->spent, &a->cache, a->script_flags, NULL);
 }
 
-/* Says why, and whether a block with it would be refused too. */
-static void refuse_script(struct admission *a, uint32_t index)
+/* On a check worker: once more, for the reason, and whether a block with it would be refused too. A script
+ * may take a second. */
+static bool say_why(void *batch, size_t index)
 {
-    struct error strict = {0}, block = {0};
-    uint32_t height = a->tip->height + 1;
-    bool ok = script_verify_input(a->tx, index, a->spent, &a->cache, a->script_flags, &strict);
-    CHECK(!ok);
-    uint32_t flags = block_script_flags(height, &a->tip->hash, chain_parameters(a->pool->chain));
-    if (strict.kind == ERROR_INVALID &&
-        script_verify_input(a->tx, index, a->spent, &a->cache, flags, &block)) {
+    struct admission *a = batch;
+    struct error block = {0};
+    (void)index;
+    if (script_verify_input(a->tx, a->failed_input, a->spent, &a->cache, a->script_flags, &a->why)) {
+        return true;
+    }
+    if (a->why.kind == ERROR_INVALID &&
+        script_verify_input(a->tx, a->failed_input, a->spent, &a->cache, a->block_flags, &block)) {
         char word[128];
-        const char *reason = strchr(strict.word, '(');
+        const char *reason = strchr(a->why.word, '(');
         struct buf text = {0};
         buf_printf(&text, "non-mandatory-script-verify-flag %s%c", reason ? reason : "", 0);
         memcpy(word, text.data, MIN(text.len, sizeof word));
         word[sizeof word - 1] = 0;
         buf_free(&text);
-        error_set(&strict, ERROR_POLICY, word, "input %u", index);
+        error_set(&a->why, ERROR_POLICY, word, "input %u", a->failed_input);
     }
-    finish(a, &strict);
+    return false;
+}
+
+static void why_is_known(void *context, struct job *job)
+{
+    struct admission *a = context;
+    bool passed = job->check.failed_index == SIZE_MAX, broken = job->failed;
+    job_free(job);
+    if (broken) {
+        finish_with(a, ERROR_BUSY, "stopping", "the node is stopping");
+    } else {
+        CHECK(!passed);
+        struct error why = a->why;
+        finish(a, &why);
+    }
+}
+
+static void submit_check(struct admission *a, bool (*check)(void *batch, size_t index), size_t count,
+                         void (*done)(void *context, struct job *job))
+{
+    struct job *job = job_new(JOB_CHECK_SCRIPTS, done, a);
+    job->check.check = check;
+    job->check.batch = a;
+    job->check.count = count;
+    job->check.failed_index = SIZE_MAX;
+    a->pool->submit(a->pool->submit_context, job);
 }
 
 /* Whether the coins may be others than those that the admission began with. */
@@ -386,7 +413,9 @@ static void scripts_checked(void *context, struct job *job)
     if (broken) {
         finish_with(a, ERROR_BUSY, "stopping", "the node is stopping");
     } else if (failed != SIZE_MAX) {
-        refuse_script(a, (uint32_t)failed);
+        a->failed_input = (uint32_t)failed;
+        a->block_flags = block_script_flags(a->tip->height + 1, &a->tip->hash, chain_parameters(pool->chain));
+        submit_check(a, say_why, 1, why_is_known);
     } else if (has_moved(a)) {
         start_over(a);
     } else if (a->package) {
@@ -426,12 +455,7 @@ static void coins_are_here(void *context, struct coins_view *view)
     a->cache.signatures = chain_signatures(pool->chain);
     a->cache.remember = true;
     a->script_flags = SCRIPT_STANDARD_FLAGS;
-    struct job *job = job_new(JOB_CHECK_SCRIPTS, scripts_checked, a);
-    job->check.check = check_script;
-    job->check.batch = a;
-    job->check.count = a->tx->input_count;
-    job->check.failed_index = SIZE_MAX;
-    pool->submit(pool->submit_context, job);
+    submit_check(a, check_script, a->tx->input_count, scripts_checked);
 }
 
 static void begin(struct admission *a)

@@ -31,7 +31,9 @@ struct admission { /* one transaction on its way in; or several, one after the o
     struct coins_view *view;
     struct coin *spent;
     const struct block_entry *tip; /* that it was judged on */
-    uint32_t sigop_cost, vsize, script_flags;
+    uint32_t sigop_cost, vsize, script_flags, block_flags;
+    uint32_t failed_input;
+    struct error why; /* its script does not pass */
     struct amount fee;
     struct sighash_cache cache;
     struct arena arena;

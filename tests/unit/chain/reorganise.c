@@ -169,3 +169,43 @@ Test(reorganise, scripts_are_given_up_when_the_chain_stops)
     rig_close(&rig);
     nodes_free(nodes, BLOCKS);
 }
+
+/* A script may take seconds: also for the reason why it does not pass, the caller's thread does not run it.
+ */
+Test(reorganise, scripts_run_in_jobs_alone)
+{
+    enum { BLOCKS = 4 };
+    static const uint8_t fails = 0x6a;
+    struct rng rng;
+    struct rig rig;
+    struct error error = {0};
+    struct node root = {.fed = true}, *nodes[BLOCKS];
+    unsigned checks = 0;
+    rng_seed_u64(&rng, 9);
+    rig_open(&rig, 9, 1u << 20);
+    for (size_t i = 0; i < BLOCKS - 1; i++) {
+        nodes[i] = node_grow(i ? nodes[i - 1] : &root, &rng);
+        rig_feed(&rig, nodes[i]);
+    }
+    nodes[BLOCKS - 1] = node_spend(nodes[BLOCKS - 2], &rng, span_of(&fails, 1));
+    cr_assert(chain_accept_block(rig.chain, nodes[BLOCKS - 1]->block,
+                                 (struct moment){.unix_us = INT64_C(4000000000000000)}, true, 0, &error));
+    while (checks < 2) {
+        cr_assert_not(list_empty(&rig.jobs));
+        struct job *job = CONTAINER_OF(rig.jobs.next, struct job, link);
+        list_remove(&job->link);
+        if (job->kind != JOB_CHECK_SCRIPTS) {
+            store_run(rig.store, job, NULL);
+        } else if (++checks == 1) {
+            cr_assert_not(job->check.check(job->check.batch, 0));
+            job->check.failed_index = 0;
+        } else { /* the reason is asked for */
+            cr_assert_eq(job->check.count, 1);
+            cr_assert_not(job->check.check(job->check.batch, 0));
+            rig.may_fail = job->failed = true; /* no block is refused in this rig */
+        }
+        job_finish(job);
+    }
+    rig_close(&rig);
+    nodes_free(nodes, BLOCKS);
+}

@@ -62,6 +62,39 @@ Test(admit, unknown_inputs_and_bad_scripts)
     tx_unref(greedy);
 }
 
+/* Does the first job that waits, a check of scripts. */
+static void check_scripts(void)
+{
+    cr_assert_not(list_empty(&rig.jobs));
+    struct job *job = CONTAINER_OF(rig.jobs.next, struct job, link);
+    cr_assert_eq(job->kind, JOB_CHECK_SCRIPTS);
+    list_remove(&job->link);
+    if (!job->check.check(job->check.batch, 0)) {
+        job->check.failed_index = 0;
+    }
+    job_finish(job);
+}
+
+/* A script may take a second: whatever is asked of it again, the caller's thread does not run it. */
+Test(admit, scripts_run_in_jobs_alone)
+{
+    rig_open();
+    struct tx *tx = spend_block(1, 10000);
+    struct buf raw = {0};
+    tx_write(&raw, tx, true);
+    raw.data[4 + 1 + 36 + 1 + 1] = 0x52; /* in the push of the redeem script: another one */
+    struct tx *broken = tx_parse(buf_span(&raw), NULL);
+    mempool_submit(rig.pool, broken, 1, rig.now);
+    check_scripts();
+    cr_assert_eq(rig.result.kind, ERROR_NONE);
+    check_scripts();
+    cr_assert_eq(rig.result.kind, ERROR_INVALID, "%s", rig.result.word);
+    cr_assert(list_empty(&rig.jobs));
+    tx_unref(broken);
+    tx_unref(tx);
+    buf_free(&raw);
+}
+
 Test(admit, time_locks)
 {
     rig_open();
