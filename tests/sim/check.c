@@ -213,7 +213,7 @@ static bool no_lie_believed(struct world *world)
 static bool nobody_banned(struct world *world)
 {
     struct p2p_ban_info bans[16];
-    const struct moment now = {world->now_us, SIM_START_UNIX * US + world->now_us};
+    const struct moment now = {world->now_us, world->start_unix_s * US + world->now_us};
     for (uint32_t i = 0; i < world->node_count; i++) {
         size_t count = p2p_bans(node_p2p(world->nodes[i].node), bans, ARRAY_COUNT(bans), now);
         for (size_t b = 0; b < count; b++) {

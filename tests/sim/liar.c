@@ -131,7 +131,7 @@ static struct sim_node *informant(struct world *world)
 
 static int64_t clock_s(const struct world *world)
 {
-    return SIM_START_UNIX + world->now_us / US;
+    return world->start_unix_s + world->now_us / US;
 }
 
 static bool solve(struct world *world, struct block_header *header)

@@ -22,6 +22,7 @@
 #define SIM_PORT         2001u
 #define SIM_DEPTH        3u /* of payments that spend each other: stays within the mempool's limits */
 #define SIM_START_UNIX   INT64_C(1767230000) /* a while after the genesis block of cluster networks */
+#define SIM_SLEEP_S      (3 * 86400)
 
 struct world;
 struct sim_node;
@@ -144,7 +145,7 @@ struct sim_node {
 struct world {
     uint64_t seed;
     struct rng rng;
-    int64_t now_us;
+    int64_t now_us, start_unix_s; /* since the start; when that was */
     struct task *heap;
     size_t task_count, task_capacity;
     uint64_t next_sequence;

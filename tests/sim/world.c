@@ -361,7 +361,7 @@ static void check_memory(struct sim_node *n)
 static struct moment moment_of(const struct sim_node *n)
 {
     int64_t now = n->world->now_us;
-    return (struct moment){now, SIM_START_UNIX * US + now + n->skew_us};
+    return (struct moment){now, n->world->start_unix_s * US + now + n->skew_us};
 }
 
 void node_event(struct sim_node *n, struct event *event)
@@ -668,6 +668,8 @@ struct world *world_new(uint64_t seed, const char *scenario, enum tells tells)
     world->digest = world->history = UINT64_C(0xcbf29ce484222325);
     world_digest(world, scenario, strlen(scenario));
     rng_seed_u64(&world->rng, seed * UINT64_C(0x9e3779b97f4a7c15) ^ world->digest);
+    /* Days after genesis headers are old until the first block is found (core/p2p/sync.c). */
+    world->start_unix_s = SIM_START_UNIX + (chance(world, 30) ? SIM_SLEEP_S : 0);
     list_init(&world->connections);
     map_init(&world->lies, sizeof(struct hash256), 0, &world->rng);
     network_spec_default(&spec, "sim");
