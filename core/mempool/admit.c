@@ -10,6 +10,7 @@
 #define TX_SIGOPS_COST_MAX    (BLOCK_SIGOPS_COST_MAX / 5)
 #define FAMILY_VSIZE_MAX      101000u /* with all unconfirmed ancestors, or descendants */
 #define CARVE_OUT_VSIZE_MAX   10000u
+#define SHARERS               16u /* of the bytes that may wait */
 
 static void begin(struct admission *a);
 static void work(struct mempool *pool);
@@ -28,6 +29,7 @@ static void finish(struct admission *a, const struct error *error)
     struct mempool *pool = a->pool;
     list_remove(&a->link);
     pool->queued--;
+    pool->queued_bytes -= a->bytes;
     if (error && error->kind != ERROR_DUPLICATE) {
         char text[HASH256_TEXT];
         log_debug(LOG_MEMPOOL, "transaction %s not taken: %s (%s)", hash256_text(text, &a->tx->txid),
@@ -503,12 +505,47 @@ void admit_after_reorganisation(struct mempool *pool, size_t waiting)
     work(pool);
 }
 
+static size_t tx_bytes(const struct tx *tx)
+{
+    return sizeof *tx + tx->arena.used_bytes;
+}
+
+static size_t admission_bytes(const struct admission *a)
+{
+    size_t bytes = a->package ? 0 : tx_bytes(a->tx);
+    for (size_t i = 0; a->package && i < a->package->count; i++) {
+        bytes += tx_bytes(a->package->members[i].tx);
+    }
+    return bytes;
+}
+
+/* With this one, the last of the queue. */
+static bool too_many_wait(const struct mempool *pool, const struct admission *last)
+{
+    size_t own = 0;
+    if (pool->queued > pool->config.pending_max || pool->queued_bytes > MEMPOOL_PENDING_BYTES_MAX) {
+        return true;
+    }
+    if (pool->queued_bytes <= MEMPOOL_PENDING_BYTES_MAX / 2) {
+        return false;
+    }
+    LIST_EACH(at, &pool->queue)
+    {
+        const struct admission *a = CONTAINER_OF(at, struct admission, link);
+        own += a->source == last->source ? a->bytes : 0;
+    }
+    return own > MEMPOOL_PENDING_BYTES_MAX / SHARERS;
+}
+
 static void enqueue(struct mempool *pool, struct admission *a)
 {
+    bool bounded = !a->quiet && !a->restored; /* others were in the mempool before */
     a->pool = pool;
+    a->bytes = bounded ? admission_bytes(a) : 0;
     list_append(&pool->queue, &a->link);
     pool->queued++;
-    if (!a->quiet && !a->restored && pool->queued > pool->config.pending_max) {
+    pool->queued_bytes += a->bytes;
+    if (bounded && too_many_wait(pool, a)) {
         finish_with(a, ERROR_BUSY, "busy", "too many transactions wait to be checked");
     } else {
         work(pool);

@@ -64,6 +64,10 @@ struct mempool_events {
                     const char *reason); /* "block", "conflict", "expiry", "sizelimit", "reorg", "replaced" */
 };
 
+/* Transactions that wait to be judged, in memory. From half of it on, only those of sources that have few are
+ * taken: where scripts are slow, who sends many large ones waits for himself. */
+#define MEMPOOL_PENDING_BYTES_MAX (64u << 20)
+
 struct mempool_config {
     size_t bytes_max;                        /* memory bound, default 300 MB less under a small cgroup */
     int64_t min_fee_per_kvb_sat;             /* relay floor, default 1000 */

@@ -28,6 +28,7 @@ struct admission { /* one transaction on its way in; or several, one after the o
     bool has_sibling;     /* one that goes for it, as if both spent the same (truc.c) */
     struct hash256 sibling;
     struct tx_package *package; /* whose member tx is; NULL: alone */
+    size_t bytes;               /* that are counted while it waits */
     struct coins_view *view;
     struct coin *spent;
     const struct block_entry *tip; /* that it was judged on */
@@ -56,7 +57,7 @@ struct mempool {
     double rolling_min_fee; /* sat per 1000 vbytes; rises when full, halves with time */
     int64_t rolling_since_s;
     struct list queue; /* struct admission, in order */
-    size_t queued;
+    size_t queued, queued_bytes;
     struct admission *current; /* of the queue: under way; NULL: none */
     bool working;
     struct list returned;   /* struct returned_tx, oldest block first */

@@ -338,16 +338,16 @@ static void say_budget(struct node *node)
 {
     const struct node_config *config = &node->config;
     size_t p2p = p2p_memory_bytes_max(node->p2p), own = 64u << 20; /* programs, libraries, index, stacks */
-    size_t store = 96u << 20;                       /* RocksDB's block cache and write buffers */
+    size_t store = 96u << 20; /* RocksDB's block cache and write buffers */
+    size_t pool = config->mempool_bytes + MEMPOOL_PENDING_BYTES_MAX;
     size_t caches = 2 * config->script_cache_bytes; /* of scripts and of signatures that passed */
-    size_t total = config->coins_cache_bytes + config->recent_blocks_bytes + config->mempool_bytes + p2p +
-                   caches + own + store;
+    size_t total =
+        config->coins_cache_bytes + config->recent_blocks_bytes + pool + p2p + caches + own + store;
     log_info(LOG_NODE,
              "memory budget: coins cache %zu MB, recent blocks %zu MB, mempool %zu MB, network %zu MB, "
              "script caches %zu MB, store %zu MB, own %zu MB; total %zu MB",
-             config->coins_cache_bytes / 1000000, config->recent_blocks_bytes / 1000000,
-             config->mempool_bytes / 1000000, p2p / 1000000, caches / 1000000, store / 1000000, own / 1000000,
-             total / 1000000);
+             config->coins_cache_bytes / 1000000, config->recent_blocks_bytes / 1000000, pool / 1000000,
+             p2p / 1000000, caches / 1000000, store / 1000000, own / 1000000, total / 1000000);
 }
 
 static void start(struct node *node)

@@ -95,6 +95,38 @@ Test(admit, scripts_run_in_jobs_alone)
     buf_free(&raw);
 }
 
+/* While the scripts of one are looked at, others wait: as bytes too they are bounded, who sends many large
+ * ones is refused first, and all is free again when they have been judged. */
+Test(admit, what_waits_is_bounded_in_bytes)
+{
+    rig_open();
+    struct recipe recipe = recipe_of(200000);
+    recipe_spend_block(&recipe, 1);
+    recipe.pad_bytes = 90000;
+    struct tx *large = make_tx(&recipe), *small = spend_block(2, 10000);
+    const char *const busy = "busy";
+    uint32_t taken = 0;
+    while (strcmp(rig.result.word, busy) != 0) {
+        mempool_submit(rig.pool, large, 1, rig.now);
+        taken++;
+        cr_assert_leq(taken * 90000ul, MEMPOOL_PENDING_BYTES_MAX);
+    }
+    rig.result = (struct error){0};
+    mempool_submit(rig.pool, small, 2, rig.now);
+    cr_assert_str_empty(rig.result.word, "somebody else is not refused");
+    for (uint64_t source = 3; strcmp(rig.result.word, busy) != 0; source++) {
+        mempool_submit(rig.pool, large, source, rig.now);
+        taken++;
+        cr_assert_leq(taken * 90000ul, MEMPOOL_PENDING_BYTES_MAX);
+    }
+    cr_assert_gt(rig.pool->queued_bytes, MEMPOOL_PENDING_BYTES_MAX / 2);
+    rig_pump();
+    cr_assert_eq(rig.pool->queued_bytes, 0);
+    cr_assert(in_pool(large) && in_pool(small));
+    tx_unref(large);
+    tx_unref(small);
+}
+
 Test(admit, time_locks)
 {
     rig_open();
