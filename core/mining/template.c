@@ -3,7 +3,8 @@
 
 #include "hashing/kernels/kernels.h"
 
-#define COINBASE_WEIGHT_RESERVE 4000u /* header, counts, coinbase */
+#define COINBASE_WEIGHT_RESERVE 4000u /* header, counts, coinbase: at least, since others put in their own   \
+                                       */
 #define COINBASE_SIGOPS_RESERVE 400u
 #define TXS_MAX                 60000u
 #define BLOCK_VERSION           0x20000000
@@ -93,13 +94,33 @@ void template_set_time(struct block_template *t, const struct chain *chain, stru
     CHECK(pow_target(&t->target, t->header.bits));
 }
 
+/* What header, counts and coinbase weigh, at most. */
+static uint32_t own_weight(const struct block_template *t)
+{
+    struct buf bare = {0}, whole = {0};
+    coinbase_write(&bare, t, false);
+    coinbase_write(&whole, t, true);
+    size_t frame = HEADER_BYTES + compact_size_len(TXS_MAX + 1);
+    size_t weight = frame * WITNESS_SCALE + bare.len * (WITNESS_SCALE - 1) + whole.len;
+    buf_free(&bare);
+    buf_free(&whole);
+    return (uint32_t)MIN(MAX(weight, COINBASE_WEIGHT_RESERVE), BLOCK_WEIGHT_MAX);
+}
+
+static uint32_t own_sigop_cost(const struct block_template *t)
+{
+    uint32_t sigops = MIN(script_sigops(t->payout_script, false), BLOCK_SIGOPS_COST_MAX / WITNESS_SCALE);
+    return MAX(sigops * WITNESS_SCALE, COINBASE_SIGOPS_RESERVE);
+}
+
 static void choose_txs(struct block_template *t, const struct mempool *pool)
 {
     size_t max = MIN(mempool_count(pool), (size_t)TXS_MAX);
     const struct mempool_entry **chosen = mem_alloc(max * sizeof(struct mempool_entry *));
-    size_t count = mempool_select(pool, chosen, max, BLOCK_WEIGHT_MAX - COINBASE_WEIGHT_RESERVE,
-                                  BLOCK_SIGOPS_COST_MAX - COINBASE_SIGOPS_RESERVE, t->height,
-                                  block_median_time(t->parent));
+    t->weight = own_weight(t);
+    size_t count =
+        mempool_select(pool, chosen, max, BLOCK_WEIGHT_MAX - t->weight,
+                       BLOCK_SIGOPS_COST_MAX - own_sigop_cost(t), t->height, block_median_time(t->parent));
     t->txs = mem_alloc(count * sizeof(struct tx *));
     t->costs = mem_alloc(count * sizeof *t->costs);
     for (size_t i = 0; i < count; i++) {

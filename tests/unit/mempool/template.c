@@ -81,6 +81,37 @@ Test(templates, keep_within_the_weight)
     tx_unref(small);
 }
 
+/* The coinbase pays to any script: what it weighs and counts is not for others. */
+Test(templates, leave_room_for_a_large_payout)
+{
+    enum { COUNT = 13, PAD = 74000, PAYOUT = 9000 };
+    struct buf payout = {0}, raw = {0};
+    rig_open();
+    memset(buf_extend(&payout, PAYOUT), 0xac, PAYOUT); /* OP_CHECKSIG */
+    for (uint32_t i = 0; i < COUNT; i++) {
+        struct recipe recipe = recipe_of(200000);
+        recipe_spend_block(&recipe, 1 + i);
+        recipe.pad_bytes = PAD;
+        tx_unref(pooled(make_tx(&recipe)));
+    }
+    for (uint32_t i = 0; i < 40; i++) {
+        struct recipe recipe = recipe_of(100000);
+        recipe_spend_block(&recipe, 1 + COUNT + i);
+        recipe.pad_bytes = 1000;
+        tx_unref(pooled(make_tx(&recipe)));
+    }
+    struct block_template *t = template_new(rig.chain, rig.pool, buf_span(&payout), true, rig.now);
+    template_block(t, t->header.version, t->header.time, 0, &raw);
+    struct block *block = block_parse(raw.data, raw.len, NULL);
+    cr_assert(block);
+    cr_expect_gt(mempool_count(rig.pool), t->tx_count, "not all fit");
+    cr_expect_leq(block->weight, BLOCK_WEIGHT_MAX);
+    cr_expect_leq(block->weight, t->weight);
+    block_unref(block);
+    template_free(t);
+    buf_free(&payout);
+}
+
 /* Outputs with many signature operations, and nobody to spend them. */
 static struct tx *with_sigops(uint32_t height, uint32_t count, int64_t fee_sat)
 {
