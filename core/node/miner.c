@@ -124,28 +124,28 @@ static void refresh(struct node *node)
     }
 }
 
-/* A solved header becomes a block and goes the way of every block. */
+/* A solved header becomes a block and goes the way of every block. It is none when what was chosen for it is
+ * larger than a block may be. */
 static void submit(struct node *node, uint32_t version, uint32_t nonce, uint64_t source)
 {
     struct mining *m = &node->mining;
     struct buf raw = {0};
     struct error error = {0};
     char text[HASH256_TEXT];
+    uint32_t height = m->template->height;
     template_block(m->template, (int32_t)version, m->template->header.time, nonce, &raw);
     struct block *block = block_parse(raw.data, raw.len, &error);
-    CHECK(block);
-    uint32_t height = m->template->height;
-    hash256_text(text, &block->hash);
     if (source == SOURCE_GENERATE) {
         node->generate.waiting = true;
     }
-    m->blocks_found++;
-    if (chain_accept_block(node->chain, block, node->now, true, source, &error)) {
-        log_info(LOG_MINING, "mined block %u %s (%u transactions)", height, text, block->tx_count);
+    m->blocks_found += block != NULL;
+    if (block && chain_accept_block(node->chain, block, node->now, true, source, &error)) {
+        log_info(LOG_MINING, "mined block %u %s (%u transactions)", height, hash256_text(text, &block->hash),
+                 block->tx_count);
     } else {
         log_warn(LOG_MINING, "mined block %u was not accepted: %s (%s)", height, error.word, error.text);
         if (source == SOURCE_GENERATE) {
-            generate_block_result(node, &block->hash, false, &error);
+            generate_block_result(node, NULL, false, &error);
         }
     }
     block_unref(block);
