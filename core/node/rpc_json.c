@@ -5,18 +5,41 @@
 
 #include "core/node/rpc_private.h"
 
+/* The length of the UTF-8 sequence that begins here; 0: none does. */
+static size_t sequence_len(const uint8_t *at, size_t left)
+{
+    uint8_t first = at[0], second = left > 1 ? at[1] : 0;
+    size_t len = first < 0x80   ? 1
+                 : first < 0xc2 ? 0
+                 : first < 0xe0 ? 2
+                 : first < 0xf0 ? 3
+                 : first < 0xf5 ? 4
+                                : 0;
+    bool ok = len <= left;
+    for (size_t i = 1; ok && i < len; i++) {
+        ok = (at[i] & 0xc0) == 0x80;
+    }
+    bool overlong = (first == 0xe0 && second < 0xa0) || (first == 0xf0 && second < 0x90),
+         surrogate = first == 0xed && second > 0x9f, beyond = first == 0xf4 && second > 0x8f;
+    return ok && !overlong && !surrogate && !beyond ? len : 0;
+}
+
+/* What is not UTF-8 (an error may repeat a text that it has cut) is shown as U+FFFD. */
 static void quoted(struct buf *out, struct span text)
 {
     buf_u8(out, '"');
-    for (size_t i = 0; i < text.len; i++) {
+    for (size_t i = 0, len; i < text.len; i += MAX(len, 1u)) {
         uint8_t c = text.data[i];
+        len = sequence_len(text.data + i, text.len - i);
         if (c == '"' || c == '\\') {
             buf_u8(out, '\\');
             buf_u8(out, c);
         } else if (c < 0x20 || c == 0x7f) {
             buf_printf(out, "\\u%04x", c);
+        } else if (len) {
+            buf_bytes(out, text.data + i, len);
         } else {
-            buf_u8(out, c);
+            buf_bytes(out, "\xef\xbf\xbd", 3);
         }
     }
     buf_u8(out, '"');
