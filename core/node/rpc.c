@@ -684,10 +684,6 @@ static void begin_call(struct node *node, struct rpc_batch *batch, size_t index,
         rpc_fail(call, RPC_INVALID_REQUEST, "Invalid Request object");
         return;
     }
-    if (index && node->stopping) {
-        rpc_fail(call, RPC_CLIENT_NOT_CONNECTED, "Shutting down");
-        return;
-    }
     if (batch->reply_bytes > BATCH_BYTES_MAX) {
         rpc_fail(call, RPC_OUT_OF_MEMORY, "the answers before this one hold more than %u bytes",
                  BATCH_BYTES_MAX);
@@ -717,12 +713,13 @@ static void begin_call(struct node *node, struct rpc_batch *batch, size_t index,
         rpc_fail(call, RPC_METHOD_NOT_FOUND, "Method not found");
         return;
     }
-    if (chain_loading(node->chain) && strcmp(call->method->name, "stop") != 0 &&
-        strcmp(call->method->name, "help") != 0 && strcmp(call->method->name, "uptime") != 0) {
+    bool always = call->method->handle == rpc_stop || call->method->handle == rpc_help ||
+                  call->method->handle == rpc_uptime;
+    if (!always && node->stopping) { /* what begins now might wait for what no longer comes */
+        rpc_fail(call, RPC_CLIENT_NOT_CONNECTED, "Shutting down");
+    } else if (!always && chain_loading(node->chain)) {
         rpc_fail(call, RPC_IN_WARMUP, "Loading block index…");
-        return;
-    }
-    if (order_params(call, json_object_get(request, "params"))) {
+    } else if (order_params(call, json_object_get(request, "params"))) {
         call->method->handle(call);
     }
 }
