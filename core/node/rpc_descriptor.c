@@ -1,7 +1,6 @@
 /* RPC methods about output descriptors, and addresses made of keys. */
 #include "core/node/rpc_private.h"
 
-#define RANGE_MAX        20000 /* keys that one call derives, on the loop thread */
 #define REDEEM_BYTES_MAX 520u
 
 /* ---- Ranges -------------------------------------------------------------------------------------------- */
@@ -29,7 +28,7 @@ bool range_from_json(struct rpc_call *call, const json_t *value, uint32_t *first
     if (high < 0 || high > INT32_MAX) {
         return refuse_range(call, "End of range is too high");
     }
-    if (high >= low + RANGE_MAX) {
+    if (high >= low + RPC_DERIVED_MAX) {
         return refuse_range(call, "Range is too large");
     }
     *first = (uint32_t)low;

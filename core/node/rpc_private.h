@@ -112,6 +112,7 @@ struct tx *arg_tx(struct rpc_call *call, const char *failure);
 /* rpc_script.c */
 void put_script(struct buf *out, const char *key, const struct node *node, struct span script);
 
+#define RPC_DERIVED_MAX 20000 /* indexes that one call derives, on the loop thread */
 /* rpc_descriptor.c. Each returns false after it has failed the call. */
 /* A number (from 0 on), or [first, last]. */
 bool range_from_json(struct rpc_call *call, const json_t *value, uint32_t *first, uint32_t *last);

@@ -9,7 +9,8 @@ struct scan { /* that is under way */
     struct span *scripts; /* owned, as the texts are */
     char **descriptors;
     size_t count;
-    bool full; /* SCRIPTS_MAX was reached */
+    uint32_t derived; /* indexes of ranges, of all objects */
+    bool full;        /* SCRIPTS_MAX was reached */
 };
 
 static void scan_free(struct scan *scan)
@@ -116,7 +117,7 @@ static bool add_object(struct rpc_call *call, struct scan *scan, const json_t *i
                                       : "Scan object needs to be either a string or an object");
         return false;
     }
-    if (range && !range_from_json(call, range, &first, &last)) {
+    if (range && !json_is_null(range) && !range_from_json(call, range, &first, &last)) {
         return false;
     }
     struct descriptor *descriptor =
@@ -125,10 +126,17 @@ static bool add_object(struct rpc_call *call, struct scan *scan, const json_t *i
         rpc_fail(call, RPC_INVALID_ADDRESS_OR_KEY, "%s", error.text);
         return false;
     }
-    if (!descriptor_is_ranged(descriptor)) {
+    if (descriptor_is_ranged(descriptor)) {
+        scan->derived += last - first + 1;
+    } else {
         first = last = 0;
     }
-    bool ok = expand_range(call, descriptor, first, last, add_script, scan);
+    bool ok =
+        scan->derived <= RPC_DERIVED_MAX && expand_range(call, descriptor, first, last, add_script, scan);
+    if (scan->derived > RPC_DERIVED_MAX) {
+        rpc_fail(call, RPC_INVALID_PARAMETER, "The ranges hold more than %u indexes together",
+                 RPC_DERIVED_MAX);
+    }
     descriptor_free(descriptor);
     return ok;
 }
@@ -147,7 +155,10 @@ static struct scan *arg_scan(struct rpc_call *call)
     }
     json_array_foreach(objects, i, item)
     {
-        ok = ok && add_object(call, scan, item);
+        if (!ok || scan->full) {
+            break;
+        }
+        ok = add_object(call, scan, item);
     }
     if (ok && scan->full) {
         ok = false;

@@ -174,6 +174,16 @@ Test(rpc_script, coins_of_derived_keys)
     cr_assert(strncmp(desc, "wpkh([0c5f9a1e/1/7]0", 20) == 0, "%s", desc);
     found = ask("scantxoutset", "[\"start\",[{\"desc\":\"wpkh(" TPUB "/1/*)\",\"range\":6}]]");
     cr_assert_eq(json_array_size(json_object_get(found, "unspents")), 0);
+    cr_assert_eq(code_of("scantxoutset", "[\"start\",[{\"desc\":\"wpkh(" TPUB "/1/*)\",\"range\":null}]]"),
+                 0);
+    struct buf many = {0}; /* keys enough to keep everybody waiting for minutes */
+    buf_printf(&many, "[\"start\",[");
+    for (int i = 0; i < 3000; i++) {
+        buf_printf(&many, "%s\"wpkh(" TPUB "/%d/*)\"", i ? "," : "", i);
+    }
+    buf_printf(&many, "]]%c", 0);
+    cr_assert_eq(code_of("scantxoutset", (const char *)many.data), RPC_INVALID_PARAMETER);
+    buf_free(&many);
     cr_assert_eq(code_of("scantxoutset", "[\"start\",[{\"desc\":\"wpkh(" TPUB "/1/*)\",\"range\":-1}]]"),
                  RPC_INVALID_PARAMETER);
     cr_assert_eq(code_of("scantxoutset", "[\"start\",[\"wpkh(" TPUB "/1h/*)\"]]"),
