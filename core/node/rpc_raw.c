@@ -12,7 +12,7 @@
 bool amount_from_json(const json_t *value, int64_t *sat)
 {
     char text[64];
-    if (json_is_string(value)) {
+    if (json_is_string(value) && json_string_length(value) < sizeof text) {
         snprintf(text, sizeof text, "%s", json_string_value(value));
     } else if (json_is_integer(value)) {
         snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
@@ -26,14 +26,15 @@ bool amount_from_json(const json_t *value, int64_t *sat)
     for (; *at >= '0' && *at <= '9' && whole <= MAX_MONEY / COIN_SAT; at++) {
         whole = whole * 10 + (*at - '0');
     }
-    if (at > text && *at == '.') {
+    if (at > text && *at == '.' && at[1]) {
         for (at++; *at >= '0' && *at <= '9' && unit > 1; at++) {
             unit /= 10;
             part += (*at - '0') * unit;
         }
     }
     *sat = whole * COIN_SAT + part;
-    return at > text && !*at && *sat <= MAX_MONEY;
+    bool exact = !json_is_real(value) || (double)*sat / (double)COIN_SAT == json_real_value(value);
+    return at > text && !*at && *sat <= MAX_MONEY && exact;
 }
 
 static bool read_input(struct rpc_call *call, const json_t *item, struct tx_input *in, uint32_t sequence)

@@ -696,3 +696,77 @@ Test(rpc, the_address_book_and_connections_for_tests)
     cr_assert_eq(code_of("mockscheduler", "[0]"), RPC_MISC_ERROR);
     cr_assert_eq(code_of("mockscheduler", "[3600]"), 0);
 }
+
+/* A descriptor or a list of transactions may be larger than any block. */
+Test(rpc, a_block_that_would_be_too_large)
+{
+    struct buf arguments = {0};
+    struct tx_input in = {.prevout.index = 1, .sequence = SEQUENCE_FINAL};
+    struct buf data = {0}, raw = {0};
+    memset(buf_extend(&data, 900000), 0x51, 900000);
+    struct tx_output out = {{1}, buf_span(&data)};
+    const struct tx tx = {.version = 2, .input_count = 1, .inputs = &in, .output_count = 1, .outputs = &out};
+    tx_write(&raw, &tx, false);
+    char *hex = mem_alloc(2 * raw.len + 1);
+    hex_encode(hex, raw.data, raw.len);
+    buf_printf(&arguments, "[\"raw(51)\",[\"%s\"", hex);
+    for (int i = 0; i < 4; i++) {
+        buf_printf(&arguments, ",\"%s\"", hex);
+    }
+    buf_printf(&arguments, "]]%c", 0);
+    cr_expect_eq(code_of("generateblock", (const char *)arguments.data), RPC_VERIFY_ERROR);
+    cr_expect_str_eq(words(), "TestBlockValidity failed: bad-blk-length");
+    cr_expect_eq(number(ask("getmininginfo", "[]"), "blocks"), 0);
+    mine(1); /* the miner is free again */
+    mem_free(hex);
+    buf_free(&arguments);
+    buf_free(&data);
+    buf_free(&raw);
+}
+
+/* What an error repeats may have been cut inside a character. */
+Test(rpc, errors_are_utf_8)
+{
+    struct buf arguments = {0};
+    buf_printf(&arguments, "{\"x");
+    for (int i = 0; i < 60; i++) {
+        buf_printf(&arguments, "\xc3\xa4");
+    }
+    buf_printf(&arguments, "\":1}%c", 0);
+    cr_expect_eq(code_of("getblockhash", (const char *)arguments.data), RPC_INVALID_PARAMETER);
+    cr_expect(strstr(words(), "\xc3\xa4\xef\xbf\xbd"), "%s", words());
+    buf_free(&arguments);
+}
+
+Test(rpc, nothing_new_begins_while_it_stops)
+{
+    ask("stop", "[]");
+    cr_expect_eq(code_of("waitfornewblock", "[]"), RPC_CLIENT_NOT_CONNECTED);
+    cr_expect_str_eq(words(), "Shutting down");
+    cr_expect_eq(code_of("importmempool", "[\"/nothing\"]"), RPC_CLIENT_NOT_CONNECTED);
+    cr_expect_eq(code_of("getblocktemplate", "[{\"rules\":[\"segwit\"]}]"), RPC_CLIENT_NOT_CONNECTED);
+    cr_expect_eq(code_of("stop", "[]"), 0);
+    cr_expect(json_is_integer(ask("uptime", "[]")));
+}
+
+Test(rpc, amounts_are_exact)
+{
+    static const char *const wrong[] = {
+        "0.123456789",
+        "1e-9",
+        "\"1.\"",
+        "\"\"",
+        "21000000.00000001",
+        "\"0000000000000000000000000000000000000000000000000000000000000009\"",
+        "1e300"};
+    char arguments[200];
+    for (size_t i = 0; i < ARRAY_COUNT(wrong); i++) {
+        snprintf(arguments, sizeof arguments, "[[],{\"%s\":%s}]", address, wrong[i]);
+        cr_expect_eq(code_of("createrawtransaction", arguments), RPC_TYPE_ERROR, "%s", wrong[i]);
+    }
+    static const char *const right[] = {"0.12345678", "1e-8", "\"1.5\"", "20999999.99999999", "0.1", "1"};
+    for (size_t i = 0; i < ARRAY_COUNT(right); i++) {
+        snprintf(arguments, sizeof arguments, "[[],{\"%s\":%s}]", address, right[i]);
+        cr_expect_eq(code_of("createrawtransaction", arguments), 0, "%s", right[i]);
+    }
+}
