@@ -34,6 +34,7 @@ struct host {
     struct map peers; /* peer_id -> struct connection * */
     peer_id last_inbound;
     size_t connections_max; /* with peers, those included that are on their way out */
+    int backlog;            /* of a socket that listens for peers */
     struct rpc_server *rpc;
     struct loop_timer node_timer, stats_timer, exit_timer;
     int64_t exit_deadline_us;

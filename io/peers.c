@@ -13,7 +13,6 @@
 
 #define DIAL_US       INT64_C(5000000) /* per address */
 #define ADDRESSES_MAX 8u
-#define BACKLOG       4096 /* the kernel cuts it to its own limit: a crowd must not fill it */
 
 struct address {
     struct sockaddr_storage bytes;
@@ -328,7 +327,8 @@ static bool listen_at(struct host *host, const char *text, struct error *error)
     bool v6 = address.bytes.ss_family == AF_INET6; /* IPv4 has a listener of its own */
     bool ok = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
               (!v6 || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) == 0) &&
-              bind(fd, (const struct sockaddr *)&address.bytes, address.len) == 0 && listen(fd, BACKLOG) == 0;
+              bind(fd, (const struct sockaddr *)&address.bytes, address.len) == 0 &&
+              listen(fd, host->backlog) == 0;
     if (!ok) {
         error_set(error, ERROR_IO, NULL, "cannot listen on %.100s: %s", text, strerror(errno));
         if (fd >= 0) {

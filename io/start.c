@@ -19,6 +19,8 @@
 #define PUBLIC_TRICKLE_MS   2000 /* --help says so too */
 #define DESCRIPTORS_KEPT    512u
 #define PEERS_BESIDE        512u /* outbound, and those that are on their way out */
+#define ACCEPTED_AT_ONCE                                                                                     \
+    4096u /* a crowd must not fill the backlog; but all in it get descriptors before we can refuse */
 
 /* The key that mining pays when nobody named an address: made once, kept in the chain's folder. */
 static bool own_key(struct host *host, char address[ADDRESS_TEXT], struct error *error)
@@ -135,26 +137,28 @@ static int64_t clock_us(void)
     return loop_now().mono_us;
 }
 
-/* As many places as were asked for, and as descriptors allow: RocksDB, block files, RPC and those peers that
- * are on their way out need some too. */
+/* As many places as were asked for, and as descriptors allow: RocksDB, block files and RPC need some, whoever
+ * comes, and so do those peers that are on their way out. */
 static uint32_t inbound_places(struct host *host)
 {
     struct rlimit limit = {0};
-    uint32_t places = (uint32_t)host->settings->max_inbound;
+    const rlim_t wanted = (rlim_t)host->settings->max_inbound;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
     }
-    if (limit.rlim_cur < DESCRIPTORS_KEPT + PEERS_BESIDE + (rlim_t)places) {
-        places = limit.rlim_cur > DESCRIPTORS_KEPT + PEERS_BESIDE
-                     ? (uint32_t)(limit.rlim_cur - DESCRIPTORS_KEPT - PEERS_BESIDE)
-                     : 1;
+    const rlim_t for_peers = limit.rlim_cur - MIN((rlim_t)DESCRIPTORS_KEPT, limit.rlim_cur / 2);
+    const rlim_t beside = MIN((rlim_t)PEERS_BESIDE, for_peers / 4);
+    const rlim_t at_once = MIN((rlim_t)ACCEPTED_AT_ONCE, for_peers / 4);
+    const rlim_t places = MIN(wanted, for_peers - beside - at_once);
+    if (places < wanted) {
         log_warn(LOG_NET,
-                 "only %ju descriptors are allowed (ulimit -n): %u places for inbound peers, not %" PRId64,
-                 (uintmax_t)limit.rlim_cur, places, host->settings->max_inbound);
+                 "only %ju descriptors are allowed (ulimit -n): %ju places for inbound peers, not %ju",
+                 (uintmax_t)limit.rlim_cur, (uintmax_t)places, (uintmax_t)wanted);
     }
-    host->connections_max = (size_t)places + PEERS_BESIDE;
-    return places;
+    host->connections_max = (size_t)(places + beside);
+    host->backlog = (int)at_once;
+    return (uint32_t)places;
 }
 
 /* On a network of one's own there is nobody to hide from. */

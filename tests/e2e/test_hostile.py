@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 
 import quarry
 from quarry import MAGIC, Node, RawPeer, wait_until
@@ -243,4 +244,35 @@ def test_an_rpc_client_that_does_not_read():
             assert more, node.log()
             lines += more.count(b"\n")
         assert lines == calls
+    node.stop()
+
+
+def test_a_crowd_where_descriptors_are_few():
+    """Whoever comes, the store can open its files."""
+    node = measured("--mine=no", under=("prlimit", "--nofile=256:256"))
+    node.wait_port()
+
+    def come():
+        crowd = []
+        for _ in range(900):
+            sock = socket.socket()
+            sock.settimeout(0.5)  # the backlog may be full
+            try:
+                sock.connect(("127.0.0.1", node.port))
+            except OSError:
+                pass
+            crowd.append(sock)  # kept for a while: who is put out is on its way for a second
+            if len(crowd) > 400:
+                crowd.pop(0).close()
+        for sock in crowd:
+            sock.close()
+
+    comers = [threading.Thread(target=come) for _ in range(2)]
+    for comer in comers:
+        comer.start()
+    while any(comer.is_alive() for comer in comers):
+        node.rpc("generatetoaddress", 20, ADDRESS)
+    for comer in comers:
+        comer.join()
+    assert "Too many open files" not in node.log(), node.log()
     node.stop()
