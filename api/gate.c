@@ -60,16 +60,25 @@ static bool foreign_write(const struct exchange *x)
                       x->req->authority.len);
 }
 
-/* The address that limits count: the peer's, or what a trusted proxy says it is. */
-static void find_client(struct exchange *x)
+/* An IPv4 client is one also where a socket of IPv6 has taken it. */
+static void find_peer(struct exchange *x)
 {
     struct sockaddr_storage address;
+    const struct in6_addr *v6 = &((struct sockaddr_in6 *)&address)->sin6_addr;
     socklen_t len = x->req->conn->callbacks->get_peername(x->req->conn, (void *)&address);
     if (len && address.ss_family == AF_INET) {
         inet_ntop(AF_INET, &((struct sockaddr_in *)&address)->sin_addr, x->client, sizeof x->client);
+    } else if (len && address.ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(v6)) {
+        inet_ntop(AF_INET, v6->s6_addr + 12, x->client, sizeof x->client);
     } else if (len && address.ss_family == AF_INET6) {
-        inet_ntop(AF_INET6, &((struct sockaddr_in6 *)&address)->sin6_addr, x->client, sizeof x->client);
+        inet_ntop(AF_INET6, v6, x->client, sizeof x->client);
     }
+}
+
+/* The address that limits count: the peer's, or what a trusted proxy says it is. */
+static void find_client(struct exchange *x)
+{
+    find_peer(x);
     h2o_iovec_t forwarded = header_of(x->req, "x-forwarded-for");
     if (!forwarded.base) {
         return;

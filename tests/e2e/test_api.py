@@ -347,6 +347,16 @@ def test_rate_limit_in_memory():
         assert all(api.ask("GET", path)[0] == 200 for path in ("/health", "/metrics") for _ in range(10))
 
 
+def test_a_proxy_of_ipv4_on_a_socket_of_ipv6():
+    if not os.path.exists("/proc/net/if_inet6"):
+        raise Skip("no IPv6 here")
+    with Pair(*KEYS, "--rate-limit=1", "--rate-limit-burst=5", "--trusted-proxy=127.0.0.1", "--listen=[::]:0") as (_, api):
+        api.port = int(re.search(r"web server on \[::\]:(\d+)", api.log()).group(1))
+        for client in ("10.0.0.1", "10.0.0.2"):
+            headers = api.ask("GET", "/api/v1/blockchain", headers={"X-Forwarded-For": client})[2]
+            assert headers["ratelimit-remaining"] == "4", (client, headers)
+
+
 def test_rate_limit_in_redis():
     other = None
     with RedisServer() as redis:
