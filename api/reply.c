@@ -31,6 +31,7 @@ void exchange_free(struct exchange *x)
     if (x->guard) {
         x->guard->x = NULL;
     }
+    list_remove(&x->link);
     x->api->in_flight--;
     json_decref(x->body);
     json_decref(x->state);

@@ -423,12 +423,12 @@ static bool begin(struct server *server, const struct settings *settings, struct
 /* What is ours. h2o's own structures and connections that idle go with the process. */
 static void end(struct api *api)
 {
+    shared_limits_free(api->redis); /* who waits for it goes on to the others */
     work_free(api->work);
     node_link_free(api->node);
     node_link_free(api->rpc_node);
     rpc_face_free(api->rpc);
     conns_free(api->conns);
-    shared_limits_free(api->redis);
     limits_free(api->limits);
     cache_drop(api);
     json_decref(api->status.workers);
