@@ -508,12 +508,12 @@ RPC_HANDLER(disconnectnode)
 {
     const char *address = "";
     int64_t id = 0;
-    if (!arg_text(call, 0, &address) || !arg_number(call, 1, &id, 0, UINT32_MAX)) {
+    if (!arg_text(call, 0, &address) || !arg_number(call, 1, &id, INT64_MIN, INT64_MAX)) {
         return;
     }
     if ((*address != 0) == (arg_any(call, 1) != NULL)) {
         rpc_fail(call, RPC_INVALID_PARAMS, "Only one of address and nodeid should be provided.");
-    } else if (p2p_disconnect(call->node->p2p, address, (peer_id)id)) {
+    } else if (id >= 0 && id <= UINT32_MAX && p2p_disconnect(call->node->p2p, address, (peer_id)id)) {
         rpc_ok(call);
     } else {
         rpc_fail(call, RPC_CLIENT_NODE_NOT_CONNECTED, "Node not found in connected nodes");
@@ -543,7 +543,8 @@ RPC_HANDLER(setban)
     bool absolute = false;
     struct error error = {0};
     if (!arg_text(call, 0, &subnet) || !arg_text(call, 1, &command) ||
-        !arg_number(call, 2, &seconds, 0, UINT32_MAX * INT64_C(1000)) || !arg_bool(call, 3, &absolute)) {
+        !arg_number(call, 2, &seconds, INT64_MIN, UINT32_MAX * INT64_C(1000)) ||
+        !arg_bool(call, 3, &absolute)) {
         return;
     }
     if (strcmp(command, "remove") == 0) {
@@ -553,7 +554,7 @@ RPC_HANDLER(setban)
     } else if (absolute && seconds < now_s) {
         rpc_fail(call, RPC_INVALID_PARAMETER, "Error: Absolute timestamp is in the past");
     } else {
-        int64_t until_s = absolute ? seconds : now_s + (seconds ? seconds : BAN_S);
+        int64_t until_s = absolute ? seconds : now_s + (seconds > 0 ? seconds : BAN_S);
         ban_answer(call, p2p_ban(call->node->p2p, subnet, until_s, call->node->now, &error), &error);
     }
 }

@@ -749,6 +749,14 @@ Test(rpc, nothing_new_begins_while_it_stops)
     cr_expect(json_is_integer(ask("uptime", "[]")));
 }
 
+Test(rpc, bans_and_peers_by_number)
+{
+    cr_expect_eq(code_of("disconnectnode", "[\"\",-1]"), RPC_CLIENT_NODE_NOT_CONNECTED);
+    cr_expect_eq(code_of("disconnectnode", "[\"\",4294967296]"), RPC_CLIENT_NODE_NOT_CONNECTED);
+    cr_expect_eq(code_of("setban", "[\"10.0.0.1\",\"add\",-5]"), 0);
+    cr_expect_eq(number(json_array_get(ask("listbanned", "[]"), 0), "ban_duration"), 86400);
+}
+
 Test(rpc, amounts_are_exact)
 {
     static const char *const wrong[] = {
