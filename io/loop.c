@@ -74,7 +74,7 @@ void loop_timer_set(struct loop *loop, struct loop_timer *timer, int64_t at_mono
         list_append(&loop->timers, &timer->link);
     }
     timer->set = true;
-    timer->at_us = at_mono_us;
+    timer->at_us = MAX(at_mono_us, loop->fired_us + 1); /* one that fires sets itself for the next round */
 }
 
 void loop_timer_clear(struct loop_timer *timer)
@@ -101,7 +101,7 @@ static int64_t next_deadline(const struct loop *loop)
 
 static void fire_timers(struct loop *loop)
 {
-    int64_t now = loop_now().mono_us;
+    int64_t now = loop->fired_us = loop_now().mono_us;
     for (bool again = true; again;) { /* from the front each time: firing may set and clear others */
         again = false;
         LIST_EACH(at, &loop->timers)

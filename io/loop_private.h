@@ -71,6 +71,7 @@ struct loop {
     void *ring; /* the backend's own */
     struct list watches, listeners, timers, streams, unsent, ending, paused;
     int64_t resume_us; /* when the first of paused is due */
+    int64_t fired_us;  /* timers up to then have fired */
     size_t queued_bytes;
     bool stopped;
 };

@@ -378,6 +378,38 @@ ON_BOTH(timers_fire_in_order)
     cr_assert_geq(loop_now().mono_us, now + 20000);
 }
 
+static struct loop_timer restless;
+static unsigned restless_count;
+
+static void fire_at_once_again(void *context)
+{
+    (void)context;
+    if (++restless_count < 100000) {
+        loop_timer_set(loop, &restless, 0);
+    } else {
+        loop_stop(loop);
+    }
+}
+
+static void stop_the_loop(void *context)
+{
+    (void)context;
+    loop_stop(loop);
+}
+
+ON_BOTH(a_timer_that_is_always_due_holds_nothing_else_up)
+{
+    int fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+    restless_count = 0;
+    restless = (struct loop_timer){.fire = fire_at_once_again};
+    loop_watch(loop, fd, stop_the_loop, NULL);
+    loop_timer_set(loop, &restless, 0);
+    loop_run(loop);
+    cr_assert_lt(restless_count, 100000, "the descriptor was readable all the time");
+    loop_timer_clear(&restless);
+    close(fd);
+}
+
 static int watched_fd;
 static unsigned watched_count;
 
