@@ -162,6 +162,7 @@ struct peer {
     struct presync *presync;  /* a chain of its whose work is not shown yet, or is being stored; NULL: none */
     uint32_t in_flight;
     int64_t last_block_us, resting_until_us;
+    uint32_t rests;                    /* since it delivered what it was asked for */
     const struct block_entry *lag_tip; /* ours when it was first seen to lag behind (outbound.c) */
     int64_t lag_until_us;              /* 0: it does not */
     bool lag_asked, faithful;
@@ -363,6 +364,9 @@ void sync_request_blocks(struct p2p *p2p);
 void sync_ask_anew(struct p2p *p2p); /* requests were let go of: what was asked for is looked over again */
 void sync_forget_peer(struct p2p *p2p, struct peer *peer);
 void sync_not_found(struct p2p *p2p, struct peer *peer, const struct hash256 *hash);
+/* It gives a block that it was asked for: quickly, then it has rested enough; slowly, then it is left to it.
+ */
+void sync_delivers(struct p2p *p2p, struct peer *peer);
 void sync_tick(struct p2p *p2p);
 
 bool end_request(struct p2p *p2p, struct peer *peer, const struct hash256 *hash);

@@ -136,7 +136,6 @@ static void go_on(struct p2p *p2p, struct peer *peer, const struct survey *s, si
         sync_ask_headers(p2p, peer, presync->base);
     } else if (count < HEADERS_MAX) { /* that was all */
         presync_forget(peer);
-        peer->headers_answered = true;
     } else if (presync->ends.len >= CHUNKS_MAX * 32u) {
         peer_misbehaves(p2p, peer, "too many headers with little work");
     } else {

@@ -92,6 +92,7 @@ void handle_inv(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
     size_t count = cursor_count(c, 36);
     struct buf items = {0};
+    bool blocks = false;
     if (c->failed) {
         return;
     }
@@ -109,6 +110,7 @@ void handle_inv(struct p2p *p2p, struct peer *peer, struct cursor *c)
         }
         if (type == INV_BLOCK) {
             handle_block_inv(p2p, peer, &hash);
+            blocks = true;
         } else if (is_tx && relay_refuses_txs(p2p, peer)) {
             end_for_txs(p2p, peer);
         } else if (is_tx) {
@@ -117,6 +119,9 @@ void handle_inv(struct p2p *p2p, struct peer *peer, struct cursor *c)
         }
     }
     txrequest_send(p2p, peer, &items);
+    if (blocks) { /* once for all of them */
+        sync_request_blocks(p2p);
+    }
 }
 
 void handle_notfound(struct p2p *p2p, struct peer *peer, struct cursor *c)

@@ -19,7 +19,8 @@
 #define IN_FLIGHT_BYTES      (4u << 20)
 #define BLOCK_TIMEOUT_US     (5 * US_PER_S)
 #define BLOCK_TIMEOUT_MAX_US (60 * US_PER_S)
-#define REST_US              (10 * US_PER_S)
+#define REST_US              (10 * US_PER_S) /* doubled each time, until it delivers */
+#define REST_DOUBLED_MAX     6u
 #define SLOW_BYTES_PER_S     32768       /* with less a block is not on its way */
 #define YOUNG_S              (24 * 3600) /* a best header younger than that: little is missing */
 #define HEADERS_TIMEOUT_US   (30 * US_PER_S)
@@ -198,6 +199,21 @@ static void ask_again(struct p2p *p2p, struct peer *peer)
     }
 }
 
+/* Who answers again and again with what does not connect has nothing that leads to it. */
+static void take_unconnected(struct p2p *p2p, struct peer *peer, const struct block_header *header,
+                             bool answer)
+{
+    struct hash256 hash;
+    uint32_t asks = answer ? peer->announced_asks : 0;
+    if (asks >= ANNOUNCED_ASKS_MAX) {
+        peer->announced_asks = 0;
+        return;
+    }
+    header_hash(&hash, header);
+    ask_what_leads_to(p2p, peer, &hash);
+    peer->announced_asks = asks + 1;
+}
+
 /* Whether so many headers follow, each with a number of transactions behind it, which nobody looks at. */
 static bool headers_can_be_read(struct cursor c, uint64_t count)
 {
@@ -236,14 +252,10 @@ static void take_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
         cursor_compact_size(c, COUNT_MAX);
         if (!chain_accept_header(p2p->chain, &header, p2p->now, &last, NULL, &error)) {
             if (error.kind == ERROR_MISSING) {
-                struct hash256 hash;
-                header_hash(&hash, &header);
-                ask_what_leads_to(p2p, peer, &hash);
+                take_unconnected(p2p, peer, &header, asked);
             } else if (error.kind == ERROR_INVALID && strcmp(error.word, "duplicate-invalid") != 0) {
                 peer_misbehaves(p2p, peer, "an invalid header: %s (%s)", error.word, error.text);
-            } else {
-                peer->headers_answered = true; /* time-too-new and the like: nobody's fault */
-            }
+            } /* else time-too-new and the like: nobody's fault */
             return;
         }
         sync_learn(peer, last);
@@ -265,9 +277,16 @@ static void take_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
 
 void handle_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
+    int64_t asked_us = peer->headers_asked_us;
     take_headers(p2p, peer, c);
-    if (peer->leads && !peer->headers_asked_us) {
-        end_lead(p2p, peer);
+    if (peer->presync && !peer->headers_asked_us) {
+        peer->headers_asked_us = asked_us; /* this was not the answer that is waited for */
+    }
+    if (!peer->headers_asked_us) {
+        peer->headers_answered = true;
+        if (peer->leads) {
+            end_lead(p2p, peer);
+        }
     }
 }
 
@@ -276,7 +295,6 @@ void handle_block_inv(struct p2p *p2p, struct peer *peer, const struct hash256 *
     const struct block_entry *entry = chain_find(p2p->chain, hash);
     if (entry) {
         sync_learn(peer, entry);
-        sync_request_blocks(p2p);
     } else {
         ask_what_leads_to(p2p, peer, hash);
     }
@@ -402,6 +420,9 @@ void sync_request_blocks(struct p2p *p2p)
             struct peer *peer = CONTAINER_OF(at, struct peer, link);
             if (peer_ready(peer)) {
                 request_from(p2p, peer);
+                if (peer->in_flight) { /* it has all the time that there is */
+                    peer->resting_until_us = p2p->now.mono_us + BLOCK_TIMEOUT_MAX_US;
+                }
             }
         }
     }
@@ -450,6 +471,16 @@ void sync_forget_peer(struct p2p *p2p, struct peer *peer)
     }
     buf_free(&mine);
     peer->in_flight = 0;
+}
+
+void sync_delivers(struct p2p *p2p, struct peer *peer)
+{
+    int64_t now = p2p->now.mono_us;
+    bool quick = now - peer->last_block_us < BLOCK_TIMEOUT_US;
+    peer->rests = 0;
+    if (peer->resting_until_us > now) {
+        peer->resting_until_us = quick ? 0 : now + BLOCK_TIMEOUT_MAX_US;
+    }
 }
 
 void ask_whole_block(struct p2p *p2p, struct peer *peer, const struct hash256 *hash)
@@ -512,6 +543,9 @@ void handle_block(struct p2p *p2p, struct peer *peer, struct cursor *c)
     latency_first_byte(p2p, peer, &block->hash);
     latency_received(p2p, peer, block, false);
     bool asked = peer->solicited = end_request(p2p, peer, &block->hash);
+    if (asked) {
+        sync_delivers(p2p, peer);
+    }
     p2p->block_bytes = (p2p->block_bytes * 7 + payload.len) / 8;
     peer->last_block_us = p2p->now.mono_us;
     peer_knows(p2p, peer, &block->hash);
@@ -624,13 +658,14 @@ void sync_tick(struct p2p *p2p)
             ask_again(p2p, peer);
         }
         int64_t waited = peer->in_flight ? now - peer->last_block_us : 0;
-        /* Larger allowances while everything is slow: a peer that has no rival is not dropped for it. */
-        if (waited > BLOCK_TIMEOUT_MAX_US || (waited > BLOCK_TIMEOUT_US && !peer->resting_until_us &&
+        /* Who has no rival is not dropped for being slow, nor who was asked while all were resting. */
+        if (waited > BLOCK_TIMEOUT_MAX_US || (waited > BLOCK_TIMEOUT_US && peer->resting_until_us <= now &&
                                               !is_delivering(peer, now) && has_rival(p2p, peer))) {
             log_info(LOG_NET, "%s does not answer %u block requests: asking others", peer->address,
                      peer->in_flight);
             sync_forget_peer(p2p, peer);
-            peer->resting_until_us = now + REST_US;
+            peer->resting_until_us = now + (REST_US << peer->rests);
+            peer->rests = MIN(peer->rests + 1, REST_DOUBLED_MAX);
             freed = true;
         }
     }

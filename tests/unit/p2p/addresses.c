@@ -538,8 +538,10 @@ Test(addresses, who_may_not_be_banned_stays_whatever_it_says)
     connect_from(PEER, "10.0.0.1:1", 0);
     struct branch *branch = branch_new(1, 4);
     branch->headers[2] = branch->headers[4];
+    cr_assert_not(p2p_synced(rig.p2p));
     say_headers(PEER, branch, 1, 3);
     cr_assert_not(rig.closed[PEER]);
+    cr_assert(p2p_synced(rig.p2p), "it has answered");
     mem_free(branch);
 }
 

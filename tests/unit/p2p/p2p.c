@@ -278,6 +278,43 @@ Test(p2p, headers_with_little_work_fill_no_memory_and_a_chain_with_more_is_follo
     mem_free(honest);
 }
 
+Test(p2p, a_question_that_is_not_answered_ends_whatever_else_is_said)
+{
+    grow(2100);
+    connect_peer(PEER);
+    for (uint32_t salt = 1; salt <= 10; salt++) { /* what may be kept of chains with little work is used up */
+        struct branch *branch = branch_new(salt, 2000);
+        say_headers(PEER, branch, 1, 2000);
+        mem_free(branch);
+    }
+    p2p_closed(rig.p2p, PEER, "gone", rig.now);
+    struct branch *branch = branch_new(99, 2003);
+    connect_peer(PEER + 1);
+    say_headers(PEER + 1, branch, 1, 2000);
+    cr_assert_eq(heard(PEER + 1, "getheaders", NULL), 1, "is there more?");
+    say_headers(PEER + 1, branch, 2003, 2003); /* does not connect, and is no answer */
+    pass(20000000);
+    cr_assert_not(p2p_synced(rig.p2p));
+    pass(20000000);
+    cr_assert(p2p_synced(rig.p2p));
+    mem_free(branch);
+}
+
+Test(p2p, who_answers_with_what_does_not_connect_is_not_asked_for_ever)
+{
+    struct branch *branch = branch_new(1, 3);
+    connect_peer(PEER);
+    for (int i = 0; i < 6; i++) {
+        cr_assert_not(p2p_synced(rig.p2p));
+        say_headers(PEER, branch, 3, 3);
+    }
+    cr_assert_eq(heard(PEER, "getheaders", NULL), 5);
+    cr_assert(p2p_synced(rig.p2p));
+    pass(20000000);
+    cr_assert_eq(heard(PEER, "getheaders", NULL), 5);
+    mem_free(branch);
+}
+
 /* ---- What we serve ----------------------------------------------------------------------------------- */
 
 static void say_locator(const char *command, uint32_t height, uint32_t stop)

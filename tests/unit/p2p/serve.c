@@ -212,6 +212,47 @@ Test(serve, a_large_block_on_a_slow_line_is_waited_for)
     block_unref(block);
 }
 
+static void say_headers_of(peer_id peer, struct block *const *blocks, size_t count)
+{
+    struct buf b = {0};
+    buf_compact_size(&b, count);
+    for (size_t i = 0; i < count; i++) {
+        header_encode(buf_extend(&b, HEADER_BYTES), &blocks[i]->header);
+        buf_u8(&b, 0);
+    }
+    say(peer, "headers", &b);
+}
+
+Test(serve, who_keeps_blocks_back_gets_no_more_time_for_the_next)
+{
+    enum { COUNT = 6, BAD = PEER, GOOD, THIRD };
+    struct block *blocks[COUNT];
+    grow(1);
+    struct hash256 prev = chain_tip(rig.chain)->hash;
+    for (uint32_t i = 0; i < COUNT; i++) {
+        blocks[i] = block_on(&prev, 2 + i, 3, (struct span){0}, 0);
+        prev = blocks[i]->hash;
+    }
+    for (peer_id peer = BAD; peer <= THIRD; peer++) {
+        connect_peer(peer);
+        say_headers_of(peer, blocks, COUNT);
+    }
+    cr_assert_eq(heard(BAD, "getdata", NULL), 1);
+    pass(6 * SECOND);
+    cr_assert_eq(heard(GOOD, "getdata", NULL), 1, "it has had its time");
+    for (size_t i = 0; i < 4; i++) {
+        say_block(GOOD, blocks[i]);
+        pass(3 * SECOND);
+    }
+    p2p_closed(rig.p2p, GOOD, "gone", rig.now);
+    cr_assert_eq(heard(BAD, "getdata", NULL), 2, "it has rested");
+    pass(6 * SECOND);
+    cr_assert_eq(heard(THIRD, "getdata", NULL), 1, "and has had its time again");
+    for (size_t i = 0; i < COUNT; i++) {
+        block_unref(blocks[i]);
+    }
+}
+
 Test(serve, whoever_is_alone_is_not_asked_twice)
 {
     struct branch *branch = branch_new(1, 20);
