@@ -67,10 +67,9 @@ static struct partial *partial_take(struct p2p *p2p, struct peer *peer)
     return partial;
 }
 
-/* False, and it stays the caller's: all together would hold too much. */
+/* The peer has none. False, and it stays the caller's: all together would hold too much. */
 static bool partial_keep(struct p2p *p2p, struct peer *peer, struct partial *partial)
 {
-    compact_forget_peer(p2p, peer);
     partial->bytes = partial_memory(partial);
     if (partial->bytes > PARTIAL_TOTAL_MAX - p2p->partial_bytes) {
         return false;
@@ -440,6 +439,9 @@ static void complete(struct p2p *p2p, struct peer *peer, struct partial *partial
         map_clear(&p2p->compacted);
     }
     latency_received(p2p, peer, it.block, true);
+    if (asked) {
+        sync_delivers(p2p, peer);
+    }
     peer->last_block_us = p2p->now.mono_us;
     if (announced_early(p2p, chain_find(p2p->chain, &partial->hash), it.block)) {
         p2p->announced = mem_dup(&it, sizeof it);
@@ -506,6 +508,18 @@ static void ask_missing(struct p2p *p2p, struct peer *peer, const struct partial
     message_send(p2p, peer, "getblocktxn", &b);
 }
 
+/* Another block of this peer's is to be put together: of the one before, whose answer may still come, the
+ * whole is asked for. It may be the parent. */
+static void make_way(struct p2p *p2p, struct peer *peer, const struct hash256 *next)
+{
+    struct hash256 hash = peer->partial ? peer->partial->hash : *next;
+    const struct block_entry *entry = chain_find(p2p->chain, &hash);
+    compact_forget_peer(p2p, peer);
+    if (!hash256_equal(&hash, next) && entry && !(entry->status & (BLOCK_HAVE_DATA | BLOCK_BAD))) {
+        ask_whole_block(p2p, peer, &hash);
+    }
+}
+
 /* The header of a compact block, with what it means for what we know of the peer; NULL: nothing to do. */
 static const struct block_entry *take_header(struct p2p *p2p, struct peer *peer,
                                              const struct block_header *header, const struct hash256 *hash)
@@ -528,6 +542,18 @@ static const struct block_entry *take_header(struct p2p *p2p, struct peer *peer,
                         error.word, error.text);
     }
     return NULL;
+}
+
+static void keep_or_fall_back(struct p2p *p2p, struct peer *peer, struct partial *partial)
+{
+    make_way(p2p, peer, &partial->hash);
+    if (partial_keep(p2p, peer, partial)) {
+        ask_missing(p2p, peer, partial);
+    } else {
+        p2p->compact.fell_back++;
+        ask_whole_block(p2p, peer, &partial->hash);
+        partial_free(partial);
+    }
 }
 
 void handle_cmpctblock(struct p2p *p2p, struct peer *peer, struct cursor *c)
@@ -572,12 +598,8 @@ void handle_cmpctblock(struct p2p *p2p, struct peer *peer, struct cursor *c)
         complete(p2p, peer, partial, asked);
     } else if (elsewhere && !may_ask_beside(p2p, peer, &compact.hash)) {
         partial_free(partial); /* the block is on its way from somebody else */
-    } else if (partial_keep(p2p, peer, partial)) {
-        ask_missing(p2p, peer, partial);
     } else {
-        p2p->compact.fell_back++;
-        ask_whole_block(p2p, peer, &compact.hash);
-        partial_free(partial);
+        keep_or_fall_back(p2p, peer, partial);
     }
 }
 

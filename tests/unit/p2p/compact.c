@@ -469,6 +469,31 @@ Test(compact, a_second_block_takes_the_place_of_the_first)
     block_unref(second);
 }
 
+Test(compact, of_a_block_that_gave_way_the_whole_is_asked_for)
+{
+    grow(10);
+    connect_peer(PEER);
+    struct block *parent = block_of_spends(3);
+    struct buf txs = {0};
+    struct span asked;
+    struct tx *tx = spend(5, 400000);
+    tx_write(&txs, tx, true);
+    struct block *child = block_on(&parent->hash, chain_tip(rig.chain)->height + 2, 0, buf_span(&txs), 1);
+    say_compact(PEER, parent, 1);
+    say_compact(PEER, child, 1);
+    cr_assert_eq(heard(PEER, "getblocktxn", NULL), 2);
+    cr_assert_eq(heard(PEER, "getdata", &asked), 1);
+    cr_assert_eq(memcmp(asked.data + 5, parent->hash.b, 32), 0);
+    say_blocktxn(PEER, &parent->hash, parent, 1, 3, 3); /* too late */
+    say_blocktxn(PEER, &child->hash, child, 1, 1, 1);
+    say_block(PEER, parent);
+    cr_assert(is_tip(child));
+    buf_free(&txs);
+    tx_unref(tx);
+    block_unref(parent);
+    block_unref(child);
+}
+
 /* ---- What others miss -------------------------------------------------------------------------------- */
 
 static void say_getblocktxn(peer_id peer, const struct hash256 *hash, const uint64_t *steps, size_t count)
