@@ -11,7 +11,6 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "core/mempool/mempool_private.h"
 
@@ -35,7 +34,6 @@ static void mask(uint8_t *data, size_t len, uint64_t offset, const uint8_t key[D
 struct dumped {
     struct tx *tx;
     int64_t added_unix_s, delta_sat;
-    uint32_t ancestors;
 };
 
 struct mempool_dump {
@@ -45,12 +43,6 @@ struct mempool_dump {
     size_t count, at;
     struct buf rest; /* what stands behind the transactions, as it will be but for the mask */
 };
-
-static int by_ancestors(const void *a, const void *b)
-{
-    const struct dumped *x = a, *y = b;
-    return x->ancestors < y->ancestors ? -1 : x->ancestors > y->ancestors;
-}
 
 static void put_rest(struct mempool_dump *dump, const struct mempool *pool, const struct buf *unbroadcast)
 {
@@ -78,22 +70,39 @@ static void put_rest(struct mempool_dump *dump, const struct mempool *pool, cons
     buf_free(&items);
 }
 
+/* Who has more unconfirmed ancestors comes later: all with as many are put where theirs begin. */
+static void put_txs(struct mempool_dump *dump, const struct mempool *pool)
+{
+    uint32_t most = 0;
+    for (size_t i = 0; i < pool->cheapest_count; i++) {
+        most = MAX(most, pool->cheapest[i]->ancestor_count);
+    }
+    size_t *places = mem_alloc((most + 2u) * sizeof *places);
+    for (size_t i = 0; i < pool->cheapest_count; i++) {
+        places[pool->cheapest[i]->ancestor_count + 1]++;
+    }
+    for (uint32_t k = 0; k <= most; k++) {
+        places[k + 1] += places[k];
+    }
+    for (size_t i = 0; i < pool->cheapest_count; i++) {
+        const struct mempool_entry *entry = pool->cheapest[i];
+        dump->txs[places[entry->ancestor_count]++] =
+            (struct dumped){tx_ref(entry->tx), entry->added_unix_s, entry->modified_fee_sat - entry->fee.sat};
+    }
+    dump->count = pool->cheapest_count;
+    mem_free(places);
+}
+
 struct mempool_dump *mempool_dump_new(const struct mempool *pool, const struct mempool_unread *unread,
                                       const uint8_t key[DUMP_KEY_BYTES])
 {
     struct mempool_dump *dump = mem_alloc(sizeof *dump);
-    const struct mempool_entry *entry;
     memcpy(dump->key, key, DUMP_KEY_BYTES);
-    dump->txs = mem_alloc((mempool_count(pool) + unread->count) * sizeof *dump->txs);
-    for (size_t at = 0; mempool_next(pool, &at, &entry);) {
-        dump->txs[dump->count++] =
-            (struct dumped){tx_ref(entry->tx), entry->added_unix_s, pool_priority(pool, &entry->tx->txid),
-                            entry->ancestor_count};
-    }
-    qsort(dump->txs, dump->count, sizeof *dump->txs, by_ancestors);
+    dump->txs = mem_alloc((pool->cheapest_count + unread->count) * sizeof *dump->txs);
+    put_txs(dump, pool);
     for (size_t i = 0; i < unread->count; i++) {
         const struct unread_tx *one = &unread->txs[i];
-        dump->txs[dump->count++] = (struct dumped){tx_ref(one->tx), one->added_unix_s, one->delta_sat, 0};
+        dump->txs[dump->count++] = (struct dumped){tx_ref(one->tx), one->added_unix_s, one->delta_sat};
     }
     put_rest(dump, pool, &unread->unbroadcast);
     return dump;

@@ -14,8 +14,7 @@ struct package {
 
 struct selection {
     struct mempool *pool;
-    struct map packages; /* txid -> index in items */
-    struct package *items;
+    struct package *items; /* of each entry, where that stands in pool->cheapest, which rests meanwhile */
     struct package **heap;
     size_t count;
 };
@@ -32,13 +31,9 @@ static void heap_set(struct selection *s, size_t at, struct package *p)
     p->heap_at = at;
 }
 
-static void heap_fix(struct selection *s, size_t at)
+static void heap_down(struct selection *s, size_t at)
 {
     struct package *p = s->heap[at];
-    while (at > 0 && better(p, s->heap[(at - 1) / 2])) {
-        heap_set(s, at, s->heap[(at - 1) / 2]);
-        at = (at - 1) / 2;
-    }
     for (;;) {
         size_t child = 2 * at + 1;
         if (child + 1 < s->count && better(s->heap[child + 1], s->heap[child])) {
@@ -51,6 +46,17 @@ static void heap_fix(struct selection *s, size_t at)
         at = child;
     }
     heap_set(s, at, p);
+}
+
+static void heap_fix(struct selection *s, size_t at)
+{
+    struct package *p = s->heap[at];
+    while (at > 0 && better(p, s->heap[(at - 1) / 2])) {
+        heap_set(s, at, s->heap[(at - 1) / 2]);
+        at = (at - 1) / 2;
+    }
+    s->heap[at] = p;
+    heap_down(s, at);
 }
 
 static void heap_remove(struct selection *s, struct package *p)
@@ -66,7 +72,7 @@ static void heap_remove(struct selection *s, struct package *p)
 
 static struct package *package_of(struct selection *s, const struct mempool_entry *entry)
 {
-    return &s->items[*(size_t *)map_get(&s->packages, &entry->tx->txid)];
+    return &s->items[entry->cheapest_at];
 }
 
 static int by_ancestors(const void *a, const void *b)
@@ -117,21 +123,18 @@ static void take(struct selection *s, struct mempool_entry *entry)
 
 static void selection_init(struct selection *s, struct mempool *pool)
 {
-    size_t total = pool->by_txid.count, n = 0;
-    *s = (struct selection){.pool = pool};
-    map_init(&s->packages, sizeof(struct hash256), sizeof(size_t), pool->config.rng);
-    s->items = mem_alloc(total * sizeof *s->items);
-    s->heap = mem_alloc(total * sizeof(struct package *));
-    void *value;
-    for (size_t at = 0; map_next(&pool->by_txid, &at, NULL, &value); n++) {
-        struct mempool_entry *entry = *(struct mempool_entry **)value;
-        s->items[n] = (struct package){
-            .entry = entry, .vsize = entry->ancestor_vsize, .fee_sat = entry->ancestor_fee_sat};
-        *(size_t *)map_put(&s->packages, &entry->tx->txid, NULL) = n;
-        s->heap[n] = &s->items[n];
-        s->items[n].heap_at = n;
-        s->count++;
-        heap_fix(s, n);
+    size_t count = pool->cheapest_count;
+    *s = (struct selection){.pool = pool, .count = count};
+    s->items = mem_alloc(count * sizeof *s->items);
+    s->heap = mem_alloc(count * sizeof(struct package *));
+    for (size_t i = 0; i < count; i++) {
+        struct mempool_entry *entry = pool->cheapest[i];
+        s->items[i] = (struct package){
+            .entry = entry, .vsize = entry->ancestor_vsize, .fee_sat = entry->ancestor_fee_sat, .heap_at = i};
+        s->heap[i] = &s->items[i];
+    }
+    for (size_t i = count / 2; i-- > 0;) {
+        heap_down(s, i);
     }
 }
 
@@ -168,7 +171,6 @@ size_t mempool_select(const struct mempool *const_pool, const struct mempool_ent
         }
         mem_free(entries);
     }
-    map_free(&s.packages);
     mem_free(s.items);
     mem_free(s.heap);
     return chosen;
