@@ -488,20 +488,17 @@ static void work(struct mempool *pool)
         return;
     }
     pool->working = true;
-    while (!pool->current && !pool->reorganised && !list_empty(&pool->queue)) {
-        pool->current = CONTAINER_OF(pool->queue.next, struct admission, link);
+    while (!pool->current && !pool->reorganised && pool->queued) {
+        const struct list *first = list_empty(&pool->again) ? &pool->queue : &pool->again;
+        pool->current = CONTAINER_OF(first->next, struct admission, link);
+        pool->place_now = MAX(pool->place_now, pool->current->place);
         begin(pool->current);
     }
     pool->working = false;
 }
 
-void admit_after_reorganisation(struct mempool *pool, size_t waiting)
+void admit_after_reorganisation(struct mempool *pool)
 {
-    while (waiting--) {
-        struct list *item = pool->queue.next;
-        list_remove(item);
-        list_append(&pool->queue, item);
-    }
     work(pool);
 }
 
@@ -519,8 +516,8 @@ static size_t admission_bytes(const struct admission *a)
     return bytes;
 }
 
-/* With this one, the last of the queue. */
-static bool too_many_wait(const struct mempool *pool, const struct admission *last)
+/* With this one. */
+static bool too_many_wait(const struct mempool *pool, const struct admission *newest)
 {
     size_t own = 0;
     if (pool->queued > pool->config.pending_max || pool->queued_bytes > MEMPOOL_PENDING_BYTES_MAX) {
@@ -532,9 +529,37 @@ static bool too_many_wait(const struct mempool *pool, const struct admission *la
     LIST_EACH(at, &pool->queue)
     {
         const struct admission *a = CONTAINER_OF(at, struct admission, link);
-        own += a->source == last->source ? a->bytes : 0;
+        own += a->source == newest->source ? a->bytes : 0;
     }
     return own > MEMPOOL_PENDING_BYTES_MAX / SHARERS;
+}
+
+/* Peers take turns one by one, all calls of a program together: their order is its own. */
+static uint64_t party_of(const struct admission *a)
+{
+    return a->source >> 32 ? a->source >> 32 << 32 : a->source;
+}
+
+/* In turns by bytes (self-clocked fair queueing, Golestani 1994): a source's next begins where its last ends,
+ * or where we are when it has none; so who has sent many, or ones that take long, keeps only itself waiting.
+ */
+static void take_place(struct mempool *pool, struct admission *a)
+{
+    struct list *at = pool->queue.prev;
+    uint64_t begin = pool->place_now;
+    for (; at != &pool->queue && begin == pool->place_now; at = at->prev) {
+        const struct admission *other = CONTAINER_OF(at, struct admission, link);
+        if (other->place <= pool->place_now) {
+            break;
+        }
+        begin = party_of(other) == party_of(a) ? other->place : begin;
+    }
+    a->place = begin + admission_bytes(a);
+    at = pool->queue.prev;
+    while (at != &pool->queue && CONTAINER_OF(at, struct admission, link)->place > a->place) {
+        at = at->prev;
+    }
+    list_append(at->next, &a->link);
 }
 
 static void enqueue(struct mempool *pool, struct admission *a)
@@ -542,7 +567,11 @@ static void enqueue(struct mempool *pool, struct admission *a)
     bool bounded = !a->quiet && !a->restored; /* others were in the mempool before */
     a->pool = pool;
     a->bytes = bounded ? admission_bytes(a) : 0;
-    list_append(&pool->queue, &a->link);
+    if (a->quiet) {
+        list_append(&pool->again, &a->link);
+    } else {
+        take_place(pool, a);
+    }
     pool->queued++;
     pool->queued_bytes += a->bytes;
     if (bounded && too_many_wait(pool, a)) {
@@ -586,11 +615,17 @@ void admit_package(struct mempool *pool, struct tx_package *package, uint64_t so
     enqueue(pool, a);
 }
 
-void admit_free_all(struct mempool *pool)
+static void free_list(struct list *list)
 {
-    LIST_EACH_SAFE(at, following, &pool->queue)
+    LIST_EACH_SAFE(at, following, list)
     {
         list_remove(at);
         admission_free(CONTAINER_OF(at, struct admission, link));
     }
+}
+
+void admit_free_all(struct mempool *pool)
+{
+    free_list(&pool->again);
+    free_list(&pool->queue);
 }

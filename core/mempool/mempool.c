@@ -24,6 +24,7 @@ struct mempool *mempool_new(const struct mempool_config *config, struct chain *c
     map_init(&pool->by_wtxid, sizeof(struct hash256), sizeof(struct mempool_entry *), config->rng);
     map_init(&pool->spenders, sizeof(struct outpoint), sizeof(struct mempool_entry *), config->rng);
     map_init(&pool->priorities, sizeof(struct hash256), sizeof(int64_t), config->rng);
+    list_init(&pool->again);
     list_init(&pool->queue);
     list_init(&pool->returned);
     return pool;
@@ -57,7 +58,7 @@ void mempool_free(struct mempool *pool)
 
 bool mempool_idle(const struct mempool *pool)
 {
-    return list_empty(&pool->queue);
+    return !pool->queued;
 }
 
 void mempool_submit(struct mempool *pool, struct tx *tx, uint64_t source, struct moment now)
@@ -132,7 +133,7 @@ void mempool_settled(struct mempool *pool, struct moment now)
     if (!pool->reorganised) {
         return;
     }
-    size_t count = 0, waiting = pool->queued;
+    size_t count = 0;
     struct mempool_entry **entries = mem_alloc(pool->by_txid.count * sizeof(struct mempool_entry *));
     void *value;
     for (size_t at = 0; map_next(&pool->by_txid, &at, NULL, &value);) {
@@ -155,7 +156,7 @@ void mempool_settled(struct mempool *pool, struct moment now)
     }
     mem_free(entries);
     pool->reorganised = false;
-    admit_after_reorganisation(pool, waiting);
+    admit_after_reorganisation(pool);
 }
 
 bool mempool_is_expired(const struct mempool *pool, int64_t added_unix_s, struct moment now)

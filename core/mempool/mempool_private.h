@@ -29,6 +29,7 @@ struct admission { /* one transaction on its way in; or several, one after the o
     struct hash256 sibling;
     struct tx_package *package; /* whose member tx is; NULL: alone */
     size_t bytes;               /* that are counted while it waits */
+    uint64_t place;             /* in the order of the queue (take_place) */
     struct coins_view *view;
     struct coin *spent;
     const struct block_entry *tip; /* that it was judged on */
@@ -56,7 +57,9 @@ struct mempool {
     size_t cheapest_count, cheapest_capacity;
     double rolling_min_fee; /* sat per 1000 vbytes; rises when full, halves with time */
     int64_t rolling_since_s;
-    struct list queue; /* struct admission, in order */
+    struct list again;  /* struct admission: what a reorganisation returned, before all others */
+    struct list queue;  /* struct admission, by place */
+    uint64_t place_now; /* of the last that was begun with */
     size_t queued, queued_bytes;
     struct admission *current; /* of the queue: under way; NULL: none */
     bool working;
@@ -99,8 +102,7 @@ void admit_queue(struct mempool *pool, struct tx *tx, uint64_t source, enum admi
 /* Of an entry that a reorganisation takes out for a while. */
 void admit_again(struct mempool *pool, const struct mempool_entry *entry);
 void admit_restore(struct mempool *pool, struct tx *tx, int64_t added_unix_s, uint64_t source);
-/* The first `waiting` of the queue go behind what a reorganisation returned: they may spend it. */
-void admit_after_reorganisation(struct mempool *pool, size_t waiting);
+void admit_after_reorganisation(struct mempool *pool);
 void admit_free_all(struct mempool *pool);
 
 /* package.c */

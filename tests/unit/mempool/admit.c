@@ -127,6 +127,50 @@ Test(admit, what_waits_is_bounded_in_bytes)
     tx_unref(small);
 }
 
+/* The peer that sends much keeps itself waiting, and what one source sends stays in order. */
+Test(admit, sources_take_turns)
+{
+    rig_open();
+    struct tx *many[4], *later[2], *calls[2];
+    for (uint32_t i = 0; i < ARRAY_COUNT(many); i++) {
+        struct recipe recipe = recipe_of(200000);
+        recipe_spend_block(&recipe, 1 + i);
+        recipe.pad_bytes = 90000;
+        many[i] = make_tx(&recipe);
+        mempool_submit(rig.pool, many[i], 1, rig.now);
+    }
+    later[0] = spend_block(5, 10000);
+    later[1] = spend_tx(later[0], 0, 10000);
+    calls[0] = spend_block(6, 10000);
+    calls[1] = spend_tx(calls[0], 0, 10000);
+    for (uint32_t i = 0; i < 2; i++) {
+        mempool_submit(rig.pool, later[i], 2, rig.now);
+        mempool_submit(rig.pool, calls[i], (UINT64_C(4) << 32) + i, rig.now);
+    }
+    check_scripts();
+    cr_assert(in_pool(many[0]), "it was under way");
+    while (!in_pool(later[1]) || !in_pool(calls[1])) {
+        struct job *job = CONTAINER_OF(rig.jobs.next, struct job, link);
+        cr_assert_eq(rig.result.kind, ERROR_NONE, "%s", rig.result.word);
+        if (job->kind == JOB_CHECK_SCRIPTS) {
+            check_scripts();
+        } else { /* whether the store has what it spends */
+            list_remove(&job->link);
+            job_finish(job);
+        }
+    }
+    cr_assert_not(in_pool(many[1]));
+    rig_pump();
+    cr_assert(in_pool(many[3]));
+    for (uint32_t i = 0; i < ARRAY_COUNT(many); i++) {
+        tx_unref(many[i]);
+    }
+    for (uint32_t i = 0; i < 2; i++) {
+        tx_unref(later[i]);
+        tx_unref(calls[i]);
+    }
+}
+
 Test(admit, time_locks)
 {
     rig_open();
