@@ -479,7 +479,7 @@ static bool read_file(struct reading *r, struct error *error)
 
 static bool is_choice(const char *choices, const char *text)
 {
-    size_t len = strlen(text);
+    size_t len = strchr(text, '|') ? 0 : strlen(text); /* one of them, not several */
     for (const char *at = choices; len && (at = strstr(at, text)); at++) {
         if ((at == choices || at[-1] == '|') && (at[len] == '|' || !at[len])) {
             return true;

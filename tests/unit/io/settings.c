@@ -152,6 +152,8 @@ Test(settings, wrong_values_name_the_setting)
         {"--connect=:5", "connect"},
         {"--connect=", "connect"},
         {"--mine=perhaps", "mine"},
+        {"--mine=yes|true", "mine"},
+        {"--discover=fallback|yes", "discover"},
         {"--exit-when=height:", "exit-when"},
         {"--exit-when=height:-1", "exit-when"},
         {"--threads=2000", "threads"},
