@@ -16,6 +16,7 @@
 #define FETCH_AHEAD     8u
 #define FAST_PEERS      3u
 #define COMPACTED_MAX   1000u
+#define UNITS_PER_LOOK  8.0 /* at one transaction of the mempool (flood.c) */
 
 struct partial {
     struct hash256 hash;
@@ -544,6 +545,14 @@ static const struct block_entry *take_header(struct p2p *p2p, struct peer *peer,
     return NULL;
 }
 
+/* Whoever sends one block again and again has the mempool looked through each time. */
+static void charge_search(struct p2p *p2p, struct peer *peer)
+{
+    struct mempool_info info;
+    mempool_info(p2p->pool, &info);
+    flood_charge(p2p, peer, UNITS_PER_LOOK * (double)info.count);
+}
+
 static void keep_or_fall_back(struct p2p *p2p, struct peer *peer, struct partial *partial)
 {
     make_way(p2p, peer, &partial->hash);
@@ -589,6 +598,7 @@ void handle_cmpctblock(struct p2p *p2p, struct peer *peer, struct cursor *c)
     }
     p2p->compact.received++;
     latency_first_byte(p2p, peer, &compact.hash);
+    charge_search(p2p, peer);
     if (!fill(p2p, partial, &compact)) {
         p2p->compact.fell_back++;
         ask_whole_block(p2p, peer, &compact.hash);

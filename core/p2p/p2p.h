@@ -14,7 +14,7 @@
 
 #define P2P_VERSION           70016
 #define P2P_SERVICES          (1u | 8u | 1024u) /* NODE_NETWORK, NODE_WITNESS, NODE_NETWORK_LIMITED */
-#define P2P_MESSAGE_BYTES_MAX 4000000u          /* payload; per command smaller bounds hold */
+#define P2P_MESSAGE_BYTES_MAX 4000000u          /* payload, of whatever command */
 /* Per peer: beyond the first no more blocks are served until it has read; beyond the second it is cut off. */
 #define P2P_SEND_QUEUE_SOFT (1u << 20)
 #define P2P_SEND_QUEUE_HARD (8u << 20)

@@ -60,6 +60,41 @@ Test(flood, who_shouts_waits_and_is_heard_again)
     cr_assert_not(is_paused(PEER + 6));
 }
 
+Test(flood, to_have_the_mempool_looked_through_costs_more_than_its_bytes)
+{
+    enum { TXS = 200, BYTES_COST = 12, FIRST = 250000 };
+    struct buf b = {0};
+    struct mempool_info info;
+    grow(TXS + 5);
+    for (uint32_t height = 1; height <= TXS; height++) {
+        struct tx *tx = spend(height, 400000);
+        mempool_submit(rig.pool, tx, 0, rig.now);
+        tx_unref(tx);
+        pump();
+    }
+    mempool_info(rig.pool, &info);
+    cr_assert_eq(info.count, TXS, "%zu", info.count);
+    connect_peer(PEER);
+    spend_all(PEER + 1);
+    struct block *block = block_on_tip((struct span){0}, 0);
+    header_encode(buf_extend(&b, HEADER_BYTES), &block->header);
+    buf_u64(&b, 1);
+    buf_compact_size(&b, 1);
+    buf_extend(&b, 6); /* one that nobody has */
+    buf_compact_size(&b, 1);
+    buf_compact_size(&b, 0);
+    tx_write(&b, &block->txs[0], true);
+    size_t count = 0, bytes = 24 + b.len;
+    for (; !is_paused(PEER) && count < 1000; count++) {
+        struct buf copy = {0};
+        buf_bytes(&copy, b.data, b.len);
+        say(PEER, "cmpctblock", &copy);
+    }
+    cr_assert_lt(count * bytes * BYTES_COST, FIRST * 3 / 4);
+    buf_free(&b);
+    block_unref(block);
+}
+
 Test(flood, headers_that_were_asked_for_cost_nothing_while_they_lead_on)
 {
     connect_peer(PEER);
