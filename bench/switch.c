@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <stdatomic.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "bench/bench.h"
 #include "hashing/pool/pool.h"
@@ -21,22 +20,6 @@ static const struct bench_option options[] = {
 
 static struct pool *pool;
 static struct rng rng;
-
-static bool next_result(struct pool_result *out)
-{
-    while (!pool_next_result(pool, out)) {
-        struct pollfd wait = {.fd = pool_event_fd(pool), .events = POLLIN};
-        uint64_t count;
-        int n = poll(&wait, 1, WAIT_MS);
-        if (n == 0 || (n < 0 && errno != EINTR)) {
-            return false;
-        }
-        if (n > 0 && read(wait.fd, &count, sizeof count) < 0 && errno != EAGAIN) {
-            return false;
-        }
-    }
-    return true;
-}
 
 static void publish(uint64_t id, bool easy)
 {
@@ -68,7 +51,7 @@ static bool measure_switches(struct samples *first, struct samples *every)
         bool *seen = mem_alloc(workers * sizeof *seen);
         while (heard < workers) {
             struct pool_result hit;
-            if (!next_result(&hit)) {
+            if (!pool_wait_result(pool, &hit, WAIT_MS)) {
                 mem_free(seen);
                 return false;
             }
@@ -107,7 +90,7 @@ static bool measure_batches(struct samples *start, struct samples *whole, bool *
         int64_t given = wall_ns();
         pool_check(pool, note_time, NULL, CHECKS, NULL);
         do {
-            if (!next_result(&done)) {
+            if (!pool_wait_result(pool, &done, WAIT_MS)) {
                 return false;
             }
         } while (done.kind != POOL_CHECKED);

@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <math.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -83,6 +84,22 @@ bool pool_next_result(struct pool *pool, struct pool_result *out)
         }
     }
     return check_next_result(pool, out);
+}
+
+bool pool_wait_result(struct pool *pool, struct pool_result *out, int patience_ms)
+{
+    while (!pool_next_result(pool, out)) {
+        struct pollfd wait = {.fd = pool->event_fd, .events = POLLIN};
+        uint64_t count;
+        int ready = poll(&wait, 1, patience_ms);
+        if (ready == 0 || (ready < 0 && errno != EINTR)) {
+            return false;
+        }
+        if (ready > 0 && read(wait.fd, &count, sizeof count) < 0 && errno != EAGAIN && errno != EINTR) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* ---- What is known about the pool -----------------------------------------------------------------------
@@ -347,14 +364,14 @@ static struct pool *left_behind;
 static bool hash_workers_end(struct pool *pool)
 {
     const struct sched_param param = {0};
-    int64_t until_ns = pool_clock_ns(CLOCK_REALTIME) + PATIENCE_NS;
+    int64_t until_ns = pool_clock_ns(CLOCK_MONOTONIC) + PATIENCE_NS;
     struct timespec until = {until_ns / 1000000000, until_ns % 1000000000};
     bool all = true;
     for (unsigned i = 0; i < pool->hash_started; i++) {
         pthread_setschedparam(pool->hash[i].thread, SCHED_OTHER, &param);
     }
     for (unsigned i = 0; i < pool->hash_started; i++) {
-        if (pthread_timedjoin_np(pool->hash[i].thread, NULL, &until) != 0) {
+        if (pthread_clockjoin_np(pool->hash[i].thread, NULL, CLOCK_MONOTONIC, &until) != 0) {
             pthread_detach(pool->hash[i].thread);
             all = false;
         }

@@ -72,6 +72,9 @@ struct pool *pool_start(const struct pool_config *config, struct error *error) M
 void pool_stop(struct pool *pool);
 int pool_event_fd(const struct pool *pool); /* readable when there may be results; the owner reads it empty */
 bool pool_next_result(struct pool *pool, struct pool_result *out);
+/* The same for an owner with nothing else to do: sleeps until there is one. False: none has come for so long.
+ */
+bool pool_wait_result(struct pool *pool, struct pool_result *out, int patience_ms);
 /* New work for all hash workers (copied), or NULL: pause. A worker that has reported a hit waits for new
  * work, unless the work says go_on. No header is tried twice under one work (hits that find no room are lost
  * and counted: an owner that reads its results never sees it). */

@@ -1,16 +1,13 @@
 /*
  * What the harnesses for the thread sanitizer share: options that are numbers, results that are counted, and
- * waiting for the pool. Included by one program at a time.
+ * the start of a pool. Included by one program at a time.
  */
 #ifndef QUARRY_TESTS_PLAIN_PLAIN_H
 #define QUARRY_TESTS_PLAIN_PLAIN_H
 
-#include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "hashing/pool/pool.h"
 
@@ -65,23 +62,6 @@ static struct pool *start_pool(struct pool_config config)
         exit(1);
     }
     return pool;
-}
-
-/* The next result; false when none comes. */
-static bool next_result(struct pool *pool, struct pool_result *out)
-{
-    while (!pool_next_result(pool, out)) {
-        struct pollfd wait = {.fd = pool_event_fd(pool), .events = POLLIN};
-        uint64_t count;
-        int n = poll(&wait, 1, WAIT_MS);
-        if (n == 0 || (n < 0 && errno != EINTR)) {
-            return false;
-        }
-        if (n > 0 && read(wait.fd, &count, sizeof count) < 0 && errno != EAGAIN) {
-            return false;
-        }
-    }
-    return true;
 }
 
 #endif

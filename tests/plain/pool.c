@@ -53,7 +53,7 @@ static bool answered(struct pool *pool, const struct pool_work *work, unsigned w
     bool heard[THREADS] = {false};
     while (workers > 0) {
         struct pool_result hit;
-        if (!next_result(pool, &hit) || hit.kind != POOL_HIT || hit.work_id > work->id) {
+        if (!pool_wait_result(pool, &hit, WAIT_MS) || hit.kind != POOL_HIT || hit.work_id > work->id) {
             return false;
         }
         if (hit.work_id == work->id && !heard[hit.worker]) {
@@ -129,7 +129,7 @@ static void test_batches(void)
         }
         for (size_t b = 0; b < 2 && ok; b++) {
             struct pool_result done;
-            ok = next_result(pool, &done) && done.kind == POOL_CHECKED;
+            ok = pool_wait_result(pool, &done, WAIT_MS) && done.kind == POOL_CHECKED;
             if (!ok) {
                 break;
             }
@@ -166,7 +166,7 @@ static void test_stops(void)
         if (i % 2) {
             struct pool_result any;
             if (i % 4 || i % 3) {
-                next_result(pool, &any);
+                pool_wait_result(pool, &any, WAIT_MS);
             }
         }
         pool_stop(pool);

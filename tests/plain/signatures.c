@@ -21,7 +21,7 @@ static size_t run(struct pool *pool, bool (*check)(void *batch, size_t index), v
 {
     struct pool_result done;
     pool_check(pool, check, batch, count, NULL);
-    if (!next_result(pool, &done)) {
+    if (!pool_wait_result(pool, &done, WAIT_MS)) {
         fprintf(stderr, "a batch has not ended\n");
         exit(1);
     }

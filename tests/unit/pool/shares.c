@@ -1,8 +1,6 @@
 /* Shares: a pool that goes on after a hit finds every header once, and each worker only in its own part. */
 #include <criterion/criterion.h>
-#include <poll.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "hashing/kernels/kernels.h"
 #include "hashing/pool/pool.h"
@@ -12,16 +10,6 @@
 #define SHARES  20000
 #define MASK    UINT32_C(0x1fffe000)
 #define VERSION UINT32_C(0x20000000)
-
-static void wait_for(struct pool *pool, struct pool_result *out)
-{
-    while (!pool_next_result(pool, out)) {
-        struct pollfd wait = {.fd = pool_event_fd(pool), .events = POLLIN};
-        uint64_t count;
-        cr_assert_geq(poll(&wait, 1, -1), 0);
-        cr_assert_eq(read(wait.fd, &count, sizeof count), (ssize_t)sizeof count);
-    }
-}
 
 /* The number of the chunk that a header belongs to. */
 static uint64_t chunk_of(const struct pool_result *hit)
@@ -55,7 +43,7 @@ Test(shares, no_header_twice_and_each_worker_in_its_part)
         uint8_t header[80], hash[32];
         bool is_new;
         do {
-            wait_for(pool, &hit);
+            cr_assert(pool_wait_result(pool, &hit, -1));
         } while (hit.kind != POOL_HIT);
         cr_assert_eq(hit.version & ~MASK, VERSION);
         memcpy(header, work.header, sizeof header);
