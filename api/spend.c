@@ -36,6 +36,16 @@ static json_t *label_of(const json_t *body)
     return json_is_null(name) ? NULL : name;
 }
 
+/* It stands on a line of the wallet's file. */
+static bool label_ok(const char *label, size_t len)
+{
+    bool ok = len && len <= KEY_LABEL_MAX;
+    for (size_t i = 0; i < len; i++) {
+        ok &= (unsigned char)label[i] >= ' ' && label[i] != 0x7f;
+    }
+    return ok;
+}
+
 static void make_wallet(struct exchange *x)
 {
     const char *label = json_string_value(label_of(x->body));
@@ -58,9 +68,9 @@ HANDLER(create_wallet)
     const char *label = name ? json_string_value(name) : "";
     if (!label) {
         reply_error(x, 422, "bad_body", "name (or label) must be a text.");
-    } else if (name &&
-               (!*label || json_string_length(name) > 100 || strlen(label) != json_string_length(name))) {
-        reply_error(x, 400, "bad_request", "name (or label) has 1 to 100 characters.");
+    } else if (name && !label_ok(label, json_string_length(name))) {
+        reply_error(x, 400, "bad_request", "name (or label) has 1 to %u bytes, no control characters.",
+                    KEY_LABEL_MAX);
     } else {
         work_run(x, make_wallet, wallet_is_made);
     }

@@ -173,12 +173,13 @@ bool psbt_finalize_partly(struct psbt *psbt, uint32_t index);
 bool psbt_finalize(struct psbt *psbt);
 struct tx *psbt_extract(struct psbt *psbt); /* one reference; NULL: not every input is final */
 
+#define KEY_LABEL_MAX 100u /* bytes */
 /* The wallet file's text: one key per line with creation time and label; the format's version in the first
  * line. */
 struct key_file_entry {
     struct key key;
     int64_t created_unix_s;
-    char label[64];
+    char label[KEY_LABEL_MAX + 1]; /* on one line */
 };
 void key_file_append(struct buf *text, const struct key_file_entry *entry, const struct chain_params *params);
 /* How many there are, at most max, which more than that exceed; 0 and *error when the text is no such file or

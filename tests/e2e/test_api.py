@@ -293,6 +293,10 @@ def test_malformed_requests():
         api.refused(422, "bad_body", "POST", "/api/v1/wallet", raw="[]", headers=WALLET)
         api.refused(422, "bad_body", "POST", "/api/v1/wallet", {"name": 5}, WALLET)
         api.refused(400, "bad_request", "POST", "/api/v1/wallet", {"name": "x" * 101}, WALLET)
+        for name in ("", "a\nb", "a\rb", "\x7f", "\u00e4" * 51):
+            api.refused(400, "bad_request", "POST", "/api/v1/wallet", {"name": name}, WALLET)
+        named = api.data("POST", "/api/v1/wallet", {"name": "\u00e4" * 50}, WALLET)
+        assert api.data("GET", "/api/v1/wallet/" + named["address"])["name"] == "\u00e4" * 50
         api.refused(415, "content_type", "POST", "/api/v1/wallet", raw="{}", headers=dict(WALLET, **{"Content-Type": "text/plain"}))
         api.refused(413, "too_large", "POST", "/api/v1/wallet", raw=" " * (3 << 20), headers=WALLET)
         api.refused(403, "origin", "POST", "/api/v1/wallet", {}, dict(WALLET, Origin="http://evil.example"))
