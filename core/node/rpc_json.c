@@ -24,13 +24,20 @@ static size_t sequence_len(const uint8_t *at, size_t left)
     return ok && !overlong && !surrogate && !beyond ? len : 0;
 }
 
+static bool is_plain(uint8_t c)
+{
+    return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
 /* What is not UTF-8 (an error may repeat a text that it has cut) is shown as U+FFFD. */
 static void quoted(struct buf *out, struct span text)
 {
     buf_u8(out, '"');
-    for (size_t i = 0, len; i < text.len; i += MAX(len, 1u)) {
+    for (size_t i = 0, len; i < text.len; i += len) {
         uint8_t c = text.data[i];
-        len = sequence_len(text.data + i, text.len - i);
+        for (len = 0; i + len < text.len && is_plain(text.data[i + len]); len++) {
+        }
+        len = len ? len : sequence_len(text.data + i, text.len - i);
         if (c == '"' || c == '\\') {
             buf_u8(out, '\\');
             buf_u8(out, c);
@@ -40,6 +47,7 @@ static void quoted(struct buf *out, struct span text)
             buf_bytes(out, text.data + i, len);
         } else {
             buf_bytes(out, "\xef\xbf\xbd", 3);
+            len = 1;
         }
     }
     buf_u8(out, '"');
