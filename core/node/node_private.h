@@ -150,7 +150,7 @@ void saved_finish(struct node *node);
 void rpc_begin(struct node *node);
 void rpc_free(struct node *node);
 void rpc_handle(struct node *node, uint64_t rpc, const char *text, size_t len);
-void rpc_go_on(struct node *node); /* after every event: batches whose last call has ended */
+void rpc_go_on(struct node *node); /* after every event: long answers; batches whose last call has ended */
 void rpc_gone(struct node *node, uint64_t rpc);
 void rpc_stopping(struct node *node); /* answers whoever still waits */
 void rpc_block_result(struct node *node, const struct hash256 *hash, uint64_t source, bool connected,

@@ -290,6 +290,7 @@ static void call_end(struct rpc_call *call, int code, const char *message)
     json_decref(call->params);
     json_decref(call->id);
     buf_free(&call->out);
+    buf_free(&call->list);
     tx_unref(call->tx);
     block_unref(call->block);
     rpc_submission_free(call->submission);
@@ -347,7 +348,7 @@ void rpc_stopping(struct node *node)
     LIST_EACH_SAFE(at, following, &node->rpc->calls)
     {
         struct rpc_call *call = CONTAINER_OF(at, struct rpc_call, link);
-        if (call->waits_for_disk || call->source) {
+        if (call->waits_for_disk || call->source || call->go_on) {
             rpc_fail(call, RPC_MISC_ERROR, "the node is stopping");
         } /* others have a read under way, which ends them */
     }
@@ -745,8 +746,23 @@ static void batch_go_on(struct node *node, struct rpc_batch *batch)
     }
 }
 
+/* Long answers are made in pieces. */
+static void answers_go_on(struct node *node)
+{
+    LIST_EACH_SAFE(at, following, &node->rpc->calls)
+    {
+        struct rpc_call *call = CONTAINER_OF(at, struct rpc_call, link);
+        if (call->go_on && call->batch->gone) {
+            rpc_fail(call, RPC_MISC_ERROR, "the client is gone");
+        } else if (call->go_on) {
+            call->go_on(call);
+        }
+    }
+}
+
 void rpc_go_on(struct node *node)
 {
+    answers_go_on(node);
     struct list now = node->rpc->ready;
     if (list_empty(&node->rpc->ready)) {
         return;

@@ -5,6 +5,7 @@
 
 #define FEE_RATE_MAX_SAT (COIN_SAT / 10) /* per kvB, where the call does not say: as Core */
 #define SEQUENCE_SIGNALS 0xfffffffdu     /* BIP125: this and below */
+#define LISTED_AT_ONCE   100u            /* whole entries; between these others have their turn */
 
 /* ---- Ways in ------------------------------------------------------------------------------------------ */
 
@@ -354,6 +355,36 @@ RPC_HANDLER(getmempooldescendants)
     show_relatives(call, false);
 }
 
+/* More of all entries, as they were when the call came; who has left meanwhile is left out. */
+static void list_more(struct rpc_call *call)
+{
+    struct hash256 txid;
+    size_t until = MIN(call->list.len, call->list_at + LISTED_AT_ONCE * sizeof txid);
+    for (; call->list_at < until; call->list_at += sizeof txid) {
+        memcpy(txid.b, call->list.data + call->list_at, sizeof txid);
+        const struct mempool_entry *entry = mempool_find(call->node->mempool, &txid);
+        if (entry) {
+            put_listed(call, entry, true);
+        }
+    }
+    if (call->list_at < call->list.len) {
+        call->go_on = list_more;
+    } else {
+        put_close(&call->out, '{');
+        rpc_ok(call);
+    }
+}
+
+static void list_entries(struct rpc_call *call)
+{
+    const struct mempool_entry *entry;
+    for (size_t at = 0; mempool_next(call->node->mempool, &at, &entry);) {
+        buf_bytes(&call->list, entry->tx->txid.b, sizeof entry->tx->txid);
+    }
+    put_open(&call->out, NULL, '{');
+    list_more(call);
+}
+
 RPC_HANDLER(getrawmempool)
 {
     bool verbose = false, sequence = false;
@@ -367,14 +398,18 @@ RPC_HANDLER(getrawmempool)
         rpc_fail(call, RPC_INVALID_PARAMETER, "Verbose results cannot contain mempool sequence values.");
         return;
     }
+    if (verbose) {
+        list_entries(call);
+        return;
+    }
     if (sequence) {
         put_open(out, NULL, '{');
     }
-    put_open(out, sequence ? "txids" : NULL, verbose ? '{' : '[');
+    put_open(out, sequence ? "txids" : NULL, '[');
     for (size_t at = 0; mempool_next(call->node->mempool, &at, &entry);) {
-        put_listed(call, entry, verbose);
+        put_hash(out, NULL, &entry->tx->txid);
     }
-    put_close(out, verbose ? '{' : '[');
+    put_close(out, '[');
     if (sequence) {
         mempool_info(call->node->mempool, &info);
         put_int(out, "mempool_sequence", (int64_t)info.sequence);

@@ -28,6 +28,9 @@ struct rpc_call {
         WAIT_TEMPLATE
     } waits_for; /* rpc_wait.c */
     int64_t wait_until_us, began_us;
+    void (*go_on)(struct rpc_call *call); /* after every event: more of its answer; NULL: nothing */
+    struct buf list;                      /* of what that is about; */
+    size_t list_at;                       /* so far */
     uint32_t number;
     uint64_t sequence;             /* of the mempool, that a long poll knows */
     int64_t fee_rate_sat;          /* per kvB, at most; 0: no limit */

@@ -105,7 +105,9 @@ int64_t rpc_waits_next_us(const struct node *node)
     LIST_EACH(at, &node->rpc->calls)
     {
         const struct rpc_call *call = CONTAINER_OF(at, struct rpc_call, link);
-        next_us = call->waits_for == WAIT_NOTHING ? next_us : MIN(next_us, call->wait_until_us);
+        next_us = call->go_on                       ? node->now.mono_us
+                  : call->waits_for == WAIT_NOTHING ? next_us
+                                                    : MIN(next_us, call->wait_until_us);
     }
     return next_us;
 }

@@ -757,6 +757,38 @@ Test(rpc, bans_and_peers_by_number)
     cr_expect_eq(number(json_array_get(ask("listbanned", "[]"), 0), "ban_duration"), 86400);
 }
 
+/* A large mempool is shown in pieces; others are answered in between. */
+Test(rpc, a_long_listing_lets_others_through)
+{
+    enum { COUNT = 260 };
+    char first[HASH256_TEXT];
+    struct outpoint from;
+    struct hash256 txid;
+    mine(COUNT + 101);
+    for (unsigned i = 1; i <= COUNT; i++) {
+        coinbase_of(i, &from);
+        ask_about("sendrawtransaction", payment(from, 50 * COIN_SAT >> (i / 150), 1000, &txid), "");
+        cr_assert_eq(last_code(), 0, "%s", words());
+        hash256_text(first, &txid);
+    }
+    say("{\"id\":1,\"method\":\"getrawmempool\",\"params\":[true]}");
+    cr_assert_null(reply, "not all in one event");
+    cr_assert_leq(due_us, now.mono_us);
+    static const char other[] = "{\"id\":2,\"method\":\"getblockcount\"}";
+    happen((struct event){.kind = EVENT_RPC, .rpc = 2, .rpc_text = other, .rpc_len = sizeof other - 1});
+    const json_t *all = json_object_get(reply, "result");
+    cr_assert_eq(json_object_size(all), COUNT);
+    cr_expect_eq(number(json_object_get(all, first), "ancestorcount"), 1);
+
+    say("{\"id\":1,\"method\":\"getrawmempool\",\"params\":[true]}");
+    happen((struct event){.kind = EVENT_RPC_GONE, .rpc = 1});
+    cr_expect_eq(json_array_size(json_object_get(ask("getrpcinfo", "[]"), "active_commands")), 1);
+
+    say("{\"id\":1,\"method\":\"getrawmempool\",\"params\":[true]}");
+    happen((struct event){.kind = EVENT_STOP});
+    cr_expect_eq(last_code(), RPC_MISC_ERROR);
+}
+
 Test(rpc, amounts_are_exact)
 {
     static const char *const wrong[] = {
