@@ -78,8 +78,7 @@ void host_emit(struct host *host, struct event *event)
     }
 }
 
-/* ---- The pool
- * ----------------------------------------------------------------------------------------------- */
+/* ---- The pool ---------------------------------------------------------------------------------------- */
 
 static void give_work(struct host *host, const struct work_order *order)
 {
@@ -207,8 +206,7 @@ static void stats_are_due(void *context)
     mem_free(workers);
 }
 
-/* ---- Timers, signals, the end
- * --------------------------------------------------------------------------------- */
+/* ---- Timers, signals, the end ------------------------------------------------------------------------ */
 
 static void node_timer_fired(void *context)
 {
@@ -253,8 +251,7 @@ static void begin_exit(struct host *host, int code)
     loop_timer_set(host->loop, &host->exit_timer, 0);
 }
 
-/* ---- Actions
- * -------------------------------------------------------------------------------------------------- */
+/* ---- Actions ----------------------------------------------------------------------------------------- */
 
 static void carry_out(struct host *host, struct action *action)
 {
@@ -276,8 +273,7 @@ static void carry_out(struct host *host, struct action *action)
     }
 }
 
-/* ---- Starting
- * ------------------------------------------------------------------------------------------------- */
+/* ---- Starting ---------------------------------------------------------------------------------------- */
 
 static bool start_threads(struct host *host, struct error *error)
 {

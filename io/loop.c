@@ -65,8 +65,7 @@ size_t loop_queued_bytes(const struct loop *loop)
     return loop->queued_bytes;
 }
 
-/* ---- Timers
- * -------------------------------------------------------------------------------------------------- */
+/* ---- Timers ------------------------------------------------------------------------------------------ */
 
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, int64_t at_mono_us)
 {
@@ -117,8 +116,7 @@ static void fire_timers(struct loop *loop)
     }
 }
 
-/* ---- Watches and listeners
- * ------------------------------------------------------------------------------------- */
+/* ---- Watches and listeners --------------------------------------------------------------------------- */
 
 void loop_watch(struct loop *loop, int fd, void (*ready)(void *context), void *context)
 {
@@ -157,8 +155,7 @@ void listener_failed(struct listener *listener, int problem)
     loop_timer_set(listener->loop, &listener->retry, loop_now().mono_us + RETRY_ACCEPT);
 }
 
-/* ---- Streams
- * --------------------------------------------------------------------------------------------------- */
+/* ---- Streams ----------------------------------------------------------------------------------------- */
 
 static struct stream *stream_make(struct loop *loop, int fd, const struct stream_events *events,
                                   void *context)
@@ -436,8 +433,7 @@ static void end_streams(struct loop *loop)
     }
 }
 
-/* ---- Files
- * --------------------------------------------------------------------------------------------------- */
+/* ---- Files ------------------------------------------------------------------------------------------- */
 
 bool loop_file(struct loop *loop, bool write, int fd, uint8_t *data, size_t len, uint64_t offset,
                void (*done)(void *context, int result), void *context)
@@ -456,8 +452,7 @@ bool loop_file(struct loop *loop, bool write, int fd, uint8_t *data, size_t len,
     return loop->backend->file(loop, operation);
 }
 
-/* ---- Running
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- Running ----------------------------------------------------------------------------------------- */
 
 static void start_sends(struct loop *loop)
 {

@@ -49,8 +49,7 @@ static void set_tag(struct io_uring_sqe *sqe, void *object, enum tag tag)
     io_uring_sqe_set_data64(sqe, (uintptr_t)object | tag); /* the prep functions clear it */
 }
 
-/* ---- Opening
- * -------------------------------------------------------------------------------------------------- */
+/* ---- Opening ----------------------------------------------------------------------------------------- */
 
 static bool open_ring(struct uring *u, struct error *error)
 {
@@ -184,8 +183,7 @@ static bool uring_open(struct loop *loop, struct error *error)
     return false;
 }
 
-/* ---- Starting operations
- * --------------------------------------------------------------------------------------- */
+/* ---- Starting operations ----------------------------------------------------------------------------- */
 
 static void uring_watch(struct loop *loop, struct watch *watch)
 {
@@ -302,8 +300,7 @@ static bool uring_file(struct loop *loop, struct file_operation *operation)
     return true;
 }
 
-/* ---- What has ended
- * -------------------------------------------------------------------------------------------- */
+/* ---- What has ended ---------------------------------------------------------------------------------- */
 
 static void accept_ended(struct loop *loop, struct listener *listener, int result, bool more)
 {

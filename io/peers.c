@@ -40,8 +40,7 @@ struct resolution {
     char why[160];
 };
 
-/* ---- Addresses
- * ------------------------------------------------------------------------------------------------ */
+/* ---- Addresses --------------------------------------------------------------------------------------- */
 
 static void address_text(char out[80], const struct sockaddr_storage *address, socklen_t len)
 {
@@ -78,8 +77,7 @@ static void be_prompt(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 }
 
-/* ---- Connections
- * ---------------------------------------------------------------------------------------------- */
+/* ---- Connections ------------------------------------------------------------------------------------- */
 
 static struct connection *connection_of(struct host *host, peer_id id)
 {
@@ -182,8 +180,7 @@ static void on_accepted(void *context, int fd)
     tell(c, EVENT_ACCEPTED);
 }
 
-/* ---- Dialling
- * ------------------------------------------------------------------------------------------------- */
+/* ---- Dialling ---------------------------------------------------------------------------------------- */
 
 static void patience_ended(void *context)
 {
@@ -246,8 +243,7 @@ void peers_dial(struct host *host, peer_id id, const char *name, uint16_t port)
     task_submit(host->names, &r->task); /* also plain addresses: one way, and the answer is never immediate */
 }
 
-/* ---- Sending and closing
- * ---------------------------------------------------------------------------------------- */
+/* ---- Sending and closing ----------------------------------------------------------------------------- */
 
 void peers_send(struct host *host, peer_id id, struct shared *message)
 {
@@ -292,8 +288,7 @@ void peers_free(struct host *host)
     map_free(&host->peers);
 }
 
-/* ---- Listening
- * ------------------------------------------------------------------------------------------------ */
+/* ---- Listening --------------------------------------------------------------------------------------- */
 
 /* HOST:PORT, [HOST]:PORT, or HOST alone. */
 static void split(const char *text, char host[256], char port[8], uint16_t standard_port)

@@ -49,8 +49,7 @@ struct store {
     bool compactions_found;        /* the commits' thread */
 };
 
-/* ---- Errors
- * -------------------------------------------------------------------------------------------------- */
+/* ---- Errors ------------------------------------------------------------------------------------------ */
 
 static bool db_error(struct error *error, const char *what, char *text)
 {
@@ -67,8 +66,7 @@ static bool file_error(struct error *error, const char *what, const char *path)
     return error_set(error, ERROR_IO, NULL, "cannot %s %.160s: %s", what, path, strerror(errno));
 }
 
-/* ---- Files
- * --------------------------------------------------------------------------------------------------- */
+/* ---- Files ------------------------------------------------------------------------------------------- */
 
 static char *file_path(const struct store *store, enum file_kind kind, uint32_t number)
 {
@@ -165,8 +163,7 @@ static int move_all(int fd, bool write, uint8_t *data, size_t len, uint64_t offs
     return 0;
 }
 
-/* ---- Reads for the opening of the chain
- * --------------------------------------------------------------------------- */
+/* ---- Reads for the opening of the chain -------------------------------------------------------------- */
 
 static bool read_value(struct store *store, enum column_family cf, struct span key, struct buf *value,
                        struct error *error)
@@ -251,8 +248,7 @@ void store_reads(struct store *store, struct store_reader *out)
     *out = (struct store_reader){store, reads_get, reads_each, reads_file_size, reads_file};
 }
 
-/* ---- Opening
- * -------------------------------------------------------------------------------------------------- */
+/* ---- Opening ----------------------------------------------------------------------------------------- */
 
 static bool take_lock(struct store *store, struct error *error)
 {
@@ -527,8 +523,7 @@ void store_close(struct store *store)
     mem_free(store);
 }
 
-/* ---- Jobs
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- Jobs -------------------------------------------------------------------------------------------- */
 
 static bool run_read_coins(struct store *store, struct job *job)
 {

@@ -208,8 +208,7 @@ struct place *book_pick(struct book *book, struct rng *rng,
     return found;
 }
 
-/* ---- On disk --------------------------------------------------------------------------------------------
- */
+/* ---- On disk ----------------------------------------------------------------------------------------- */
 
 void book_write(const struct book *book, const uint8_t magic[4], struct buf *out)
 {

@@ -130,8 +130,7 @@ bool subnet_covers(const struct subnet *subnet, const uint8_t ip[16])
            (!rest || ((subnet->ip[whole] ^ ip[whole]) & (0xff00 >> rest) & 0xff) == 0);
 }
 
-/* ---- Kinds of addresses ---------------------------------------------------------------------------------
- */
+/* ---- Kinds of addresses ------------------------------------------------------------------------------ */
 
 static const uint8_t nowhere[16], loopback_v6[16] = {[15] = 1};
 static const uint8_t onion_v6[6] = {0xfd, 0x87, 0xd8,
@@ -170,8 +169,7 @@ uint64_t netgroup_of(const struct p2p *p2p, const uint8_t ip[16])
     return siphash_2_4(p2p->group_key, ip, len);
 }
 
-/* ---- Places, also in overlays ---------------------------------------------------------------------------
- */
+/* ---- Places, also in overlays ------------------------------------------------------------------------ */
 
 size_t network_bytes(uint8_t network)
 {

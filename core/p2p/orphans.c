@@ -61,8 +61,7 @@ static bool spends_of(const struct tx *tx, const struct hash256 *parent, const s
     return false;
 }
 
-/* ---- One parent, one child: a fee that is too low alone may do for both ----------------------------------
- */
+/* ---- One parent, one child: a fee that is too low alone may do for both ------------------------------ */
 
 static struct tx *low_fee_find(const struct p2p *p2p, const struct hash256 *txid)
 {

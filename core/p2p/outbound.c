@@ -81,8 +81,7 @@ static bool dial_one(struct p2p *p2p, enum slot_kind kind, bool also_inbound)
     return true;
 }
 
-/* ---- What becomes of an address -------------------------------------------------------------------------
- */
+/* ---- What becomes of an address ---------------------------------------------------------------------- */
 
 void outbound_failed(struct p2p *p2p, const char *text)
 {
@@ -112,8 +111,7 @@ void outbound_shun(struct p2p *p2p, const struct peer *peer)
     not_again_before(p2p, peer, p2p->now.mono_us + SHUN_US);
 }
 
-/* ---- Who stays ------------------------------------------------------------------------------------------
- */
+/* ---- Who stays --------------------------------------------------------------------------------------- */
 
 /* More peers were found than are wanted: the one that gave us a block longest ago goes, if it had its chance.
  */

@@ -232,8 +232,7 @@ void p2p_ping_all(struct p2p *p2p, struct moment now)
     }
 }
 
-/* ---- From the host
- * ------------------------------------------------------------------------------------------- */
+/* ---- From the host ----------------------------------------------------------------------------------- */
 
 static bool make_room(struct p2p *p2p, const struct peer *newcomer)
 {
@@ -436,8 +435,7 @@ bool p2p_is_active(const struct p2p *p2p)
     return p2p->active;
 }
 
-/* ---- What RPC asks
- * ---------------------------------------------------------------------------------------------- */
+/* ---- What RPC asks ----------------------------------------------------------------------------------- */
 
 static int64_t unix_of(const struct p2p *p2p, int64_t mono_us)
 {

@@ -158,8 +158,7 @@ struct p2p_compact_stats {
 };
 void p2p_compact_stats(const struct p2p *p2p, struct p2p_compact_stats *out);
 
-/* ---- Latency instruments (latency.c): every block that comes while we are near the tip ------------------
- */
+/* ---- Latency instruments (latency.c): every block that comes while we are near the tip --------------- */
 
 /* Where a block passes. RECEIVED counts from its first byte, the others count from RECEIVED. */
 enum p2p_hop {

@@ -9,8 +9,7 @@
 #define HEADERS_ANNOUNCED_MAX 8u
 #define UNTOLD_MAX            5000u /* for one peer; then it is told at once */
 
-/* ---- What was mined lately: late announcements of it lead nowhere, and its copies are no orphans ---------
- */
+/* ---- What was mined lately: late announcements of it lead nowhere, and its copies are no orphans ----- */
 
 static void note_confirmed(struct p2p *p2p, const struct hash256 *id)
 {
@@ -49,8 +48,7 @@ static void note_confirmed_blocks(struct p2p *p2p, const struct block_entry *tip
     }
 }
 
-/* ---- Announced and sent ----------------------------------------------------------------------------------
- */
+/* ---- Announced and sent ------------------------------------------------------------------------------ */
 
 bool relay_refuses_txs(const struct p2p *p2p, const struct peer *peer)
 {
@@ -357,8 +355,7 @@ void handle_mempool(struct p2p *p2p, struct peer *peer, struct cursor *c)
     buf_free(&items);
 }
 
-/* ---- New tips
- * ------------------------------------------------------------------------------------------------ */
+/* ---- New tips ---------------------------------------------------------------------------------------- */
 
 bool peer_has_block(const struct peer *peer, const struct block_entry *entry)
 {

@@ -57,8 +57,7 @@ void sync_ask_headers(struct p2p *p2p, struct peer *peer, const struct block_ent
     sync_ask_headers_after(p2p, peer, NULL, from);
 }
 
-/* ---- Whom to ask first ------------------------------------------------------------------------------------
- */
+/* ---- Whom to ask first ------------------------------------------------------------------------------- */
 
 static void ask_first(struct p2p *p2p, struct peer *peer)
 {
@@ -152,8 +151,7 @@ static void end_lead(struct p2p *p2p, struct peer *peer)
     }
 }
 
-/* ---- Headers ----------------------------------------------------------------------------------------------
- */
+/* ---- Headers ----------------------------------------------------------------------------------------- */
 
 /* Of headers with equal work the later one counts: the peer may have found the other one bad. */
 void sync_learn(struct peer *peer, const struct block_entry *entry)
@@ -300,8 +298,7 @@ void handle_block_inv(struct p2p *p2p, struct peer *peer, const struct hash256 *
     }
 }
 
-/* ---- Asking for blocks ------------------------------------------------------------------------------------
- */
+/* ---- Asking for blocks ------------------------------------------------------------------------------- */
 
 static void ask_block(struct p2p *p2p, struct peer *peer, const struct block_entry *entry, struct buf *items)
 {
@@ -608,8 +605,7 @@ void p2p_block_result(struct p2p *p2p, const struct hash256 *hash, peer_id sourc
     }
 }
 
-/* ---- Time
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- Time -------------------------------------------------------------------------------------------- */
 
 /* A large block on a slow line: some of it is here. */
 static bool is_delivering(const struct peer *peer, int64_t now_us)

@@ -43,8 +43,7 @@ void txrequest_send(struct p2p *p2p, struct peer *peer, struct buf *items)
     buf_free(items);
 }
 
-/* ---- The table ------------------------------------------------------------------------------------------
- */
+/* ---- The table --------------------------------------------------------------------------------------- */
 
 static void release(struct p2p *p2p, peer_id id)
 {
@@ -113,8 +112,7 @@ void txrequest_announced(struct p2p *p2p, struct peer *peer, const struct hash25
     put_item(items, peer, hash, by_wtxid);
 }
 
-/* ---- Whom to ask next -----------------------------------------------------------------------------------
- */
+/* ---- Whom to ask next -------------------------------------------------------------------------------- */
 
 /* Takes the best of those that are left off the list; NULL: nobody is. */
 static struct peer *next_announcer(struct p2p *p2p, struct tx_request *request)

@@ -57,8 +57,7 @@ struct hashing { /* a worker's own */
     uint64_t slice_nonces;
 };
 
-/* ---- Taking work ----------------------------------------------------------------------------------------
- */
+/* ---- Taking work ------------------------------------------------------------------------------------- */
 
 /* A copy of what is published; returns its sequence, which is even. */
 static unsigned take_published(struct pool *pool, struct published *out)
@@ -119,8 +118,7 @@ static void enter_work(struct place *place, const struct published *published, u
     }
 }
 
-/* ---- Results --------------------------------------------------------------------------------------------
- */
+/* ---- Results ----------------------------------------------------------------------------------------- */
 
 static void add(atomic_uint_fast64_t *counter, uint64_t by) /* one writer: no locked instruction */
 {
@@ -159,8 +157,7 @@ static void report(struct hash_worker *worker, const struct pool_work *work, con
     pool_signal(worker->pool);
 }
 
-/* ---- Pacing ---------------------------------------------------------------------------------------------
- */
+/* ---- Pacing ------------------------------------------------------------------------------------------ */
 
 static double share_of(const struct pool *pool)
 {
@@ -214,8 +211,7 @@ static void keep_pace(struct hashing *h, unsigned seen)
     }
 }
 
-/* ---- Hashing --------------------------------------------------------------------------------------------
- */
+/* ---- Hashing ----------------------------------------------------------------------------------------- */
 
 static void adapt_slice(struct hashing *h, int64_t took_ns)
 {

@@ -44,8 +44,7 @@ void pool_signal(struct pool *pool)
     }
 }
 
-/* ---- Publishing -----------------------------------------------------------------------------------------
- */
+/* ---- Publishing -------------------------------------------------------------------------------------- */
 
 static void publish(struct pool *pool)
 {
@@ -102,8 +101,7 @@ bool pool_wait_result(struct pool *pool, struct pool_result *out, int patience_m
     return true;
 }
 
-/* ---- What is known about the pool -----------------------------------------------------------------------
- */
+/* ---- What is known about the pool -------------------------------------------------------------------- */
 
 int pool_event_fd(const struct pool *pool)
 {
@@ -192,8 +190,7 @@ bool pool_await(struct pool *pool, int64_t most_ns)
     return all;
 }
 
-/* ---- Limits ---------------------------------------------------------------------------------------------
- */
+/* ---- Limits ------------------------------------------------------------------------------------------ */
 
 /* The CPUs that hash workers may use: the process's mask, cut by --cpus. */
 static int usable_cpus(const struct pool_config *config, cpu_set_t *out)
@@ -294,8 +291,7 @@ bool pool_limits(struct pool *pool, const struct cpu_limits *limits)
     return true;
 }
 
-/* ---- Life -----------------------------------------------------------------------------------------------
- */
+/* ---- Life -------------------------------------------------------------------------------------------- */
 
 static void *aligned_zeroed(size_t count, size_t size)
 {

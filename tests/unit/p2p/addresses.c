@@ -257,8 +257,7 @@ Test(addresses, news_goes_on_in_one_message_to_two_who_speak_of_addresses)
     cr_assert_eq(heard(PEER + 2, "addrv2", NULL), 0, "more than ten are no news");
 }
 
-/* ---- Overlays: Tor, I2P, CJDNS ---------------------------------------------------------------------------
- */
+/* ---- Overlays: Tor, I2P, CJDNS ----------------------------------------------------------------------- */
 
 static const struct overlay {
     uint8_t network, bytes, address[32];
