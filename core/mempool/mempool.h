@@ -86,9 +86,9 @@ struct mempool *mempool_new(const struct mempool_config *config, struct chain *c
 void mempool_free(struct mempool *pool);
 bool mempool_idle(const struct mempool *pool);
 
-/* Takes its own reference to tx. The result event follows, possibly from inside this call. One is judged after
- * the other: those of a source in their order, sources in turns by bytes. source is handed back; all from 2^32
- * on that are alike in their upper half are one source in this. */
+/* Takes its own reference to tx. The result event follows, possibly from inside this call. One is judged
+ * after the other: those of a source in their order, sources in turns by bytes. source is handed back; all
+ * from 2^32 on that are alike in their upper half are one source in this. */
 void mempool_submit(struct mempool *pool, struct tx *tx, uint64_t source, struct moment now);
 /* The same for one that was in a pool before (mempool.dat): it counts as admitted then, not later than now.
  */

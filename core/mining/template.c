@@ -3,8 +3,9 @@
 
 #include "hashing/kernels/kernels.h"
 
-#define COINBASE_WEIGHT_RESERVE 4000u /* header, counts, coinbase: at least, since others put in their own   \
-                                       */
+#define COINBASE_WEIGHT_RESERVE                                                                              \
+    4000u /* header, counts, coinbase: at least, since others put in their own                               \
+           */
 #define COINBASE_SIGOPS_RESERVE 400u
 #define TXS_MAX                 60000u
 #define BLOCK_VERSION           0x20000000
