@@ -368,8 +368,7 @@ bool shared_limits_up(const struct shared_limits *shared)
     return shared->up && !shared->silent;
 }
 
-/* ---- The address ----------------------------------------------------------------------------------------
- */
+/* ---- The address --------------------------------------------------------------------------------------- */
 
 /* Text of a URL with its %XX; false: too long, or not such a text. */
 static bool unescape(char *out, size_t size, const char *text, size_t len)

@@ -68,7 +68,7 @@ static bool find_conflicts(struct mempool *pool, const struct tx_package *packag
     return all->count <= REPLACED_MAX;
 }
 
-/* The one unconfirmed parent of an entry that has one. */
+/* The one unconfirmed parent, or child, of an entry that has just one. */
 static struct mempool_entry *only_relative(struct mempool *pool, struct mempool_entry *entry, bool up)
 {
     size_t count;
@@ -107,8 +107,7 @@ static bool is_small_family(struct mempool *pool, struct mempool_entry *entry, s
     return true;
 }
 
-/* ---- Feerate diagrams: how much fee the best so many virtual bytes bring ---------------------------------
- */
+/* ---- Feerate diagrams ---------------------------------------------------------------------------------- */
 
 struct chunk { /* mined together */
     int64_t fee_sat, vsize;
@@ -229,8 +228,7 @@ static bool improves_the_diagram(struct mempool *pool, const struct tx_package *
     return ok || refuse(error, "insufficient feerate: does not improve feerate diagram");
 }
 
-/* ---- The rules ------------------------------------------------------------------------------------------
- */
+/* ---- The rules ----------------------------------------------------------------------------------------- */
 
 static bool pays(const struct mempool *pool, const struct tx_package *package, const struct entries *all,
                  struct error *error)
