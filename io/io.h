@@ -129,6 +129,7 @@ struct loop_timer { /* zero-initialise, set fire and context */
     void (*fire)(void *context);
     void *context;
 };
+/* Fires once, then or soon after. One that is set while timers fire waits for the loop's next round. */
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, int64_t at_mono_us);
 void loop_timer_clear(struct loop_timer *timer);
 

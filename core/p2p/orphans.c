@@ -118,12 +118,14 @@ static bool is_hopeless(const struct p2p *p2p, const struct tx *tx)
  * little, and what comes may be another copy. */
 static void ask_for_parents(struct p2p *p2p, struct peer *peer, const struct tx *tx)
 {
+    struct buf items = {0};
     for (uint32_t i = 0; i < tx->input_count && peer_ready(peer); i++) {
         const struct hash256 *parent = &tx->inputs[i].prevout.txid;
         if (!mempool_find(p2p->pool, parent)) {
-            relay_want(p2p, peer, parent);
+            relay_want(p2p, peer, parent, &items);
         }
     }
+    txrequest_send(p2p, peer, &items);
 }
 
 void orphan_add(struct p2p *p2p, struct peer *peer, struct tx *tx)

@@ -531,7 +531,8 @@ void txrequest_free(struct p2p *p2p);
 enum refusal relay_refusal(const struct p2p *p2p, const struct hash256 *wtxid);
 bool relay_refuses_txs(const struct p2p *p2p, const struct peer *peer); /* it was told to send us none */
 void handle_inv(struct p2p *p2p, struct peer *peer, struct cursor *c);
-void relay_want(struct p2p *p2p, struct peer *peer, const struct hash256 *txid); /* the parent of an orphan */
+/* The parent of an orphan: appended to items, for txrequest_send, unless it is not to be asked for. */
+void relay_want(struct p2p *p2p, struct peer *peer, const struct hash256 *txid, struct buf *items);
 bool peer_has_block(const struct peer *peer, const struct block_entry *entry);
 void handle_tx(struct p2p *p2p, struct peer *peer, struct cursor *c);
 void handle_notfound(struct p2p *p2p, struct peer *peer, struct cursor *c);

@@ -79,11 +79,9 @@ static void want_tx(struct p2p *p2p, struct peer *peer, const struct hash256 *ha
     }
 }
 
-void relay_want(struct p2p *p2p, struct peer *peer, const struct hash256 *txid)
+void relay_want(struct p2p *p2p, struct peer *peer, const struct hash256 *txid, struct buf *items)
 {
-    struct buf items = {0};
-    want_tx(p2p, peer, txid, false, REFUSED_FOR_FEE, &items);
-    txrequest_send(p2p, peer, &items);
+    want_tx(p2p, peer, txid, false, REFUSED_FOR_FEE, items);
 }
 
 void handle_inv(struct p2p *p2p, struct peer *peer, struct cursor *c)

@@ -137,12 +137,9 @@ Test(family, a_parent_that_was_forgotten_is_asked_for_again)
     tx_unref(other);
 }
 
-Test(family, one_child_does_not_pay_for_two_parents)
+static struct tx *child_of_both(const struct tx *first, const struct tx *second)
 {
     struct buf raw = {0};
-    struct tx *first = spend(1, 500000), *second = spend(2, 500000);
-    say_tx(PEER, first);
-    say_tx(PEER, second);
     buf_u32(&raw, 2);
     buf_compact_size(&raw, 2);
     for (int i = 0; i < 2; i++) {
@@ -157,12 +154,36 @@ Test(family, one_child_does_not_pay_for_two_parents)
     buf_u8(&raw, 0x51);
     buf_u32(&raw, 0);
     struct tx *child = tx_parse(buf_span(&raw), NULL);
+    buf_free(&raw);
     cr_assert_not_null(child);
+    return child;
+}
+
+Test(family, all_parents_are_asked_for_in_one_message)
+{
+    struct span asked;
+    struct tx *first = spend(1, 450000), *second = spend(2, 450000), *child = child_of_both(first, second);
+    say_tx(PEER, child);
+    cr_assert_eq(heard(PEER, "getdata", &asked), 1);
+    cr_assert_eq(asked.data[0], 2);
+    say_tx(PEER, first);
+    say_tx(PEER, second);
+    cr_assert(is_in(child));
+    tx_unref(first);
+    tx_unref(second);
+    tx_unref(child);
+}
+
+Test(family, one_child_does_not_pay_for_two_parents)
+{
+    struct tx *first = spend(1, 500000), *second = spend(2, 500000);
+    say_tx(PEER, first);
+    say_tx(PEER, second);
+    struct tx *child = child_of_both(first, second);
     say_tx(PEER, child);
     cr_assert_eq(heard(PEER, "getdata", NULL), 0);
     cr_assert_eq(mempool_count(rig.pool), 0);
     cr_assert_not(rig.closed[PEER]);
-    buf_free(&raw);
     tx_unref(first);
     tx_unref(second);
     tx_unref(child);
