@@ -129,6 +129,26 @@ static size_t head_bytes(const h2o_req_t *req)
     return sum;
 }
 
+/* Whether the head says once at most how long the body is. h2o heeds one of several and shows none; a proxy
+ * that heeds another one could be made to pass a second request inside the first. The head is still where it
+ * was received. */
+static bool length_is_clear(const h2o_req_t *req)
+{
+    const struct st_h2o_buffer_t *in = req->conn->callbacks->get_socket(req->conn)->input;
+    const char *at = in->bytes, *end = in->bytes + in->size, *newline;
+    unsigned count = 0;
+    for (bool begun = false; (newline = memchr(at, '\n', (size_t)(end - at))); at = newline + 1) {
+        size_t len = (size_t)(newline - at);
+        if (begun && (len == 0 || (len == 1 && *at == '\r'))) {
+            break;
+        }
+        begun |= len > 1;
+        count += (len > 15 && strncasecmp(at, "content-length:", 15) == 0) ||
+                 (len > 18 && strncasecmp(at, "transfer-encoding:", 18) == 0);
+    }
+    return count <= 1;
+}
+
 static int on_request(h2o_handler_t *self, h2o_req_t *req)
 {
     struct front *front = ((struct handler *)self)->front;
@@ -146,6 +166,9 @@ static int on_request(h2o_handler_t *self, h2o_req_t *req)
     if (++api->in_flight > IN_FLIGHT_MAX || !has_place) {
         req->http1_is_persistent = 0;
         reply_error(x, 503, "busy", "Too many connections or requests are under way.");
+    } else if (!length_is_clear(req)) {
+        req->http1_is_persistent = 0;
+        reply_error(x, 400, "body_length", "The head says more than once how long the body is.");
     } else if (head_bytes(req) > HEAD_BYTES_MAX) {
         reply_error(x, 431, "head_too_large", "The head of a request has at most %u bytes.", HEAD_BYTES_MAX);
     } else {

@@ -53,6 +53,20 @@ def test_slow_requests_are_cut_with_a_word():
         api.data("GET", "/health")
 
 
+def test_a_body_has_one_length():
+    """Where two lengths are given, whoever stands before this server may have heeded the other one."""
+    head = b"POST /api/v1/wallet HTTP/1.1\r\nHost: a\r\nX-API-Key: wallet\r\nContent-Type: application/json\r\n"
+    good = b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n"
+    chunks = b"\r\n2\r\n{}\r\n0\r\n\r\n"
+    with Pair(*KEYS) as (_, api):
+        for lengths in (b"Content-Length: 2\r\nContent-Length: 40\r\n\r\n{}", b"content-length: 2\ncontent-length: 2\n\n{}",
+                        b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n" + chunks, b"Transfer-Encoding: chunked\r\nContent-Length: 40\r\n" + chunks):
+            sock = connect(api.port)
+            sock.sendall(good + b"\r\n" + head + lengths + good)
+            answer = read_all(sock)
+            assert answer.count(b"HTTP/1.1 200 ") == 1 and answer.count(b"HTTP/1.1 ") == 2 and b'"code":"body_length"' in answer, (lengths, answer)
+
+
 def test_huge_heads_and_bodies():
     with Pair(*KEYS) as (_, api):
         for finish in (b"", b"\r\n\r\n"):  # refused while it comes, and when it is there
