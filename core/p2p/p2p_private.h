@@ -155,11 +155,12 @@ struct peer {
     int64_t headers_asked_us; /* 0: no answer awaited */
     int64_t ask_headers_us;   /* when it is to be asked; 0: not */
     bool headers_answered;
-    bool headers_due, leads;  /* it is still to be asked; it was, before the others (sync.c) */
-    bool asked_from_tip;      /* not from the best header on, which it had nothing to add to */
-    struct hash256 announced; /* a block of its that we do not know and have not been led to yet */
-    uint32_t announced_asks;  /* how often we have asked what leads to it; 0: nothing is announced */
-    struct presync *presync;  /* a chain of its whose work is not shown yet, or is being stored; NULL: none */
+    bool headers_due, leads;          /* it is still to be asked; it was, before the others (sync.c) */
+    const struct block_entry *led_to; /* it was asked for what follows this last header of a full message */
+    bool asked_from_tip;              /* not from the best header on, which it had nothing to add to */
+    struct hash256 announced;         /* a block of its that we do not know and have not been led to yet */
+    uint32_t announced_asks;          /* how often we have asked what leads to it; 0: nothing is announced */
+    struct presync *presync; /* a chain of its whose work is not shown yet, or is being stored; NULL: none */
     uint32_t in_flight;
     int64_t last_block_us, resting_until_us;
     uint32_t rests;                    /* since it delivered what it was asked for */

@@ -7,14 +7,13 @@
  * branches and reorganisations of usual depth stay within it.
  *
  * Beyond it, and where --minimumchainwork asks for more, a chain must show first that it ends with enough
- * work, while we keep almost nothing: its
- * headers are read, their proofs of work checked and summed up, and of each full message only the hash of the
- * last header is kept. When the sum exceeds our tip's, all is asked for again from the fork on, and a message
- * is stored when it ends in the hash that was kept of it: hashes bind everything before them, so what is
- * stored is what the work was shown for. A reorganisation of up to CHUNKS_MAX * 2,000 headers is followed in
- * this way at the price of sending its headers twice; a peer that has less is told nothing and loses nothing.
- * Bits are not checked against the retarget rules here: work is counted as claimed and proved, and the rules
- * are applied when the headers are stored.
+ * work, while we keep almost nothing: its headers are read, their proofs of work checked and summed up, and
+ * of each full message only the hash of the last header is kept. When the sum exceeds our tip's, all is asked
+ * for again from the fork on, and a message is stored when it ends in the hash that was kept of it: hashes
+ * bind everything before them, so what is stored is what the work was shown for. A reorganisation of up to
+ * CHUNKS_MAX * 2,000 headers is followed in this way at the price of sending its headers twice; a peer that
+ * has less is told nothing and loses nothing. Bits are not checked against the retarget rules here: work is
+ * counted as claimed and proved, and the rules are applied when the headers are stored.
  */
 #include "core/p2p/p2p_private.h"
 

@@ -44,6 +44,7 @@ void sync_ask_headers_after(struct p2p *p2p, struct peer *peer, const struct has
     buf_extend(&b, 32);
     buf_free(&hashes);
     peer->headers_asked_us = p2p->now.mono_us;
+    peer->led_to = NULL;
     message_send(p2p, peer, "getheaders", &b);
 }
 
@@ -222,6 +223,26 @@ static bool headers_can_be_read(struct cursor c, uint64_t count)
     return !c.failed;
 }
 
+/* All of a message was taken, up to `last`. Nothing more is asked: the peer has told what it has. */
+static void ask_on(struct p2p *p2p, struct peer *peer, size_t count, const struct block_entry *last,
+                   bool news)
+{
+    /* Who gives the same ones again and again has no more. */
+    if (count == HEADERS_MAX && (news || !peer->led_to || last->height > peer->led_to->height)) {
+        sync_ask_headers(p2p, peer, last);
+        peer->led_to = last;
+    } else if (!count && !peer->asked_from_tip && chain_best_header(p2p->chain) != chain_tip(p2p->chain)) {
+        /* Nothing on top of headers that perhaps nobody has blocks for. What has it on top of our blocks? */
+        peer->asked_from_tip = true;
+        sync_ask_headers(p2p, peer, chain_tip(p2p->chain));
+    } else {
+        peer->asked_from_tip = false;
+        peer->headers_answered = true;
+        peer->led_to = NULL;
+        ask_again(p2p, peer);
+    }
+}
+
 static void take_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
 {
     size_t count = (size_t)cursor_compact_size(c, COUNT_MAX);
@@ -234,7 +255,7 @@ static void take_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
         c->failed = true;
         return;
     }
-    bool asked = peer->headers_asked_us != 0;
+    bool asked = peer->headers_asked_us != 0, news = false;
     const struct block_entry *shown_before = peer->best_known;
     peer->headers_asked_us = 0;
     if (chain_near_tip(p2p->chain)) {
@@ -246,9 +267,10 @@ static void take_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
     for (size_t i = 0; i < count; i++) {
         struct block_header header;
         struct error error = {0};
+        bool is_new;
         header_read(&header, c);
         cursor_compact_size(c, COUNT_MAX);
-        if (!chain_accept_header(p2p->chain, &header, p2p->now, &last, NULL, &error)) {
+        if (!chain_accept_header(p2p->chain, &header, p2p->now, &last, &is_new, &error)) {
             if (error.kind == ERROR_MISSING) {
                 take_unconnected(p2p, peer, &header, asked);
             } else if (error.kind == ERROR_INVALID && strcmp(error.word, "duplicate-invalid") != 0) {
@@ -257,19 +279,10 @@ static void take_headers(struct p2p *p2p, struct peer *peer, struct cursor *c)
             return;
         }
         sync_learn(peer, last);
+        news |= is_new;
     }
     peer->solicited = asked && peer->best_known != shown_before;
-    if (count == HEADERS_MAX && last) {
-        sync_ask_headers(p2p, peer, last);
-    } else if (!count && !peer->asked_from_tip && chain_best_header(p2p->chain) != chain_tip(p2p->chain)) {
-        /* Nothing on top of headers that perhaps nobody has blocks for. What has it on top of our blocks? */
-        peer->asked_from_tip = true;
-        sync_ask_headers(p2p, peer, chain_tip(p2p->chain));
-    } else {
-        peer->asked_from_tip = false;
-        peer->headers_answered = true;
-        ask_again(p2p, peer);
-    }
+    ask_on(p2p, peer, count, last, news);
     sync_request_blocks(p2p);
 }
 

@@ -315,6 +315,24 @@ Test(p2p, who_answers_with_what_does_not_connect_is_not_asked_for_ever)
     mem_free(branch);
 }
 
+Test(p2p, who_gives_the_same_headers_again_is_not_asked_for_ever)
+{
+    enum { COUNT = 2000 };
+    grow(COUNT);
+    connect_peer(PEER);
+    for (int i = 0; i < 3; i++) {
+        struct buf b = {0};
+        buf_compact_size(&b, COUNT);
+        for (uint32_t height = 1; height <= COUNT; height++) {
+            block_entry_encode(buf_extend(&b, HEADER_BYTES), chain_at(rig.chain, height));
+            buf_u8(&b, 0);
+        }
+        say(PEER, "headers", &b);
+        cr_assert_eq(p2p_synced(rig.p2p), i > 0);
+    }
+    cr_assert_eq(heard(PEER, "getheaders", NULL), 2, "the third was no answer any more");
+}
+
 /* ---- What we serve ----------------------------------------------------------------------------------- */
 
 static void say_locator(const char *command, uint32_t height, uint32_t stop)
