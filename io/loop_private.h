@@ -24,7 +24,6 @@ struct listener {
     struct list link;
     struct loop *loop;
     int fd;
-    bool armed;
     struct loop_timer retry;
     void (*accepted)(void *context, int fd);
     void *context;

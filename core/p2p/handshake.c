@@ -75,23 +75,26 @@ static bool is_useful(const struct p2p *p2p, const struct peer *peer)
     return peer->services & blocks && peer->services & SERVICE_WITNESS;
 }
 
-void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
+/* What a version message says of itself; the end of it is missing from old nodes. */
+struct version_news {
+    int64_t its_time; /* shown, and no more: we do not adjust ours */
+    uint64_t nonce;
+};
+
+static struct version_news read_version(struct peer *peer, struct cursor *c)
 {
-    if (peer->have_version) {
-        return; /* a second one is ignored */
-    }
+    struct version_news news = {0};
     peer->version = cursor_i32(c);
     peer->services = cursor_u64(c);
-    int64_t its_time = cursor_i64(c); /* shown, and no more: we do not adjust ours */
+    news.its_time = cursor_i64(c);
     cursor_u64(c);
     cursor_bytes(c, peer->sees_us_at, sizeof peer->sees_us_at);
     cursor_u16_be(c);
-    uint64_t nonce = 0;
     peer->start_height = 0;
     if (cursor_left(c)) {
         cursor_span(c, 24);
         peer->listen_port = cursor_u16_be(c);
-        nonce = cursor_u64(c);
+        news.nonce = cursor_u64(c);
     }
     if (cursor_left(c)) {
         struct span agent = cursor_var_span(c);
@@ -108,6 +111,15 @@ void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
     /* BIP37: absent means yes. Block-relay-only peers say no. */
     bool says_yes = c->failed || !cursor_left(c) || cursor_u8(c) != 0;
     peer->wants_txs = says_yes && !peer_is(peer, SLOT_BLOCKS_ONLY);
+    return news;
+}
+
+void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
+{
+    if (peer->have_version) {
+        return; /* a second one is ignored */
+    }
+    struct version_news news = read_version(peer, c);
     if (c->failed) {
         return; /* it may say it again */
     }
@@ -115,7 +127,7 @@ void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
         peer_close(p2p, peer, LOG_INFO, "its protocol version %d is too old", peer->version);
         return;
     }
-    const struct peer *ourselves = peer->inbound ? dialled_with(p2p, nonce) : NULL;
+    const struct peer *ourselves = peer->inbound ? dialled_with(p2p, news.nonce) : NULL;
     if (ourselves) {
         outbound_ourselves(p2p, ourselves);
         peer_close(p2p, peer, LOG_INFO, "it is ourselves");
@@ -128,7 +140,8 @@ void handle_version(struct p2p *p2p, struct peer *peer, struct cursor *c)
     }
     peer->have_version = true;
     handshake_forget(p2p, peer);
-    peer->time_offset_s = its_time > 0 && its_time < UINT32_MAX ? its_time - moment_unix_s(p2p->now) : 0;
+    peer->time_offset_s =
+        news.its_time > 0 && news.its_time < UINT32_MAX ? news.its_time - moment_unix_s(p2p->now) : 0;
     if (peer->inbound) {
         send_version(p2p, peer);
     }
