@@ -235,10 +235,13 @@ static void try_to_leave(void *context)
     struct host *host = context;
     int64_t now = loop_now().mono_us;
     bool quiet = !host->files_out && loop_queued_bytes(host->loop) == 0;
-    if (quiet || now >= host->exit_deadline_us) {
-        loop_stop(host->loop);
-    } else {
+    if (!quiet && now < host->exit_deadline_us) {
         loop_timer_set(host->loop, &host->exit_timer, now + 2000);
+    } else if (host->files_out) {
+        log_warn(LOG_NODE, "the disk does not answer: leaving at once");
+        _exit(STATUS_RUNTIME); /* the kernel still has the buffers of what is under way */
+    } else {
+        loop_stop(host->loop);
     }
 }
 
