@@ -16,7 +16,8 @@
 #include "hashing/kernels/kernels.h"
 
 #define STATS_US           INT64_C(1000000)
-#define GOODBYE_US         INT64_C(300000) /* for answers that are still on their way at the end */
+#define GOODBYE_US         INT64_C(300000)   /* for answers that are still on their way at the end */
+#define DISK_PATIENCE_US   INT64_C(10000000) /* longer for the disk */
 #define NAMES_PATIENCE_US  INT64_C(200000)
 #define KEEP_BYTES         (16 << 20) /* of freed memory */
 #define SWITCH_PATIENCE_NS INT64_C(300000)
@@ -235,7 +236,8 @@ static void try_to_leave(void *context)
     struct host *host = context;
     int64_t now = loop_now().mono_us;
     bool quiet = !host->files_out && loop_queued_bytes(host->loop) == 0;
-    if (!quiet && now < host->exit_deadline_us) {
+    int64_t patience_us = host->files_out ? DISK_PATIENCE_US : 0;
+    if (!quiet && now < host->exit_deadline_us + patience_us) {
         loop_timer_set(host->loop, &host->exit_timer, now + 2000);
     } else if (host->files_out) {
         log_warn(LOG_NODE, "the disk does not answer: leaving at once");
