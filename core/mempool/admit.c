@@ -29,6 +29,7 @@ static void finish(struct admission *a, const struct error *error)
     struct mempool *pool = a->pool;
     list_remove(&a->link);
     pool->queued--;
+    pool->again_count -= a->quiet;
     pool->queued_bytes -= a->bytes;
     if (error && error->kind != ERROR_DUPLICATE) {
         char text[HASH256_TEXT];
@@ -497,8 +498,13 @@ static void work(struct mempool *pool)
     pool->working = false;
 }
 
-void admit_after_reorganisation(struct mempool *pool)
+void admit_after_reorganisation(struct mempool *pool, size_t waiting)
 {
+    while (waiting--) {
+        struct list *item = pool->again.next;
+        list_remove(item);
+        list_append(&pool->again, item);
+    }
     work(pool);
 }
 
@@ -569,6 +575,7 @@ static void enqueue(struct mempool *pool, struct admission *a)
     a->bytes = bounded ? admission_bytes(a) : 0;
     if (a->quiet) {
         list_append(&pool->again, &a->link);
+        pool->again_count++;
     } else {
         take_place(pool, a);
     }

@@ -133,7 +133,7 @@ void mempool_settled(struct mempool *pool, struct moment now)
     if (!pool->reorganised) {
         return;
     }
-    size_t count = 0;
+    size_t count = 0, waiting = pool->again_count;
     struct mempool_entry **entries = mem_alloc(pool->by_txid.count * sizeof(struct mempool_entry *));
     void *value;
     for (size_t at = 0; map_next(&pool->by_txid, &at, NULL, &value);) {
@@ -156,7 +156,7 @@ void mempool_settled(struct mempool *pool, struct moment now)
     }
     mem_free(entries);
     pool->reorganised = false;
-    admit_after_reorganisation(pool);
+    admit_after_reorganisation(pool, waiting);
 }
 
 bool mempool_is_expired(const struct mempool *pool, int64_t added_unix_s, struct moment now)

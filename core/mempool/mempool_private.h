@@ -60,8 +60,8 @@ struct mempool {
     struct list again;  /* struct admission: what a reorganisation returned, before all others */
     struct list queue;  /* struct admission, by place */
     uint64_t place_now; /* of the last that was begun with */
-    size_t queued, queued_bytes;
-    struct admission *current; /* of the queue: under way; NULL: none */
+    size_t queued, again_count, queued_bytes; /* admissions in both; of them in again */
+    struct admission *current;                /* of the queue: under way; NULL: none */
     bool working;
     struct list returned;   /* struct returned_tx, oldest block first */
     int64_t expired_unix_s; /* when what is too old was last looked for */
@@ -102,7 +102,9 @@ void admit_queue(struct mempool *pool, struct tx *tx, uint64_t source, enum admi
 /* Of an entry that a reorganisation takes out for a while. */
 void admit_again(struct mempool *pool, const struct mempool_entry *entry);
 void admit_restore(struct mempool *pool, struct tx *tx, int64_t added_unix_s, uint64_t source);
-void admit_after_reorganisation(struct mempool *pool);
+/* The first `waiting` of those that an earlier reorganisation returned go behind what this one did: they may
+ * spend it. */
+void admit_after_reorganisation(struct mempool *pool, size_t waiting);
 void admit_free_all(struct mempool *pool);
 
 /* package.c */

@@ -451,6 +451,30 @@ Test(admit, reorganisations_give_back)
     tx_unref(pooled);
 }
 
+/* What the first returned may spend what the second does. */
+Test(admit, a_reorganisation_while_another_is_digested)
+{
+    rig_open();
+    const struct block_entry *tip = chain_tip(rig.chain);
+    struct tx *parent = spend_block(1, 1000), *child = spend_tx(parent, 0, 1000),
+              *other = spend_block(2, 1000);
+    struct block *older = rig_block_on(tip, &parent, 1), *newer = rig_block_on(tip, &child, 1);
+    mempool_submit(rig.pool, other, 1, rig.now); /* is under way all the time */
+    mempool_block_disconnected(rig.pool, tip, newer);
+    mempool_settled(rig.pool, rig.now);
+    mempool_block_disconnected(rig.pool, tip, older);
+    mempool_settled(rig.pool, rig.now);
+    rig_pump();
+    cr_expect(in_pool(parent));
+    cr_expect(in_pool(child));
+    cr_expect(in_pool(other));
+    block_unref(older);
+    block_unref(newer);
+    tx_unref(parent);
+    tx_unref(child);
+    tx_unref(other);
+}
+
 /* A spend of a coinbase that the new branch does not have is gone, with what builds on it. */
 Test(admit, reorganisations_take_coins)
 {
