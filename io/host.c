@@ -20,7 +20,7 @@
 #define DISK_PATIENCE_US   INT64_C(10000000) /* longer for the disk */
 #define NAMES_PATIENCE_US  INT64_C(200000)
 #define KEEP_BYTES         (16 << 20) /* of freed memory */
-#define SWITCH_PATIENCE_NS INT64_C(300000)
+#define SWITCH_PATIENCE_NS INT64_C(1000000)
 
 static void carry_out(struct host *host, struct action *action);
 

@@ -33,6 +33,8 @@
 #define PACE_LEAST        0.1 /* of the quota, however busy the others are */
 #define RESERVE_WINDOW_NS INT64_C(100000000)
 #define MEASURE_ROUNDS    8
+#define NICE_LEAST        19
+#define SHORT_SLICE_NS    UINT64_C(100000) /* the least that the kernel takes (Linux 6.12) */
 
 /* A worker's place in a publication. */
 struct place {
@@ -283,6 +285,23 @@ static void choose_kernels(struct hash_worker *worker)
              rolling->name, plain->name, worker->pool->config.kernel ? "forced" : "measured on its CPU");
 }
 
+bool hash_priority(pid_t tid, bool idle)
+{
+    /* The nice value means nothing to an idle thread. But only where it changes, too, does the kernel look at
+     * once whether a thread that has become an ordinary one goes before the one that has the CPU. */
+    const struct { /* sched_attr, whose header does not go together with libc's */
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime, deadline, period;
+    } attr = {.size = sizeof attr,
+              .policy = idle ? SCHED_IDLE : SCHED_OTHER,
+              .nice = idle ? NICE_LEAST : 0,
+              .runtime = idle ? 0 : SHORT_SLICE_NS};
+    return syscall(SYS_sched_setattr, tid, &attr, 0) == 0;
+}
+
 /* Whoever awaits it has set `awaited` before its last look at the number, so one of the two sees the other.
  */
 static void tell_begun(struct hash_worker *worker, uint64_t work_id)
@@ -303,6 +322,7 @@ void *hash_main(void *context)
     struct pool *pool = worker->pool;
     struct hashing h = {.worker = worker, .slice_nonces = 512};
     bool idle_priority = false;
+    atomic_store(&worker->tid, gettid());
     /* At normal priority: on a busy machine an idle thread would measure for minutes. */
     choose_kernels(worker);
     while (!atomic_load(&pool->stopping)) {
@@ -313,19 +333,19 @@ void *hash_main(void *context)
             tell_begun(worker, published.work.id);
         }
         bool rests = published.idle || worker->number >= atomic_load(&pool->active);
-        if (!rests && !idle_priority) {
-            /* Only now: nobody comes back from it, and on a busy machine it takes long to end. */
-            const struct sched_param param = {0};
-            sched_setscheduler(0, SCHED_IDLE,
-                               &param); /* may be refused: then the kernel's fairness must do */
+        if (!rests && (!idle_priority || atomic_exchange(&worker->hurried, false))) {
+            /* Only now: on a busy machine it takes long to come back from it. It may be refused: then the
+             * kernel's fairness must do. */
             idle_priority = true;
+            hash_priority(0, true);
         }
         while (!rests && !h.place.done &&
-               atomic_load_explicit(&pool->sequence, memory_order_acquire) == seen) {
+               atomic_load_explicit(&pool->sequence, memory_order_acquire) == seen &&
+               !atomic_load_explicit(&worker->hurried, memory_order_relaxed)) {
             hash_slice(&h);
             keep_pace(&h, seen);
         }
-        if (!atomic_load(&pool->stopping)) {
+        if ((rests || h.place.done) && !atomic_load(&pool->stopping)) {
             sleep_while(pool, seen, INT64_MAX);
         }
     }

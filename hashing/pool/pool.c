@@ -172,19 +172,49 @@ bool pool_begun(const struct pool *pool, uint64_t work_id, int64_t *mono_ns)
     return workers > 0;
 }
 
+/* False: the time is up before. */
+static bool await_until(struct pool *pool, int64_t until_ns)
+{
+    const struct timespec until = {until_ns / 1000000000, until_ns % 1000000000};
+    int64_t mono_ns;
+    for (;;) {
+        unsigned seen = atomic_load(&pool->begun);
+        if (pool_begun(pool, pool->current.work.id, &mono_ns)) {
+            return true;
+        }
+        if (syscall(SYS_futex, &pool->begun, FUTEX_WAIT_BITSET_PRIVATE, seen, &until, NULL,
+                    FUTEX_BITSET_MATCH_ANY) != 0 &&
+            errno == ETIMEDOUT) {
+            return false;
+        }
+    }
+}
+
+/* Those that have not begun have lost their CPU to another idle thread, or to an ordinary one. Told only when
+ * it is so: who is told makes itself idle again. */
+static void hurry_late(struct pool *pool)
+{
+    for (unsigned i = 0; i < pool_hash_threads(pool); i++) {
+        struct hash_worker *worker = &pool->hash[i];
+        pid_t tid = atomic_load(&worker->tid);
+        if (tid && atomic_load_explicit(&worker->begun_id, memory_order_acquire) < pool->current.work.id &&
+            hash_priority(tid, false)) {
+            atomic_store(&worker->hurried, true);
+        }
+    }
+}
+
 bool pool_await(struct pool *pool, int64_t most_ns)
 {
-    int64_t mono_ns, until_ns = pool_clock_ns(CLOCK_MONOTONIC) + most_ns;
-    const struct timespec until = {until_ns / 1000000000, until_ns % 1000000000};
-    bool all = false, late = pool->current.idle || !pool_hash_threads(pool);
+    if (pool->current.idle || !pool_hash_threads(pool)) {
+        return false;
+    }
+    int64_t now = pool_clock_ns(CLOCK_MONOTONIC);
     atomic_store(&pool->awaited, true);
-    while (!all && !late) {
-        unsigned seen = atomic_load(&pool->begun);
-        all = pool_begun(pool, pool->current.work.id, &mono_ns);
-        late = !all &&
-               syscall(SYS_futex, &pool->begun, FUTEX_WAIT_BITSET_PRIVATE, seen, &until, NULL,
-                       FUTEX_BITSET_MATCH_ANY) != 0 &&
-               errno == ETIMEDOUT;
+    bool all = await_until(pool, now + most_ns / 4);
+    if (!all) {
+        hurry_late(pool);
+        all = await_until(pool, now + most_ns);
     }
     atomic_store(&pool->awaited, false);
     return all;

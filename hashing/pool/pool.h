@@ -90,7 +90,8 @@ void pool_check(struct pool *pool, bool (*check)(void *batch, size_t index), voi
 bool pool_begun(const struct pool *pool, uint64_t work_id, int64_t *mono_ns);
 /* Lets go of this CPU until every worker that hashes has begun with the work that is out, for so long at
  * most: a worker of idle priority that shares the owner's CPU would otherwise wait for the end of what the
- * owner is about. False: not all of them have (another process has their CPU, or none hashes). */
+ * owner is about. After a quarter of the time those that have not are made ordinary threads until they have,
+ * where that is allowed. False: not all of them have (another process has their CPU, or none hashes). */
 bool pool_await(struct pool *pool, int64_t most_ns);
 unsigned pool_hash_threads(const struct pool *pool); /* that hash now */
 unsigned pool_check_threads(const struct pool *pool);

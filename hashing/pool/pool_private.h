@@ -33,6 +33,8 @@ struct hash_worker {
     struct pool *pool;
     pthread_t thread;
     unsigned number;
+    _Atomic(pid_t) tid;  /* 0: not running yet */
+    atomic_bool hurried; /* by the owner: an ordinary thread, until it has looked at the work */
     _Alignas(CACHE_LINE) atomic_uint_fast64_t hashes; /* lines of its own: written all the time */
     atomic_uint_fast64_t hashes_rolling, hits, hits_lost, switches;
     atomic_uint_fast64_t begun_id; /* written after begun_ns, read before it */
@@ -77,6 +79,8 @@ struct pool {
 void pool_signal(struct pool *pool); /* the event descriptor */
 int64_t pool_clock_ns(clockid_t id);
 int64_t pool_thread_cpu_ns(void);
+/* A thread of idle priority, or an ordinary one with the shortest slice. False: refused. */
+bool hash_priority(pid_t tid, bool idle);
 void *hash_main(void *worker);
 void *check_main(void *pool);
 bool check_next_result(struct pool *pool, struct pool_result *out);
