@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "io/io.h"
@@ -652,26 +651,13 @@ static bool is_compaction_thread(const char *number)
     return is;
 }
 
-/* Idle priority and the longest slice that there is: of two idle threads that with the shorter one, a hash
- * worker's, goes first (Linux 6.12; before, slices are all alike). */
-static bool be_idle(pid_t thread)
-{
-    const struct { /* sched_attr, whose header does not go together with libc's */
-        uint32_t size, policy;
-        uint64_t flags;
-        int32_t nice;
-        uint32_t priority;
-        uint64_t runtime, deadline, period;
-    } attr = {.size = sizeof attr, .policy = SCHED_IDLE, .runtime = COMPACTION_SLICE_NS};
-    return syscall(SYS_sched_setattr, thread, &attr, 0) == 0;
-}
-
 void store_compactions_yield(struct store *store)
 {
     atomic_store_explicit(&store->compactions_yield, true, memory_order_relaxed);
 }
 
-/* Their threads come when there is first something to compact. */
+/* Their threads come when there is first something to compact. They get idle priority and the longest slice
+ * that there is: of two idle threads that with the shorter one, a hash worker's, goes first. */
 static void look_for_compactions(struct store *store)
 {
     bool wanted = atomic_load_explicit(&store->compactions_yield, memory_order_relaxed);
@@ -679,7 +665,8 @@ static void look_for_compactions(struct store *store)
     for (const struct dirent *task; tasks && (task = readdir(tasks));) {
         if (is_compaction_thread(task->d_name)) {
             store->compactions_found = true;
-            if (!be_idle((pid_t)strtol(task->d_name, NULL, 10))) {
+            pid_t thread = (pid_t)strtol(task->d_name, NULL, 10);
+            if (!thread_schedule(thread, SCHED_IDLE, 0, COMPACTION_SLICE_NS)) {
                 log_debug(LOG_STORE, "compactions keep their priority: %s", strerror(errno));
             }
         }

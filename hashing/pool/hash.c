@@ -285,21 +285,26 @@ static void choose_kernels(struct hash_worker *worker)
              rolling->name, plain->name, worker->pool->config.kernel ? "forced" : "measured on its CPU");
 }
 
-bool hash_priority(pid_t tid, bool idle)
+bool thread_schedule(pid_t thread, int policy, int nice, uint64_t slice_ns)
 {
-    /* The nice value means nothing to an idle thread. But only where it changes, too, does the kernel look at
-     * once whether a thread that has become an ordinary one goes before the one that has the CPU. */
     const struct { /* sched_attr, whose header does not go together with libc's */
         uint32_t size, policy;
         uint64_t flags;
         int32_t nice;
         uint32_t priority;
         uint64_t runtime, deadline, period;
-    } attr = {.size = sizeof attr,
-              .policy = idle ? SCHED_IDLE : SCHED_OTHER,
-              .nice = idle ? NICE_LEAST : 0,
-              .runtime = idle ? 0 : SHORT_SLICE_NS};
-    return syscall(SYS_sched_setattr, tid, &attr, 0) == 0;
+    } attr = {.size = sizeof attr, .policy = (uint32_t)policy, .nice = nice, .runtime = slice_ns};
+    const struct sched_param param = {0};
+    return syscall(SYS_sched_setattr, thread, &attr, 0) == 0 ||
+           (policy == SCHED_IDLE && sched_setscheduler(thread, policy, &param) == 0);
+}
+
+bool hash_priority(pid_t tid, bool idle)
+{
+    /* The nice value means nothing to an idle thread. But only where it changes, too, does the kernel look at
+     * once whether a thread that has become an ordinary one goes before the one that has the CPU. */
+    return idle ? thread_schedule(tid, SCHED_IDLE, NICE_LEAST, 0)
+                : thread_schedule(tid, SCHED_OTHER, 0, SHORT_SLICE_NS);
 }
 
 /* Whoever awaits it has set `awaited` before its last look at the number, so one of the two sees the other.

@@ -34,6 +34,11 @@ struct cpu_limits {
  * what cannot be read is no limit. */
 void cpu_limits_read(struct cpu_limits *out, const char *cgroup_root, const char *self_cgroup);
 
+/* Gives a thread (by the kernel's number; 0: the caller) a policy, a nice value and a slice in ns
+ * (Linux 6.12; 0: the usual). Where only the old call is allowed, SCHED_IDLE is all that comes of it. False:
+ * refused (errno). Any thread. */
+bool thread_schedule(pid_t thread, int policy, int nice, uint64_t slice_ns);
+
 struct sha256_kernel;
 struct pool_config {
     int hash_threads;    /* -1: as many as the limits allow, also when they change; 0: none */

@@ -1,17 +1,6 @@
 /* Long chains of headers, and branches that are told by peers and lie in files only. */
 #include "rig.h"
 
-static void say_header_list(peer_id peer, struct block *const *blocks, size_t count)
-{
-    struct buf b = {0};
-    buf_compact_size(&b, count);
-    for (size_t i = 0; i < count; i++) {
-        header_encode(buf_extend(&b, HEADER_BYTES), &blocks[i]->header);
-        buf_u8(&b, 0);
-    }
-    say(peer, "headers", &b);
-}
-
 static struct block *block_of_nothing(const struct block *parent, uint32_t height)
 {
     static const struct hash256 nowhere = {{1}};
@@ -152,7 +141,7 @@ static bool is_tip(const struct block *block)
 
 static void say_theirs(peer_id peer)
 {
-    say_header_list(peer, theirs + FORK + 1, THEIRS - FORK);
+    say_headers_of(peer, theirs + FORK + 1, THEIRS - FORK);
     cr_assert_eq(heard(peer, "getdata", NULL), 1);
     for (uint32_t h = THEIRS; h > FORK; h--) { /* the last comes first */
         cr_assert(is_tip(ours[OURS]));
@@ -166,7 +155,7 @@ Test(branches, over_to_a_branch_and_back_from_files)
     cr_assert(is_tip(theirs[THEIRS]));
     cr_assert_gt(rig.reads, OURS - FORK, "blocks and what they spent were read back");
     cr_assert(mempool_find(rig.pool, &payment->txid), "it is waiting again");
-    say_header_list(PEER, ours + OURS + 1, LAST - OURS);
+    say_headers_of(PEER, ours + OURS + 1, LAST - OURS);
     for (uint32_t h = OURS + 1; h <= LAST; h++) {
         say_block(PEER, ours[h]);
     }
@@ -187,8 +176,8 @@ Test(branches, others_are_answered_while_the_disk_is_slow)
     cr_assert(is_tip(ours[OURS]), "nobody is told before it is done");
     say_item(PEER + 1, "getdata", INV_BLOCK | WITNESS_FLAG, &ours[OURS]->hash);
     say_item(PEER + 1, "getdata", INV_BLOCK, &ours[2]->hash);
-    say_header_list(PEER + 1, ours + OURS + 1, LAST - OURS); /* more work than theirs */
-    say_header_list(PEER + 1, theirs + FORK + 1, THEIRS - FORK);
+    say_headers_of(PEER + 1, ours + OURS + 1, LAST - OURS); /* more work than theirs */
+    say_headers_of(PEER + 1, theirs + FORK + 1, THEIRS - FORK);
     struct buf b = {0};
     buf_u64(&b, 3);
     say(PEER + 1, "ping", &b);
@@ -223,9 +212,9 @@ Test(branches, a_branch_is_followed_up_to_its_bad_end)
     struct block *list[THEIRS - FORK];
     memcpy(list, theirs + FORK + 1, sizeof list);
     list[THEIRS - FORK - 1] = bad;
-    say_header_list(PEER, list, OURS - FORK - 1); /* less work than ours: of no interest yet */
+    say_headers_of(PEER, list, OURS - FORK - 1); /* less work than ours: of no interest yet */
     cr_assert_eq(heard(PEER, "getdata", NULL), 0);
-    say_header_list(PEER + 1, list, THEIRS - FORK);
+    say_headers_of(PEER + 1, list, THEIRS - FORK);
     cr_assert_eq(heard(PEER + 1, "getdata", NULL), 1);
     for (uint32_t h = FORK + 1; h < THEIRS; h++) {
         say_block(PEER + 1, theirs[h]);
@@ -234,7 +223,7 @@ Test(branches, a_branch_is_followed_up_to_its_bad_end)
     cr_assert(is_tip(theirs[THEIRS - 1]), "all but the last are good, and more than ours");
     cr_assert(rig.closed[PEER + 1]);
     cr_assert_not(rig.closed[PEER]);
-    say_header_list(PEER, ours + OURS + 1, LAST - OURS);
+    say_headers_of(PEER, ours + OURS + 1, LAST - OURS);
     for (uint32_t h = OURS + 1; h <= LAST; h++) {
         say_block(PEER, ours[h]);
     }
@@ -258,7 +247,7 @@ static void begin_blame(void)
     parent = block_on_tip((struct span){0}, 0);
     bad = block_of_nothing(parent, 5);
     struct block *const both[] = {parent, bad};
-    say_header_list(PEER, both, 2);
+    say_headers_of(PEER, both, 2);
 }
 
 static void end_blame(void)

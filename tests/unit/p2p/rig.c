@@ -599,3 +599,14 @@ void say_headers(peer_id peer, const struct branch *branch, uint32_t first, uint
     }
     say(peer, "headers", &b);
 }
+
+void say_headers_of(peer_id peer, struct block *const *blocks, size_t count)
+{
+    struct buf b = {0};
+    buf_compact_size(&b, count);
+    for (size_t i = 0; i < count; i++) {
+        header_encode(buf_extend(&b, HEADER_BYTES), &blocks[i]->header);
+        buf_u8(&b, 0);
+    }
+    say(peer, "headers", &b);
+}

@@ -95,6 +95,7 @@ struct branch {
     struct hash256 hashes[4301];
 };
 struct branch *branch_new(uint32_t salt, uint32_t length);
+void say_headers_of(peer_id peer, struct block *const *blocks, size_t count);
 void say_headers(peer_id peer, const struct branch *branch, uint32_t first, uint32_t last);
 
 #endif

@@ -212,17 +212,6 @@ Test(serve, a_large_block_on_a_slow_line_is_waited_for)
     block_unref(block);
 }
 
-static void say_headers_of(peer_id peer, struct block *const *blocks, size_t count)
-{
-    struct buf b = {0};
-    buf_compact_size(&b, count);
-    for (size_t i = 0; i < count; i++) {
-        header_encode(buf_extend(&b, HEADER_BYTES), &blocks[i]->header);
-        buf_u8(&b, 0);
-    }
-    say(peer, "headers", &b);
-}
-
 Test(serve, who_keeps_blocks_back_gets_no_more_time_for_the_next)
 {
     enum { COUNT = 6, BAD = PEER, GOOD, THIRD };
