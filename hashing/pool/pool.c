@@ -191,17 +191,21 @@ static bool await_until(struct pool *pool, int64_t until_ns)
 }
 
 /* Those that have not begun have lost their CPU to another idle thread, or to an ordinary one. Told only when
- * it is so: who is told makes itself idle again. */
-static void hurry_late(struct pool *pool)
+ * it is so: who is told makes itself idle again. False: none could be hurried, and waiting on helps nobody.
+ */
+static bool hurry_late(struct pool *pool)
 {
+    bool any = false;
     for (unsigned i = 0; i < pool_hash_threads(pool); i++) {
         struct hash_worker *worker = &pool->hash[i];
         pid_t tid = atomic_load(&worker->tid);
         if (tid && atomic_load_explicit(&worker->begun_id, memory_order_acquire) < pool->current.work.id &&
             hash_priority(tid, false)) {
             atomic_store(&worker->hurried, true);
+            any = true;
         }
     }
+    return any;
 }
 
 bool pool_await(struct pool *pool, int64_t most_ns)
@@ -212,8 +216,7 @@ bool pool_await(struct pool *pool, int64_t most_ns)
     int64_t now = pool_clock_ns(CLOCK_MONOTONIC);
     atomic_store(&pool->awaited, true);
     bool all = await_until(pool, now + most_ns / 4);
-    if (!all) {
-        hurry_late(pool);
+    if (!all && hurry_late(pool)) {
         all = await_until(pool, now + most_ns);
     }
     atomic_store(&pool->awaited, false);
